@@ -1,0 +1,109 @@
+"""What arrived when: a bounded log of every request under /3, and the counts that a proof of a limit needs."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass
+from typing import Any
+
+#: Arrivals kept; older ones are dropped, their numbers are not given again.
+KEPT_ARRIVALS = 1_000_000
+
+
+@dataclass(slots=True)
+class Arrival:
+    """One request. Times are seconds on the machine's monotonic clock, which all its processes share."""
+
+    number: int
+    arrived_s: float
+    kind: str
+    key: str
+    #: What was sent; None while the request is open, 0 when the connection was cut before a status line.
+    status: int | None = None
+    duration_s: float | None = None
+    fault: str | None = None
+
+    def row(self) -> list[Any]:
+        """The order in which the control plane shows it."""
+        duration_s = None if self.duration_s is None else round(self.duration_s, 6)
+        return [
+            self.number,
+            round(self.arrived_s, 6),
+            self.status,
+            self.kind,
+            self.key,
+            duration_s,
+            self.fault,
+        ]
+
+
+class ArrivalLog:
+    """Arrivals in order, numbered from 0; refused ones count like all others."""
+
+    def __init__(self, kept: int = KEPT_ARRIVALS) -> None:
+        self._kept = kept
+        self.open_connections = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget every arrival and peak; numbers start at 0 again. Open connections stay open."""
+        self._arrivals: deque[Arrival] = deque(maxlen=self._kept)
+        self._next_number = 0
+        self._open: set[int] = set()
+        self._by_status: Counter[int] = Counter()
+        self._by_kind: Counter[str] = Counter()
+        self._by_fault: Counter[str] = Counter()
+        self._first_s: float | None = None
+        self._last_s: float | None = None
+        self._peak_concurrent = 0
+        self.peak_connections = self.open_connections
+
+    def arrive(self, kind: str, key: str, now_s: float) -> Arrival:
+        """Log a request at the moment its head was read; close it with `finish`."""
+        arrival = Arrival(self._next_number, now_s, kind, key)
+        self._next_number += 1
+        self._arrivals.append(arrival)
+        self._by_kind[kind] += 1
+        self._first_s = now_s if self._first_s is None else self._first_s
+        self._last_s = now_s
+        self._open.add(id(arrival))
+        self._peak_concurrent = max(self._peak_concurrent, len(self._open))
+        return arrival
+
+    def finish(self, arrival: Arrival, status: int, fault: str | None, now_s: float) -> None:
+        """The answer is out, or the connection cut (status 0)."""
+        arrival.status, arrival.fault, arrival.duration_s = status, fault, now_s - arrival.arrived_s
+        if id(arrival) in self._open:  # Not in it: the log was reset in between.
+            self._open.discard(id(arrival))
+            self._by_status[status] += 1
+            if fault is not None:
+                self._by_fault[fault] += 1
+
+    def connect(self) -> None:
+        self.open_connections += 1
+        self.peak_connections = max(self.peak_connections, self.open_connections)
+
+    def disconnect(self) -> None:
+        self.open_connections -= 1
+
+    def since(self, number: int) -> dict[str, Any]:
+        """Arrivals from `number` on: `{next, dropped, arrivals: [row, ...]}`; ask again with `next`."""
+        oldest = self._next_number - len(self._arrivals)
+        skipped = max(0, number - oldest)
+        rows = [arrival.row() for index, arrival in enumerate(self._arrivals) if index >= skipped]
+        return {"next": self._next_number, "dropped": max(0, oldest - number), "arrivals": rows}
+
+    def stats(self) -> dict[str, Any]:
+        """Counts since the last reset; times on the monotonic clock, in seconds, None before the first arrival."""
+        return {
+            "arrivals": self._next_number,
+            "open_requests": len(self._open),
+            "peak_concurrent_requests": self._peak_concurrent,
+            "by_status": {str(status): count for status, count in sorted(self._by_status.items())},
+            "by_kind": dict(sorted(self._by_kind.items())),
+            "by_fault": dict(sorted(self._by_fault.items())),
+            "first_arrival_s": self._first_s,
+            "last_arrival_s": self._last_s,
+            "open_connections": self.open_connections,
+            "peak_connections": self.peak_connections,
+        }
