@@ -1,0 +1,156 @@
+"""A server of its own process on 127.0.0.1: a port, a folder, and a start that returns when it answers."""
+
+import errno
+import socket
+import tempfile
+from abc import ABC, abstractmethod
+from pathlib import Path
+from types import TracebackType
+from typing import ClassVar, Self
+
+from sandbox.processes import ChildProcess, SandboxError, spawn
+
+HOST = "127.0.0.1"
+#: SecantusDB takes about a second to start on an idle machine; the rest is for a busy one.
+START_TIMEOUT_S = 30.0
+#: A free port can be taken between choosing and binding it; then the next one is tried.
+FREE_PORT_ATTEMPTS = 5
+PROBE_TIMEOUT_S = 1.0
+
+
+class EmbeddedServer(ABC):
+    """One server on `port` (a free one by default) with its files in `folder` (a temporary one by default).
+
+    After kill(), start() brings it back on the same port with the same files. stop() removes a temporary one.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, *, port: int | None = None, folder: Path | None = None) -> None:
+        self._port = port
+        self._folder = folder
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self._child: ChildProcess | None = None
+
+    @abstractmethod
+    def _command(self, port: int, folder: Path) -> list[str]:
+        """The command that serves on `port` and keeps its files in `folder`."""
+
+    @abstractmethod
+    def _answers(self, child: ChildProcess, port: int) -> bool:
+        """Whether it is `child`, and no stranger, that serves requests on `port`."""
+
+    @property
+    def port(self) -> int:
+        """The TCP port; SandboxError when it is to be chosen by the first start()."""
+        if self._port is None:
+            raise SandboxError(f"{self.name} has no port before it was started")
+        return self._port
+
+    @property
+    def pid(self) -> int:
+        """The server's own process id; SandboxError when it was not started."""
+        return self._started().pid
+
+    @property
+    def folder(self) -> Path:
+        """Where data and log are kept."""
+        if self._folder is not None:
+            return self._folder
+        if self._scratch is None:
+            self._scratch = tempfile.TemporaryDirectory(prefix=f"reelhaul-{self.name.lower()}-")
+        return Path(self._scratch.name)
+
+    def start(self) -> Self:
+        """Start the server and return when it answers.
+
+        Raises SandboxError when the port is taken, when the server ends at once, or when it does not answer
+        within START_TIMEOUT_S.
+        """
+        if self._child is not None and self._child.running:
+            raise SandboxError(f"{self.name} is running already, with pid {self._child.pid}")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        candidates = (
+            [self._port] if self._port is not None else [free_port() for _ in range(FREE_PORT_ATTEMPTS)]
+        )
+        for port in candidates:
+            child = self._try_start(port)
+            if child is not None:
+                self._child, self._port = child, port
+                return self
+        raise SandboxError(
+            f"port {candidates[-1]} is in use: stop what listens there, or choose another one for {self.name}"
+        )
+
+    def _try_start(self, port: int) -> ChildProcess | None:
+        """The running server, or None when the port was taken."""
+        if not port_is_free(port):
+            return None
+        child = spawn(self._command(port, self.folder), log_path=self.folder / f"{self.name.lower()}.log")
+        try:
+            child.wait_until(lambda: self._answers(child, port), START_TIMEOUT_S)
+        except SandboxError:
+            child.kill()
+            if "address already in use" in child.log_text().lower():
+                return None
+            raise
+        return child
+
+    def stop(self, grace_s: float = 10.0) -> None:
+        """End the server; one that keeps its files gets `grace_s` for it. A temporary folder is removed."""
+        if self._child is not None:
+            if self._scratch is None:
+                self._child.stop(grace_s)
+            else:
+                self._child.kill()
+            self._child = None
+        if self._scratch is not None:
+            self._scratch.cleanup()
+            self._scratch = None
+
+    def kill(self) -> None:
+        """SIGKILL; the files stay, as after a crash."""
+        self._started().kill()
+
+    def _started(self) -> ChildProcess:
+        if self._child is None:
+            raise SandboxError(f"{self.name} was not started")
+        return self._child
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def free_port() -> int:
+    """A TCP port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def port_is_free(port: int) -> bool:
+    """Whether a server could listen on `port`; connections of a former one that still linger do not count."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            return False
+        return True
+
+
+def accepts_connections(port: int) -> bool:
+    """Whether anybody listens on `port`."""
+    try:
+        socket.create_connection((HOST, port), PROBE_TIMEOUT_S).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,57 @@
+"""Real servers for tests: one Redis and one MongoDB a session, started when first asked for."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+from uuid import uuid4
+
+import pymongo
+import pytest
+import redis
+
+from sandbox.servers import EmbeddedMongo, EmbeddedRedis, EmulatorProcess
+
+#: Of Redis' 16 logical databases. They take turns: what a stray process still writes misses the next test.
+REDIS_DATABASES = itertools.cycle(range(1, 16))
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[EmbeddedRedis]:
+    """The session's Redis. A test that kills or stops one starts its own."""
+    with EmbeddedRedis(appendonly=False) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mongo_server() -> Iterator[EmbeddedMongo]:
+    """The session's MongoDB. A test that kills or stops one starts its own."""
+    with EmbeddedMongo() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(redis_server: EmbeddedRedis) -> Iterator[str]:
+    """A logical database of the test's own, empty before and after."""
+    url = f"redis://127.0.0.1:{redis_server.port}/{next(REDIS_DATABASES)}"
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
+        yield url
+        client.flushdb()
+
+
+@pytest.fixture
+def mongo_url(mongo_server: EmbeddedMongo) -> Iterator[str]:
+    """A database of the test's own, named in the URL's path, dropped after."""
+    database = f"reelhaul_test_{uuid4().hex[:12]}"
+    yield f"{mongo_server.url}/{database}"
+    client: pymongo.MongoClient[dict[str, Any]]
+    with pymongo.MongoClient(mongo_server.url) as client:
+        client.drop_database(database)
+
+
+@pytest.fixture
+def emulator() -> Iterator[Callable[..., EmulatorProcess]]:
+    """Starts an emulated TMDB with the options of `python -m sandbox.emulator`; all stop after the test."""
+    with ExitStack() as started:
+        yield lambda *options: started.enter_context(EmulatorProcess(*options))
