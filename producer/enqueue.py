@@ -1,0 +1,91 @@
+"""What a backfill lacks becomes messages; what was asked for is kept, so that resuming needs no arguments."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import chain
+from typing import Any
+
+from producer.plan import plan_cells
+from worker.pages import Cell, PageKey
+from worker.store import Store
+from worker.tasks import send
+
+
+@dataclass(frozen=True)
+class Backfill:
+    """One request: every genre in every year, no page older than `fresh_after`."""
+
+    genres: Mapping[int, str]
+    years: tuple[int, ...]
+    max_age: timedelta | None
+    requested_at: datetime
+
+    @property
+    def id(self) -> str:
+        """Eight hexadecimal digits, the same for the same request at any time."""
+        age_s = self.max_age.total_seconds() if self.max_age is not None else None
+        request = json.dumps([sorted(self.genres), self.years, age_s])
+        return hashlib.sha256(request.encode()).hexdigest()[:8]
+
+    @property
+    def fresh_after(self) -> datetime | None:
+        """Pages fetched before this moment count as missing; None: any page will do."""
+        return self.requested_at - self.max_age if self.max_age is not None else None
+
+    @property
+    def fresh_after_ms(self) -> int:
+        """The same for a message: milliseconds since 1970, 0 for None."""
+        return int(self.fresh_after.timestamp() * 1000) if self.fresh_after else 0
+
+    def cells(self) -> list[Cell]:
+        return plan_cells(self.genres, self.years)
+
+    def missing(self, store: Store) -> Iterator[PageKey]:
+        """What is not stored yet; of a cell without page 1, that page stands for all of it."""
+        return store.missing(self.cells(), self.fresh_after)
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "genres": [{"id": genre_id, "name": name} for genre_id, name in self.genres.items()],
+            "years": list(self.years),
+            "max_age_s": self.max_age.total_seconds() if self.max_age is not None else None,
+            "requested_at": self.requested_at,
+        }
+
+    @classmethod
+    def of_document(cls, document: Mapping[str, Any]) -> Backfill:
+        age_s = document["max_age_s"]
+        return cls(
+            genres={genre["id"]: genre["name"] for genre in document["genres"]},
+            years=tuple(document["years"]),
+            max_age=timedelta(seconds=age_s) if age_s is not None else None,
+            requested_at=document["requested_at"],
+        )
+
+
+def begin(store: Store, backfill: Backfill, lane: str = "cells") -> int:
+    """Keep the request and enqueue what it lacks; returns the number of messages.
+
+    Raises StoreAway, or BrokerAway when some messages may not be queued: begin again.
+    """
+    store.remember(backfill.id, backfill.document())
+    return send(backfill.missing(store), backfill.fresh_after_ms, lane)
+
+
+def known_backfills(store: Store) -> list[Backfill]:
+    """Every request kept, the latest first."""
+    return [Backfill.of_document(document) for document in store.remembered()]
+
+
+def unfinished(store: Store) -> Iterator[tuple[Backfill, Iterator[PageKey]]]:
+    """Backfills that lack pages, each with what it lacks."""
+    for backfill in known_backfills(store):
+        lacking = backfill.missing(store)
+        first = next(lacking, None)
+        if first is not None:
+            yield backfill, chain([first], lacking)

@@ -1,0 +1,62 @@
+"""A request becomes cells, and what they will cost. Pure: no clock, no network, no store."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+
+from worker.errors import UsageError
+from worker.pages import FIRST_YEAR, LAST_YEAR, Cell
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_YEARS = re.compile(r"(\d{4})(?:\.\.(\d{4}))?")
+
+
+def parse_years(text: str) -> list[int]:
+    """Years of `"1999"`, `"1990..2025"` or a comma-separated list of both: ascending, each once."""
+    found: set[int] = set()
+    for part in text.split(","):
+        ends = _YEARS.fullmatch(part.strip())
+        if not ends:
+            raise UsageError(f"--years {text!r}: expected YEAR or FIRST..LAST, for instance 1990..2025")
+        first, last = int(ends[1]), int(ends[2] or ends[1])
+        if first > last:
+            raise UsageError(f"--years {text!r}: {first} comes after {last}; write {last}..{first}")
+        if first < FIRST_YEAR or last > LAST_YEAR:
+            raise UsageError(f"--years {text!r}: expected years within {FIRST_YEAR}..{LAST_YEAR}")
+        found.update(range(first, last + 1))
+    return sorted(found)
+
+
+def parse_genres(text: str, known: Mapping[int, str]) -> list[int]:
+    """Genre ids of `"all"`, or of a comma-separated list of names (any case) and ids: in the order given."""
+    if text.strip().lower() == "all":
+        return list(known)
+    by_name = {name.lower(): genre_id for genre_id, name in known.items()}
+    found: dict[int, None] = {}
+    for part in (part.strip() for part in text.split(",")):
+        genre_id = by_name.get(part.lower(), int(part) if part.isdecimal() else None)
+        if genre_id not in known:
+            names = ", ".join(f"{name} ({known_id})" for known_id, name in known.items())
+            raise UsageError(f"--genres: unknown genre {part!r}; expected all or some of: {names}")
+        found[genre_id] = None
+    return list(found)
+
+
+def parse_duration(text: str, option: str) -> timedelta:
+    """`"90s"`, `"15m"`, `"6h"`, `"30d"` or `"2w"`; UsageError names `option`."""
+    form = _DURATION.fullmatch(text.strip().lower())
+    try:
+        if form:
+            return timedelta(seconds=float(form[1]) * _UNITS_S[form[2]])
+    except OverflowError:
+        pass
+    raise UsageError(f"{option} {text!r}: expected a length of time such as 90s, 15m, 6h, 30d or 2w")
+
+
+def plan_cells(genre_ids: Iterable[int], years: Iterable[int]) -> list[Cell]:
+    """One cell a genre and year: the most recent year first, then in the order of the genres."""
+    genre_ids = list(genre_ids)
+    return [Cell(genre_id, str(year)) for year in sorted(years, reverse=True) for genre_id in genre_ids]

@@ -1,0 +1,1 @@
+"""Beat entries (placeholder while the narrow path is tried)."""

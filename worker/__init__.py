@@ -1,0 +1,1 @@
+"""Fetches one page under the fleet's shared limit and stores it."""

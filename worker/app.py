@@ -1,0 +1,94 @@
+"""The Celery app: broker, queues and the rules of delivery.
+
+Importing it reads no environment: the configuration is made when Celery first asks for it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from celery import Celery, signals
+from kombu import Queue
+
+from worker import bootstrap, logs, transport
+from worker.errors import UsageError
+from worker.settings import settings
+
+#: Drained in this order: a refresh before anything else, open cells before new ones.
+LANES = ("refresh", "pages", "cells")
+#: Seconds until a message that died with its worker is delivered again. Above twice the longest task
+#: (worker.tasks.TASK_S), so that nothing runs twice; with the check every 10 s, below two minutes.
+VISIBILITY_S = 100
+POOLS = ("threads", "prefork", "solo")
+
+
+def configuration() -> dict[str, Any]:
+    """Celery's settings from ours; click.UsageError, which Celery's command line shows as one line."""
+    try:
+        chosen = settings()
+    except UsageError as error:
+        raise click.UsageError(str(error)) from None
+    return {
+        "broker_url": chosen.redis_url.get_secret_value(),
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_transport_options": {
+            "visibility_timeout": VISIBILITY_S,
+            "unacked_restore_interval": 10,
+            "unacked_restore_throttle": 1,
+            "socket_timeout": 10,
+            "socket_connect_timeout": 3,
+            "socket_keepalive": True,
+            "queue_order_strategy": "priority",
+            "global_keyprefix": "{reelhaul}:",
+        },
+        "imports": ("worker.tasks", "producer.schedule"),
+        "task_queues": [Queue(lane, routing_key=lane) for lane in LANES],
+        "task_default_queue": LANES[0],
+        "task_create_missing_queues": False,
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "task_ignore_result": True,
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "task_send_sent_event": False,
+        "worker_send_task_events": True,
+        "worker_prefetch_multiplier": 1,
+        "worker_pool": "threads",
+        "worker_concurrency": chosen.reelhaul_slots,
+        "worker_hijack_root_logger": False,
+        "worker_redirect_stdouts": False,
+        "enable_utc": True,
+        "timezone": "UTC",
+    }
+
+
+transport.install()
+app = Celery("reelhaul", set_as_current=True)
+app.add_defaults(configuration)
+
+
+@signals.setup_logging.connect
+def _set_up_logging(**_: Any) -> None:
+    logs.configure(settings().reelhaul_log_level)
+
+
+@signals.worker_init.connect
+def _refuse_what_cannot_work(sender: Any, **_: Any) -> None:
+    pool = (
+        sender.pool_cls if isinstance(sender.pool_cls, str) else sender.pool_cls.__module__.rpartition(".")[2]
+    )
+    if pool.removesuffix("_pool") not in (*POOLS, "thread"):
+        raise click.UsageError(
+            f"pool {pool}: loses messages with late acknowledgement; use {', '.join(POOLS)}"
+        )
+    try:
+        settings().require_key()
+    except UsageError as error:
+        raise click.UsageError(str(error)) from None
+
+
+@signals.worker_shutting_down.connect
+def _wake_who_waits(**_: Any) -> None:
+    bootstrap.limiter().interrupt()

@@ -1,0 +1,83 @@
+"""Builds client, limiter and store once per process, after the fork, when first asked for."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from functools import cache
+
+from pymongo import MongoClient
+from pymongo.errors import PyMongoError
+from redis import Redis
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+from worker.errors import UsageError
+from worker.limiter import Limiter
+from worker.merge import Document
+from worker.settings import DEFAULT_DATABASE, settings
+from worker.store import Store
+from worker.tmdb import TmdbClient, build_session
+
+#: TMDB's limit on connections from one address (staff, 2022).
+MOST_CONNECTIONS = 20
+
+
+@cache
+def redis_client() -> Redis:
+    """Redis at REDIS_URL; connects when first used."""
+    return Redis.from_url(
+        settings().redis_url.get_secret_value(),
+        socket_connect_timeout=3,
+        socket_timeout=10,
+        socket_keepalive=True,
+        retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), 3),
+    )
+
+
+@cache
+def limiter() -> Limiter:
+    """The fleet's gate."""
+    return Limiter(redis_client(), settings().reelhaul_rate, settings().reelhaul_capacity)
+
+
+@cache
+def tmdb_client() -> TmdbClient:
+    """TMDB at TMDB_BASE_URL; UsageError when there is no key."""
+    chosen = settings()
+    chosen.require_key()
+    token = chosen.tmdb_token.get_secret_value() if chosen.tmdb_token else None
+    params = {"api_key": chosen.tmdb_api_key.get_secret_value()} if chosen.tmdb_api_key and not token else {}
+    session = build_session(token, min(MOST_CONNECTIONS, chosen.reelhaul_slots), chosen.tmdb_base_url)
+    return TmdbClient(session, chosen.tmdb_base_url, limiter(), chosen.reelhaul_timeout_s, params)
+
+
+@cache
+def store() -> Store:
+    """MongoDB at MONGO_URL; connects when first used. UsageError when the address cannot be used."""
+    try:
+        client: MongoClient[Document] = MongoClient(
+            settings().mongo_url.get_secret_value(),
+            tz_aware=True,
+            tzinfo=UTC,
+            appname="reelhaul",
+            serverSelectionTimeoutMS=5_000,
+            socketTimeoutMS=20_000,
+        )
+    except PyMongoError as error:
+        raise UsageError(f"MONGO_URL: {error}") from None
+    return Store(client.get_default_database(DEFAULT_DATABASE))
+
+
+def fleet_now() -> datetime:
+    """Now, on the fleet's one clock."""
+    return datetime.fromtimestamp(limiter().now_us() // 1000 / 1000, UTC)
+
+
+def forget() -> None:
+    """Drop what was built: sockets must not be shared with the parent of a fork."""
+    for built in (redis_client, limiter, tmdb_client, store):
+        built.cache_clear()
+
+
+os.register_at_fork(after_in_child=forget)

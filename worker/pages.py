@@ -1,0 +1,110 @@
+"""What is fetched: windows of time, cells (genre, window) and their pages. Pure."""
+
+from __future__ import annotations
+
+import re
+from datetime import date, timedelta
+from typing import NamedTuple
+
+from worker.errors import UsageError
+
+#: TMDB refuses a higher page of any query with 400/22 (422 about 2019 to 2022).
+MAX_PAGE = 500
+#: Movies on a full page (TMDB API reference, discover/movie).
+PAGE_SIZE = 20
+FIRST_YEAR, LAST_YEAR = 1870, 2100
+
+_YEAR = re.compile(r"\d{4}")
+_INTERVAL = re.compile(r"(\d{4}-\d\d-\d\d)/(\d{4}-\d\d-\d\d)")
+
+
+class Window(NamedTuple):
+    """Days of primary release, both ends included."""
+
+    first: date
+    last: date
+
+    @classmethod
+    def of_year(cls, year: int) -> Window:
+        """The whole of `year`; UsageError outside FIRST_YEAR..LAST_YEAR."""
+        if not FIRST_YEAR <= year <= LAST_YEAR:
+            raise UsageError(f"year {year}: expected {FIRST_YEAR}..{LAST_YEAR}")
+        return cls(date(year, 1, 1), date(year, 12, 31))
+
+    @classmethod
+    def parse(cls, text: str) -> Window:
+        """`"1999"` or `"1999-01-01/1999-06-30"`; UsageError for anything else."""
+        if _YEAR.fullmatch(text):
+            return cls.of_year(int(text))
+        ends = _INTERVAL.fullmatch(text)
+        try:
+            window = cls(*map(date.fromisoformat, ends.groups())) if ends else None
+        except ValueError:
+            window = None
+        if window is None or window.first > window.last:
+            raise UsageError(f"window {text!r}: expected a year (1999) or days (1999-01-01/1999-06-30)")
+        return window
+
+    def __str__(self) -> str:
+        if self.first.year == self.last.year and self == Window.of_year(self.first.year):
+            return f"{self.first.year:04d}"
+        return f"{self.first.isoformat()}/{self.last.isoformat()}"
+
+    def halves(self) -> tuple[Window, ...]:
+        """Two windows that make up this one; none for a single day, which dates cannot split."""
+        if self.first == self.last:
+            return ()
+        middle = self.first + (self.last - self.first) // 2
+        return Window(self.first, middle), Window(middle + timedelta(days=1), self.last)
+
+
+class Cell(NamedTuple):
+    """One query that is paged through: a genre in a window."""
+
+    genre_id: int
+    window: str
+
+    def page(self, number: int) -> PageKey:
+        return PageKey(self.genre_id, self.window, number)
+
+    def halves(self) -> tuple[Cell, ...]:
+        return tuple(Cell(self.genre_id, str(half)) for half in Window.parse(self.window).halves())
+
+    def rest(self, total_pages: int) -> list[PageKey]:
+        """What page 1 leaves to fetch, given the total it reports.
+
+        Pages 2..N of the cell, or the first pages of both halves where N is beyond what the API
+        pages through. A single day cannot be halved: its first MAX_PAGE pages are all there is.
+        """
+        halves = self.halves() if total_pages > MAX_PAGE else ()
+        if halves:
+            return [half.page(1) for half in halves]
+        return [self.page(number) for number in range(2, min(total_pages, MAX_PAGE) + 1)]
+
+
+class PageKey(NamedTuple):
+    """The one identity of a page: document id, log word and Flower word are its `id`."""
+
+    genre_id: int
+    window: str
+    page: int
+
+    @property
+    def id(self) -> str:
+        return f"{self.genre_id}:{self.window}:{self.page}"
+
+    @property
+    def cell(self) -> Cell:
+        return Cell(self.genre_id, self.window)
+
+    @classmethod
+    def parse(cls, text: str) -> PageKey:
+        """The key whose `id` is `text`; UsageError when there is none."""
+        try:
+            genre_id, window, page = text.split(":")
+            key = cls(int(genre_id), str(Window.parse(window)), int(page))
+        except ValueError:
+            key = None
+        if key is None or key.id != text or key.page < 1:
+            raise UsageError(f"page key {text!r}: expected GENRE:WINDOW:PAGE, for instance 18:1999:3")
+        return key

@@ -1,0 +1,104 @@
+"""The environment (and `.env`) as frozen, validated Settings: read once, refused at start."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from worker.errors import UsageError
+from worker.rate import Rate
+
+DEFAULT_DATABASE = "reelhaul"
+
+
+def _rate(value: Any) -> Any:
+    if not isinstance(value, str | int | float):
+        return value
+    try:
+        return Rate.parse(str(value))
+    except UsageError as error:
+        raise ValueError(str(error)) from None
+
+
+class Settings(BaseSettings):
+    """What a process of Reelhaul needs to know of its surroundings.
+
+    Field names are the environment's, in lower case. Secrets are SecretStr: neither repr nor
+    traceback shows them.
+    """
+
+    model_config = SettingsConfigDict(env_file=".env", frozen=True, extra="ignore", env_ignore_empty=True)
+
+    #: TMDB's read access token (Bearer); preferred, for it stays out of addresses.
+    tmdb_token: SecretStr | None = None
+    #: TMDB's v3 API key (32 hex digits), used where there is no token.
+    tmdb_api_key: SecretStr | None = None
+    tmdb_base_url: str = "https://api.themoviedb.org/3"
+    redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
+    mongo_url: SecretStr = SecretStr(f"mongodb://127.0.0.1:27017/{DEFAULT_DATABASE}")
+    #: Requests for the whole fleet. TMDB allows "somewhere in the 40 requests per second range".
+    reelhaul_rate: Annotated[Rate, NoDecode, BeforeValidator(_rate)] = Rate(35, 1)
+    #: Tokens the bucket holds: rate + capacity is the most that any one second sees (35 + 5 = 40).
+    reelhaul_capacity: int = Field(5, ge=1, le=10_000)
+    #: Threads (or processes) that fetch in one worker.
+    reelhaul_slots: int = Field(16, ge=1, le=256)
+    #: Seconds to wait for the API to begin, or go on, answering.
+    reelhaul_timeout_s: float = Field(8.0, gt=0, le=30)
+    reelhaul_log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+
+    @field_validator("tmdb_base_url")
+    @classmethod
+    def _ends_in_version(cls, value: str) -> str:
+        value = value.rstrip("/")
+        if urlsplit(value).scheme not in ("http", "https") or not value.endswith("/3"):
+            raise ValueError("expected http(s)://HOST/3")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis(cls, value: SecretStr) -> SecretStr:
+        return _with_scheme(value, "redis", "rediss")
+
+    @field_validator("mongo_url")
+    @classmethod
+    def _is_mongo(cls, value: SecretStr) -> SecretStr:
+        return _with_scheme(value, "mongodb", "mongodb+srv")
+
+    @property
+    def key(self) -> SecretStr | None:
+        """The token, else the API key, else None."""
+        return self.tmdb_token or self.tmdb_api_key
+
+    def require_key(self) -> None:
+        """Raise UsageError when there is neither token nor API key."""
+        if self.key is None:
+            raise UsageError(
+                "no TMDB key: set TMDB_TOKEN (API read access token) or TMDB_API_KEY in the environment "
+                "or in .env; both are at themoviedb.org, Settings, API"
+            )
+
+
+def _with_scheme(value: SecretStr, *schemes: str) -> SecretStr:
+    if urlsplit(value.get_secret_value()).scheme not in schemes:
+        raise ValueError(f"expected an address that begins with {' or '.join(s + '://' for s in schemes)}")
+    return value
+
+
+@cache
+def settings() -> Settings:
+    """This process' Settings; UsageError names the first variable that cannot be used."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        name = str(first["loc"][0]).upper() if first["loc"] else "settings"
+        given = "" if _secret(name) else f", got {first['input']!r}"
+        raise UsageError(f"{name}: {first['msg'].removeprefix('Value error, ')}{given}") from None
+
+
+def _secret(name: str) -> bool:
+    return name.endswith(("_URL", "_TOKEN", "_KEY"))

@@ -1,0 +1,232 @@
+"""The only door to MongoDB: what is stored, what is missing, what was asked for.
+
+Movies merge as worker.merge says; page marks by the same rule, without a first_seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import NamedTuple
+
+from bson.errors import BSONError
+from pymongo import UpdateOne
+from pymongo.database import Database
+from pymongo.errors import BulkWriteError, DocumentTooLarge, DuplicateKeyError, PyMongoError
+from pymongo.write_concern import WriteConcern
+
+from worker.errors import NotEver, Response, StoreAway, Unstorable
+from worker.merge import Document, Saved, merge, versions_of
+from worker.pages import Cell, PageKey
+from worker.tmdb import Page
+
+#: Of a failed answer's body, this much is kept.
+KEPT_BODY = 64 * 1024
+#: Ids in one query: well below the 48 MB of a message, large enough that round trips do not count.
+BATCH = 1_000
+#: Server codes that blame the document: bad value, overflow, invalid BSON, names with $ or dots, too large.
+_DOCUMENT_CODES = {2, 15, 22, 52, 55, 57, 10334, 17280}
+
+
+class Mark(NamedTuple):
+    """What the store knows of a stored page."""
+
+    total_pages: int
+    fetched_at: datetime
+
+
+class Store:
+    """The collections of one database; safe for threads.
+
+    Every method raises StoreAway when MongoDB does not answer or cannot write.
+    """
+
+    def __init__(self, database: Database[Document]) -> None:
+        self.movies = database["movies"]
+        # The journal is one sequence: when a page's mark is on disk, so is every movie written before it.
+        journalled = WriteConcern(**{**database.write_concern.document, "j": True})
+        self.pages = database.get_collection("pages", write_concern=journalled)
+        self.failures = database.get_collection("failures", write_concern=journalled)
+        self.backfills = database["backfills"]
+        self.genres = database["genres"]
+        self.schedule = database["schedule"]
+        self._database = database
+
+    def ping(self) -> None:
+        """One round trip."""
+        with _translated():
+            self._database.command("ping")
+
+    def prepare(self) -> None:
+        """Create what the reading side's queries need; harmless when it is there."""
+        with _translated():
+            self.pages.create_index([("genre_id", 1), ("window", 1)])
+            self.pages.create_index([("fetched_at", 1)])
+
+    def fresh(self, key: PageKey, fresh_after: datetime | None) -> Mark | None:
+        """The page's mark, if it is stored and not fetched before `fresh_after`."""
+        with _translated():
+            found = self.pages.find_one({"_id": key.id}, {"total_pages": 1, "fetched_at": 1})
+        if found is None or (fresh_after and found["fetched_at"] < fresh_after):
+            return None
+        return Mark(found["total_pages"], found["fetched_at"])
+
+    def save(self, key: PageKey, page: Page) -> Saved:
+        """The page's movies, then its mark; Unstorable when MongoDB cannot hold them as they are."""
+        with _translated(page):
+            saved = merge(self.movies, versions_of(key, page))
+            self._mark(key, page)
+            self.failures.delete_one({"_id": key.id})
+        return saved
+
+    def quarantine(self, key: PageKey, trouble: NotEver, at: datetime) -> None:
+        """Keep the page out of the fleet's way, with the answer that put it here."""
+        with _translated():
+            self.failures.update_one(
+                {"_id": key.id},
+                {
+                    "$set": {
+                        "genre_id": key.genre_id,
+                        "window": key.window,
+                        "page": key.page,
+                        "class": type(trouble).__name__.lower(),
+                        "reason": str(trouble)[:500],
+                        "status": trouble.response.status,
+                        "body": trouble.response.body[:KEPT_BODY],
+                    },
+                    "$inc": {"attempts": 1},
+                    "$min": {"first_at": at},
+                    "$max": {"last_at": at},
+                },
+                upsert=True,
+            )
+
+    def missing(self, cells: Iterable[Cell], fresh_after: datetime | None) -> Iterator[PageKey]:
+        """What the cells lack: computed from what is stored, in the cells' order.
+
+        A cell whose page 1 is missing lacks that page; its others are not known yet. What is in
+        quarantine is not missing.
+        """
+        cells = iter(cells)
+        while batch := list(islice(cells, BATCH)):
+            totals = self._totals([cell.page(1) for cell in batch], fresh_after)
+            wanted: list[PageKey] = []
+            for cell in batch:
+                first = cell.page(1)
+                if first.id not in totals:
+                    wanted.append(first)
+                    continue
+                rest = cell.rest(totals[first.id])
+                if rest and rest[0].cell != cell:
+                    yield from self.missing((key.cell for key in rest), fresh_after)
+                else:
+                    wanted += rest
+            yield from self._lacking(wanted, fresh_after)
+
+    def remember(self, backfill_id: str, request: Document) -> None:
+        """Keep what was asked for; the same request again only becomes the latest."""
+        with _translated():
+            self.backfills.update_one({"_id": backfill_id}, {"$set": request}, upsert=True)
+
+    def remembered(self) -> list[Document]:
+        """Every request kept, the latest first."""
+        with _translated():
+            return list(self.backfills.find().sort("requested_at", -1))
+
+    def name_genres(self, names: Mapping[int, str], at: datetime) -> None:
+        """Keep the API's names of genres, as of `at`."""
+        with _translated():
+            self.genres.bulk_write(
+                [
+                    UpdateOne({"_id": id_}, {"$set": {"name": name, "fetched_at": at}}, upsert=True)
+                    for id_, name in names.items()
+                ]
+            )
+
+    def named_genres(self, fresh_after: datetime | None = None) -> dict[int, str]:
+        """Names by genre id, in the order of the names; those fetched since `fresh_after`."""
+        query = {"fetched_at": {"$gte": fresh_after}} if fresh_after else {}
+        with _translated():
+            return {genre["_id"]: genre["name"] for genre in self.genres.find(query).sort("name", 1)}
+
+    def claim_due(self, name: str, period: timedelta, now: datetime) -> bool:
+        """Whether `name` is due, that is, was not claimed within `period`; it is claimed then, by one caller."""
+        with _translated():
+            try:
+                due = {"_id": name, "claimed_at": {"$lte": now - period}}
+                return self.schedule.update_one(due, {"$set": {"claimed_at": now}}, upsert=True).acknowledged
+            except DuplicateKeyError:
+                return False
+
+    def _totals(self, firsts: Sequence[PageKey], fresh_after: datetime | None) -> dict[str, int]:
+        """total_pages by id, of the page 1s that are stored and fresh."""
+        query = _fresh_query([key.id for key in firsts], fresh_after)
+        with _translated():
+            return {mark["_id"]: mark["total_pages"] for mark in self.pages.find(query, {"total_pages": 1})}
+
+    def _lacking(self, keys: Sequence[PageKey], fresh_after: datetime | None) -> Iterator[PageKey]:
+        for start in range(0, len(keys), BATCH):
+            batch = keys[start : start + BATCH]
+            ids = [key.id for key in batch]
+            given_up: Document = {"_id": {"$in": ids}}
+            if fresh_after:
+                given_up["last_at"] = {"$gte": fresh_after}
+            with _translated():
+                done = {mark["_id"] for mark in self.pages.find(_fresh_query(ids, fresh_after), {"_id": 1})}
+                done.update(failure["_id"] for failure in self.failures.find(given_up, {"_id": 1}))
+            yield from (key for key in batch if key.id not in done)
+
+    def _mark(self, key: PageKey, page: Page) -> None:
+        mark = {
+            "_id": key.id,
+            "genre_id": key.genre_id,
+            "window": key.window,
+            "page": key.page,
+            "total_pages": page.total_pages,
+            "total_results": page.total_results,
+            "movie_ids": [movie["id"] for movie in page.results],
+            "fetched_at": page.fetched_at,
+            "sha256": page.sha256,
+        }
+        older = {
+            "_id": key.id,
+            "$or": [
+                {"fetched_at": {"$lt": page.fetched_at}},
+                {"fetched_at": page.fetched_at, "sha256": {"$lt": page.sha256}},
+            ],
+        }
+        while True:
+            try:
+                self.pages.replace_one(older, mark, upsert=True)
+            except DuplicateKeyError:
+                # Stored already, and not older: unless it came in this very moment, ours changes nothing.
+                if self.pages.find_one(older, {"_id": 1}):
+                    continue
+            return
+
+
+def _fresh_query(ids: list[str], fresh_after: datetime | None) -> Document:
+    query: Document = {"_id": {"$in": ids}}
+    if fresh_after:
+        query["fetched_at"] = {"$gte": fresh_after}
+    return query
+
+
+@contextmanager
+def _translated(page: Page | None = None) -> Iterator[None]:
+    """pymongo's errors as ours; what blames the document of `page` makes it Unstorable."""
+    try:
+        yield
+    except (BSONError, OverflowError, UnicodeError, RecursionError, DocumentTooLarge) as error:
+        if page is None:
+            raise
+        raise Unstorable(f"{type(error).__name__}: {error}"[:500], Response(200, page.body)) from None
+    except PyMongoError as error:
+        codes = {getattr(error, "code", None)}
+        if isinstance(error, BulkWriteError):
+            codes = {write["code"] for write in error.details["writeErrors"]}
+        if page is not None and codes & _DOCUMENT_CODES:
+            raise Unstorable(f"MongoDB: {error}"[:500], Response(200, page.body)) from None
+        raise StoreAway(f"MongoDB: {type(error).__name__}: {error}"[:500]) from error

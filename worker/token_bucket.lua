@@ -1,0 +1,275 @@
+-- The fleet's gate: a token bucket with reservation, an adaptive rate and an outage gate, in one hash.
+--
+-- KEYS[1]  the gate (hash)
+-- KEYS[2]  reserve only, optional: the claim on what will be fetched (string)
+-- ARGV[1]  what to do: reserve | preflight | throttled | trouble | well | stop | set | pause | resume | look
+-- ARGV[2]  channel that hears of every new generation (PUBLISH)
+-- ARGV[3]  configured rate, requests   } `requests` per `period` seconds, integers
+-- ARGV[4]  configured rate, period     }
+-- ARGV[5]  capacity: tokens the bucket holds
+-- ARGV[6+] by what to do:
+--   reserve    longest wait the caller accepts (us), claim's owner or "", life of a claim beyond the wait (ms)
+--   throttled  the permit's generation, pause (us)
+--   trouble    1 when a probe failed, jitter 0..999
+--   well       the permit's generation
+--   stop       reason: closed until the key is seen to work (`preflight`, then `well`) or `resume`
+--   preflight  longest wait (us): as reserve, through a gate that is stopped, paused or closed
+--   set        requests, period: replaces the configured rate for the fleet; 0, 0 goes back to it
+--   pause      length (us), 0: until `resume`
+--
+-- Returns for reserve and preflight  {verdict, wait_us, generation, reason, at (us since 1970)}; verdict
+--   granted   the token is the caller's in wait_us; reason "check": report `well` when it goes well
+--   probe     as granted, and the caller alone may find out whether the API is back
+--   closed    no token: ask again in wait_us, or when a new generation is heard of
+--   claimed   another caller fetches this just now: look again in wait_us
+-- Returns for look     a flat list of names and values; for everything else the generation.
+--
+-- Time is Redis' own, whole microseconds; no caller's clock is used. The bucket is a virtual schedule (GCRA): `due`
+-- is when the next token can be had, kept as whole microseconds and a fraction `frac`/`den`, so that no rate loses
+-- anything to rounding; a bucket that rested has a `due` in the past, by at most capacity - 1 intervals. A generation
+-- is one meaning of the schedule: what voids reservations not used yet (pause, new rate, reopening) begins a new one.
+
+local gate, channel = KEYS[1], ARGV[2]
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+
+local PAUSE_FIRST, PAUSE_LONGEST = 500000, 30000000 -- outage gate, us
+local STREAK = 3                                    -- failures in a row that mean an outage
+local LEASE = 15000000                              -- a probe has this long to report, us
+local FOREVER = 86400000000                         -- "until resume": ask again in a day, us
+local WAITERS = 16384                               -- more reservations ahead than any fleet makes
+local SLACK = 100000                                -- a pause that is longer by less is the same pause, us
+local RING = 64                                     -- seconds of history
+
+local NAMES = {'gen', 'due', 'frac', 'den', 'requests', 'period', 'wmax', 'cut', 'paused', 'why', 'stop', 'streak',
+               'outage', 'closed', 'lease'}
+local WORDS = {why = true, stop = true}
+local state = {}
+for i, value in ipairs(redis.call('HMGET', gate, unpack(NAMES))) do
+  state[NAMES[i]] = value and (WORDS[NAMES[i]] and value or tonumber(value)) or nil
+end
+
+local function whole(number) return string.format('%.0f', number) end
+
+local function save(...)
+  local changes, dead = {}, {}
+  for _, name in ipairs({...}) do
+    local value = state[name]
+    if value == nil then dead[#dead + 1] = name
+    else
+      changes[#changes + 1] = name
+      changes[#changes + 1] = type(value) == 'number' and whole(value) or value
+    end
+  end
+  if #changes > 0 then redis.call('HSET', gate, unpack(changes)) end
+  if #dead > 0 then redis.call('HDEL', gate, unpack(dead)) end
+end
+
+-- Share of the configured rate in force, in thousandths. After a refusal at `wmax` (at `cut`): half of it, back to
+-- 95 % of it in 3 s, creeping up to it until 50 s, and to the whole configured rate at 60 s.
+local function share()
+  if not state.cut then return 1000 end
+  local s, w = (now - state.cut) / 1000000, state.wmax
+  local is
+  if s < 0 then is = w / 2
+  elseif s < 3 then is = w * (0.5 + 0.15 * s)
+  elseif s < 50 then is = w * (0.95 + 0.05 * (s - 3) / 47)
+  elseif s < 60 then is = w + (1000 - w) * (s - 50) / 10
+  else return 1000 end
+  return math.max(1, math.floor(is))
+end
+
+-- One interval between tokens is `step` us + `rest`/`den` us.
+local configured, per = state.requests or tonumber(ARGV[3]), state.period or tonumber(ARGV[4])
+local capacity = tonumber(ARGV[5])
+local den = configured * share()
+local step = math.floor(per * 1000000000 / den)
+local rest = per * 1000000000 - step * den
+local tolerance = (capacity - 1) * step + math.floor((capacity - 1) * rest / den)
+
+-- No token is left, and the next can be had at `at`.
+local function empty(at)
+  state.due, state.frac, state.den = at, 0, den
+end
+
+local function renew()
+  state.gen = math.max(now, (state.gen or 0) + 1)
+  redis.call('PUBLISH', channel, whole(state.gen))
+end
+
+if not state.gen then -- the first call, or Redis lost its data: begin with an empty bucket, never with a burst
+  renew()
+  empty(now + step)
+  save('gen', 'due', 'frac', 'den')
+end
+
+local function count(field, at)
+  local slot = field .. whole(math.floor(at / 1000000) % RING)
+  local second, n = string.match(redis.call('HGET', gate, slot) or '', '^(%d+):(%d+)$')
+  local this = whole(math.floor(at / 1000000))
+  redis.call('HSET', gate, slot, this .. ':' .. (second == this and n + 1 or 1))
+end
+
+local function closed(wait, reason)
+  return {'closed', whole(wait), whole(state.gen), reason, '0'}
+end
+
+local function take(longest, claim, owner, life)
+  if state.den ~= den then -- another rate than last time: never earlier than it said then
+    state.due, state.frac, state.den = state.due + (state.frac > 0 and 1 or 0), 0, den
+  end
+  local far = now + tolerance + WAITERS * (step + 1) + math.max(0, (state.paused or 0) - now)
+  if state.due > far then empty(now + step) end -- a clock that leapt back (failover) must not close it for ever
+  if state.due < now - tolerance then state.due, state.frac = now - tolerance, 0 end
+  local at = math.max(now, state.due + (state.frac > 0 and 1 or 0))
+  local wait = at - now
+  if wait > longest then return nil, wait end
+  if claim then redis.call('SET', claim, owner, 'PX', whole(math.ceil(wait / 1000) + life)) end
+  state.due, state.frac = state.due + step, state.frac + rest
+  if state.frac >= den then state.due, state.frac = state.due + 1, state.frac - den end
+  save('due', 'frac', 'den')
+  redis.call('HINCRBY', gate, 'granted', 1)
+  count('g', at)
+  return at, wait
+end
+
+local act = {}
+
+function act.reserve()
+  local longest, owner, life = tonumber(ARGV[6]), ARGV[7], tonumber(ARGV[8])
+  if state.stop then return closed(FOREVER, state.stop) end
+  if (state.paused or 0) < 0 then return closed(FOREVER, state.why) end
+  if state.closed then
+    local free = math.max(state.closed, state.lease or 0)
+    if free > now then return closed(free - now, 'outage') end
+  end
+  local claim = KEYS[2]
+  if claim then
+    local holder = redis.call('GET', claim)
+    if holder and holder ~= owner then
+      return {'claimed', whole(redis.call('PTTL', claim) * 1000), whole(state.gen), '', '0'}
+    end
+  end
+  if state.closed then claim = nil end -- a probe fetches something else
+  local at, wait = take(longest, claim, owner, life)
+  if not at then return closed(wait, (state.paused or 0) > now and state.why or 'rate') end
+  if state.closed then
+    state.lease = at + LEASE
+    save('lease')
+    return {'probe', whole(wait), whole(state.gen), 'check', whole(at)}
+  end
+  return {'granted', whole(wait), whole(state.gen), (state.streak or 0) > 0 and 'check' or '', whole(at)}
+end
+
+function act.preflight()
+  local at, wait = take(tonumber(ARGV[6]))
+  if not at then return closed(wait, 'rate') end
+  return {'granted', whole(wait), whole(state.gen), 'check', whole(at)}
+end
+
+function act.throttled()
+  local generation, pause = tonumber(ARGV[6]), tonumber(ARGV[7])
+  redis.call('HINCRBY', gate, 'refused', 1)
+  count('x', now)
+  local till = now + pause
+  if generation >= state.gen then -- granted since the last pause, so this one is new: halve
+    state.wmax, state.cut = share(), till
+  elseif (state.paused or 0) < 0 or till <= (state.paused or 0) + SLACK then
+    return whole(state.gen)
+  elseif state.cut then
+    state.cut = math.max(state.cut, till)
+  end
+  if (state.paused or 0) >= 0 then state.paused, state.why = till, 'throttled' end
+  empty(math.max(till, now + step))
+  renew()
+  save('gen', 'due', 'frac', 'den', 'paused', 'why', 'wmax', 'cut')
+  return whole(state.gen)
+end
+
+function act.trouble()
+  local probe, jitter = ARGV[6] == '1', tonumber(ARGV[7])
+  state.streak = (state.streak or 0) + 1
+  if (state.closed and not probe) or (not state.closed and state.streak < STREAK) then
+    save('streak')
+    return whole(state.gen)
+  end
+  state.outage = state.closed and state.outage + 1 or 0
+  local pause = math.min(PAUSE_LONGEST, PAUSE_FIRST * 2 ^ math.min(state.outage, 16))
+  state.closed = now + math.floor(pause * (0.75 + jitter / 4000))
+  state.lease = nil
+  renew()
+  save('streak', 'outage', 'closed', 'lease', 'gen')
+  return whole(state.gen)
+end
+
+function act.well()
+  local shut = state.closed or state.stop
+  if shut and tonumber(ARGV[6]) < state.gen then return whole(state.gen) end -- asked before it was shut
+  state.streak, state.outage, state.closed, state.lease, state.stop = nil, nil, nil, nil, nil
+  if shut then
+    empty(math.max(now, state.paused or 0))
+    renew()
+  end
+  save('streak', 'outage', 'closed', 'lease', 'stop', 'gen', 'due', 'frac', 'den')
+  return whole(state.gen)
+end
+
+function act.stop()
+  state.stop = ARGV[6]
+  renew()
+  save('stop', 'gen')
+  return whole(state.gen)
+end
+
+function act.set()
+  local requests, period = tonumber(ARGV[6]), tonumber(ARGV[7])
+  state.requests, state.period = requests > 0 and requests or nil, period > 0 and period or nil
+  state.wmax, state.cut = nil, nil
+  empty(math.max(now, state.paused or 0) + step)
+  renew()
+  save('requests', 'period', 'wmax', 'cut', 'gen', 'due', 'frac', 'den')
+  return whole(state.gen)
+end
+
+function act.pause()
+  local length = tonumber(ARGV[6])
+  state.paused, state.why = length > 0 and now + length or -1, 'paused'
+  empty(math.max(state.paused, now) + step)
+  renew()
+  save('paused', 'why', 'gen', 'due', 'frac', 'den')
+  return whole(state.gen)
+end
+
+function act.resume()
+  state.paused, state.stop, state.streak, state.outage, state.closed, state.lease = nil, nil, nil, nil, nil, nil
+  empty(now + step)
+  renew()
+  save('paused', 'stop', 'streak', 'outage', 'closed', 'lease', 'gen', 'due', 'frac', 'den')
+  return whole(state.gen)
+end
+
+function act.look()
+  local granted, refused, tokens = {}, {}, 0
+  local second = math.floor(now / 1000000)
+  for _, field in ipairs({'g', 'x'}) do
+    for slot = 0, RING - 1 do
+      local at, n = string.match(redis.call('HGET', gate, field .. slot) or '', '^(%d+):(%d+)$')
+      if at then
+        local into = field == 'g' and granted or refused
+        into[#into + 1] = (second - at) .. ':' .. n
+      end
+    end
+  end
+  if state.due <= now then
+    tokens = math.min(capacity, 1 + math.floor((now - state.due) / (step + rest / den)))
+  end
+  local totals = redis.call('HMGET', gate, 'granted', 'refused')
+  return {'requests', whole(configured), 'period_s', whole(per), 'share', whole(share()), 'generation', whole(state.gen),
+          'tokens', whole(tokens), 'next_us', whole(math.max(0, state.due - now)),
+          'why', state.why or '', 'paused_us', whole((state.paused or 0) < 0 and -1 or math.max(0, (state.paused or 0) - now)),
+          'stop', state.stop or '', 'closed_us', whole(state.closed and math.max(0, state.closed - now) or -1),
+          'streak', whole(state.streak or 0), 'granted', totals[1] or '0', 'refused', totals[2] or '0',
+          'granted_by_age', table.concat(granted, ','), 'refused_by_age', table.concat(refused, ',')}
+end
+
+return act[ARGV[1]]()
