@@ -1,7 +1,7 @@
 """The emulator's movies: what discover selects, in which order, and what has changed on which day.
 
-A movie is kept as the exact bytes of its list item plus the few fields that queries look at, so that a page is
-a join of bytes and never a re-encoding.
+A movie is kept as the exact bytes of its list item plus the few fields that queries look at, so that a page
+is a join of bytes and never a re-encoding.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ SORT_FIELDS: dict[str, Callable[[Movie], Any]] = {
 
 
 class Catalog:
-    """All movies, indexed by genre and primary date; every selection is sorted once and kept until a change."""
+    """All movies, by genre and primary date; every selection is sorted once and kept until a change."""
 
     def __init__(self, movies: Iterable[Movie]) -> None:
         self._movies = {movie.id: movie for movie in movies}
@@ -181,7 +181,7 @@ def has_title(movie: Movie, words: str) -> bool:
 
 
 def sort_movies(movies: Iterable[Movie], sort_by: str) -> list[Movie]:
-    """Sorted by `field.asc` or `field.desc`, equal ones by ascending id; an unknown order is the default one."""
+    """Sorted by `field.asc` or `field.desc`, equals by ascending id; an unknown order means DEFAULT_SORT."""
     field, _, direction = sort_by.partition(".")
     if field not in SORT_FIELDS or direction not in ("asc", "desc"):
         return sort_movies(movies, DEFAULT_SORT)

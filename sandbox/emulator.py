@@ -1,9 +1,9 @@
-"""`reelhaul emulator`: a TMDB of our own on loopback, with a catalogue, a limit, faults and a log of all arrivals."""
+"""`reelhaul emulator`: a TMDB of our own on loopback, with a catalogue, a limit, faults and a log."""
 
 from __future__ import annotations
 
 import gc
-import sys
+import time
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -18,9 +18,10 @@ from sandbox.emulator_items import CatalogError, read_catalog
 from sandbox.emulator_limit import RequestLimit
 from sandbox.emulator_server import listen, serve
 from sandbox.emulator_synthetic import synthetic_movies
+from sandbox.faults import FaultPlan, FaultSyntaxError, parse_fault
 
 
-def emulator(
+def emulator(  # noqa: PLR0913, PLR0917 -- one argument for each option
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 0,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     catalog: Annotated[
@@ -44,6 +45,9 @@ def emulator(
         list[str] | None,
         typer.Option(help="A key or token to accept; repeatable.", show_default='any but "wrong"'),
     ] = None,
+    fault: Annotated[
+        list[str] | None, typer.Option(help="A fault to inject, KIND[=VALUE][:CONDITION...]; repeatable.")
+    ] = None,
     old_page_error: Annotated[
         bool, typer.Option("--old-page-error", help="Refuse pages above 500 with the 422 of 2019 to 2022.")
     ] = False,
@@ -55,21 +59,27 @@ def emulator(
     _require(capacity is None or capacity >= 1, f"--capacity must be 1 or more, got {capacity}")
     _require(latency_ms >= 0, f"--latency-ms must be 0 or more, got {latency_ms}")
     try:
+        faults = [parse_fault(spec) for spec in fault or ()]
         listener = listen(host, port)
         loaded = Catalog(read_catalog(catalog) if catalog else synthetic_movies(movies, seed))
-    except CatalogError as error:
+    except (CatalogError, FaultSyntaxError) as error:
         _refuse(str(error))
     except OSError as error:
         _refuse(f"cannot listen on {host}:{port}: {error.strerror or error}")
     # Movies live as long as the process: the collector need not look at them again.
     gc.freeze()
+    clock = EmulatorClock()
     service = Service(
-        api=TmdbApi(loaded, EmulatorClock(), old_page_error=old_page_error),
+        catalog=loaded,
+        clock=clock,
+        api=TmdbApi(loaded, clock, old_page_error=old_page_error),
         limit=RequestLimit(rate, capacity),
+        faults=FaultPlan(faults, seed, began_s=time.monotonic()),
+        seed=seed,
         latency_ms=latency_ms,
         keys=frozenset(key or ()),
     )
-    serve(EmulatorApp(service, ControlPlane(service).app()), listener, service.log)
+    serve(EmulatorApp(service, ControlPlane(service).app()), listener, typer.echo)
 
 
 def _require(is_met: bool, message: str) -> None:
@@ -78,8 +88,8 @@ def _require(is_met: bool, message: str) -> None:
 
 
 def _refuse(message: str) -> NoReturn:
-    print(f"emulator: {message}", file=sys.stderr)
-    raise SystemExit(2)
+    typer.echo(f"emulator: {message}", err=True)
+    raise typer.Exit(2)
 
 
 if __name__ == "__main__":

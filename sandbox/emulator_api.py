@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any
 
@@ -50,61 +51,56 @@ _CONFIGURATION_REPLY = json_reply(
 
 
 class TmdbApi:
-    """Answers GET requests as TMDB does; `old_page_error` chooses the refusal of 2019 to 2022 for pages above 500."""
+    """Answers GET requests as TMDB does; `old_page_error` refuses pages as it did from 2019 to 2022."""
 
     def __init__(self, catalog: Catalog, clock: EmulatorClock, *, old_page_error: bool = False) -> None:
         self._catalog = catalog
         self._clock = clock
         self._old_page_error = old_page_error
+        self._endpoints: dict[str, Callable[[ApiRequest], Reply]] = {
+            "details": self._details,
+            "changes": self._changes,
+            "genres": lambda _: _GENRES_REPLY,
+            "configuration": lambda _: _CONFIGURATION_REPLY,
+        }
 
-    def answer(self, request: ApiRequest) -> Reply:
-        """The reply, errors included; what TMDB does not have is 404, code 34."""
+    def answer(self, request: ApiRequest, *, shift: int = 0) -> Reply:
+        """The reply, errors included; what TMDB does not have is 404, code 34.
+
+        `shift` lets pages after the first begin so many movies earlier: what a client sees when movies
+        entered the selection between two of its requests.
+        """
         try:
-            match request.kind:
-                case "discover":
-                    return self._movies_page(discover_query(request.params), request.params)
-                case "popular":
-                    return self._movies_page(Query(), request.params)
-                case "search":
-                    return self._movies_page(search_query(request.params), request.params)
-                case "details":
-                    return self._details(int(request.path.rpartition("/")[2]), request.params)
-                case "changes":
-                    return self._changes(request.params)
-                case "genres":
-                    return _GENRES_REPLY
-                case "configuration":
-                    return _CONFIGURATION_REPLY
-            return error_reply(34)
+            if request.kind in _PAGE_QUERIES:
+                return self._movies_page(_PAGE_QUERIES[request.kind](request.params), request.params, shift)
+            endpoint = self._endpoints.get(request.kind)
+            return endpoint(request) if endpoint else error_reply(34)
         except TmdbError as error:
             return error.reply
 
-    def _movies_page(self, query: Query, params: dict[str, str]) -> Reply:
-        page = _page_number(params)
-        if not 1 <= page <= LAST_PAGE:
-            return old_page_error(page) if self._old_page_error else error_reply(22)
+    def _movies_page(self, query: Query, params: dict[str, str], shift: int) -> Reply:
+        page = self._page_number(params)
         selection = self._catalog.select(query)
-        rows = b",".join([movie.raw for movie in selection[(page - 1) * PAGE_SIZE : page * PAGE_SIZE]])
+        start = max(0, (page - 1) * PAGE_SIZE - shift)
+        rows = b",".join([movie.raw for movie in selection[start : start + PAGE_SIZE]])
         total_pages = max(1, -(-len(selection) // PAGE_SIZE))
         body = b'{"page":%d,"results":[%b],"total_pages":%d,"total_results":%d}'
         return Reply(200, body % (page, rows, total_pages, len(selection)))
 
-    def _details(self, movie_id: int, params: dict[str, str]) -> Reply:
-        movie = self._catalog.get(movie_id)
+    def _details(self, request: ApiRequest) -> Reply:
+        movie = self._catalog.get(int(request.path.rpartition("/")[2]))
         if movie is None:
             return error_reply(34)
-        parts = [part for part in params.get("append_to_response", "").split(",") if part]
+        parts = [part for part in request.params.get("append_to_response", "").split(",") if part]
         if len(parts) > APPENDED_PARTS:
             return error_reply(27)
         details = _details_of(movie)
         details.update({part: _PARTS[part](movie) for part in parts if part in _PARTS})
         return Reply(200, encode(details))
 
-    def _changes(self, params: dict[str, str]) -> Reply:
-        page = _page_number(params)
-        if not 1 <= page <= LAST_PAGE:
-            return old_page_error(page) if self._old_page_error else error_reply(22)
-        first, last = self._days(params)
+    def _changes(self, request: ApiRequest) -> Reply:
+        page = self._page_number(request.params)
+        first, last = self._days(request.params)
         rows = self._catalog.changes(first.isoformat(), last.isoformat())
         shown = rows[(page - 1) * CHANGES_PAGE_SIZE : page * CHANGES_PAGE_SIZE]
         return json_reply(
@@ -116,21 +112,23 @@ class TmdbApi:
             }
         )
 
+    def _page_number(self, params: dict[str, str]) -> int:
+        """1 to 500. Raises TmdbError for all else."""
+        try:
+            page = int(params.get("page", "1"))
+        except ValueError as error:
+            raise TmdbError(error_reply(22)) from error
+        if not 1 <= page <= LAST_PAGE:
+            raise TmdbError(old_page_error(page) if self._old_page_error else error_reply(22))
+        return page
+
     def _days(self, params: dict[str, str]) -> tuple[date, date]:
-        """The days asked for, by default yesterday and today. Raises TmdbError 20 for too long or reversed a range."""
+        """First and last day, by default yesterday and today. Raises TmdbError for a range too long or reversed."""
         last = read_day(params["end_date"]) if params.get("end_date") else self._clock.today()
         first = read_day(params["start_date"]) if params.get("start_date") else last - timedelta(days=1)
         if not timedelta(0) <= last - first <= timedelta(days=CHANGES_DAYS):
-            raise TmdbError(20)
+            raise TmdbError(error_reply(20))
         return first, last
-
-
-def _page_number(params: dict[str, str]) -> int:
-    """Raises TmdbError 22 when `page` is no integer."""
-    try:
-        return int(params.get("page", "1"))
-    except ValueError as error:
-        raise TmdbError(22) from error
 
 
 def _details_of(movie: Movie) -> dict[str, Any]:
@@ -172,5 +170,11 @@ def _keywords(movie: Movie) -> dict[str, Any]:
     return {"keywords": [{"id": genre_id, "name": f"keyword {genre_id}"} for genre_id in movie.genre_ids]}
 
 
+#: The endpoints that answer with a page of movies, and the query each one makes of its parameters.
+_PAGE_QUERIES: dict[str, Callable[[dict[str, str]], Query]] = {
+    "discover": discover_query,
+    "popular": lambda _: Query(),
+    "search": search_query,
+}
 #: The parts that append_to_response adds; others are ignored.
 _PARTS = {"credits": _credits, "keywords": _keywords}

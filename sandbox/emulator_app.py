@@ -1,19 +1,25 @@
-"""The ASGI application: every request under /3 is logged, limited, authorised, answered; /_emulator is the control."""
+"""The ASGI application: what is under /3 is logged, limited, authorised and answered; the rest is control."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from sandbox.catalog import Catalog
 from sandbox.emulator_api import TmdbApi
+from sandbox.emulator_bodies import spoil
+from sandbox.emulator_clock import EmulatorClock
+from sandbox.emulator_delivery import deliver, send_reply
 from sandbox.emulator_limit import RequestLimit
 from sandbox.emulator_log import ArrivalLog
 from sandbox.emulator_replies import Reply, error_reply, too_many_requests
-from sandbox.emulator_requests import ApiRequest, read_request
+from sandbox.emulator_requests import PAGE_KINDS, ApiRequest, read_request
 from sandbox.emulator_server import CONNECTION, Connection
+from sandbox.faults import Fault, FaultPlan
 
 #: The one key that is never accepted when no keys are named, so that a test can be refused.
 WRONG_KEY = "wrong"
@@ -21,14 +27,19 @@ WRONG_KEY = "wrong"
 
 @dataclass
 class Service:
-    """What serves a request and what the control plane may change while it serves."""
+    """What serves a request; the control plane changes it while it serves."""
 
+    catalog: Catalog
+    clock: EmulatorClock
     api: TmdbApi
-    log: ArrivalLog = field(default_factory=ArrivalLog)
-    limit: RequestLimit = field(default_factory=RequestLimit)
+    limit: RequestLimit
+    faults: FaultPlan
+    #: Seed of the faults' chances.
+    seed: int
     latency_ms: float = 0.0
     #: Accepted keys; empty accepts any but WRONG_KEY.
     keys: frozenset[str] = frozenset()
+    log: ArrivalLog = field(default_factory=ArrivalLog)
 
 
 class EmulatorApp:
@@ -41,34 +52,47 @@ class EmulatorApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
         if path.startswith("/3/"):
-            await self._serve(scope, send)
-        elif path.startswith("/_emulator/"):
+            await self._serve(scope, receive, send)
+        elif path.startswith("/_emulator/") and ip_address(scope["client"][0]).is_loopback:
             await self._control(scope, receive, send)
         else:
             await send_reply(error_reply(34), send)
 
-    async def _serve(self, scope: Scope, send: Send) -> None:
-        service = self._service
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        service, log = self._service, self._service.log
         now_s = time.monotonic()
         connection: Connection = scope["extensions"][CONNECTION]["connection"]
-        connection.count()
+        if connection.on_lost is None:
+            # Counted with its first request here: the control plane's connections do not use the API.
+            log.connect()
+            connection.on_lost = log.disconnect
         request = read_request(scope["path"], scope["query_string"])
-        arrival = service.log.arrive(request.kind, request.key, now_s)
-        reply = self._answer(scope, request, now_s)
+        arrival = log.arrive(request.kind, request.key, now_s)
+        reply, fault = self._decide(scope, request, now_s)
         if service.latency_ms:
             await asyncio.sleep(service.latency_ms / 1000)
-        await send_reply(reply, send)
-        service.log.finish(arrival, reply.status, None, time.monotonic())
+        status = reply.status
+        if fault is None:
+            await send_reply(reply, send)
+        else:
+            status = await deliver(spoil(reply, fault), fault, connection, receive, send)
+        log.finish(arrival, status, fault.kind if fault else None, time.monotonic())
 
-    def _answer(self, scope: Scope, request: ApiRequest, now_s: float) -> Reply:
+    def _decide(self, scope: Scope, request: ApiRequest, now_s: float) -> tuple[Reply, Fault | None]:
+        """The limit stands in front: what it refuses meets no fault and no key check."""
         limit = self._service.limit
         if not limit.admit(now_s):
-            return too_many_requests(int(limit.burst) + limit.refused_in_a_row, int(limit.burst))
+            return too_many_requests(int(limit.burst) + limit.refused_in_a_row, int(limit.burst)), None
+        fault = None
+        if self._service.faults.faults:
+            target = f"{request.path}?{scope['query_string'].decode('latin-1')}"
+            fault = self._service.faults.pick(target, is_page=request.kind in PAGE_KINDS, now_s=now_s)
         if not self._is_authorised(scope, request):
-            return error_reply(7)
+            return error_reply(7), fault
         if scope["method"] not in ("GET", "HEAD"):
-            return error_reply(42)
-        return self._service.api.answer(request)
+            return error_reply(42), fault
+        shift = int(fault.value) if fault and fault.kind == "shift" else 0
+        return self._service.api.answer(request, shift=shift), fault
 
     def _is_authorised(self, scope: Scope, request: ApiRequest) -> bool:
         """By `api_key` or by `Authorization: Bearer` (TMDB, "Authentication")."""
@@ -77,10 +101,3 @@ class EmulatorApp:
             if name == b"authorization" and value[:7].lower() == b"bearer ":
                 key = value[7:].decode("latin-1").strip()
         return key in self._service.keys if self._service.keys else key not in ("", WRONG_KEY)
-
-
-async def send_reply(reply: Reply, send: Send) -> None:
-    """Send a reply whole, with its length."""
-    headers = [*reply.headers, (b"content-length", b"%d" % len(reply.body))]
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": reply.body})

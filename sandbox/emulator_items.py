@@ -1,4 +1,4 @@
-"""From JSON Lines of TMDB list items, plain or gzip, to movies; the bytes of every value are kept as they are."""
+"""From JSON Lines of TMDB list items, plain or gzip, to movies; the bytes of every value stay as they are."""
 
 from __future__ import annotations
 
@@ -18,8 +18,12 @@ _STRING_OR_SPACE = re.compile(rb'("(?:[^"\\]|\\.)*")|[ \t\r\n]+')
 _REVENUE_LIMIT = 400_000_000
 
 
-class CatalogError(ValueError):
-    """A catalogue that cannot be served; the text is one line and begins with file and line."""
+class ItemError(ValueError):
+    """No list item that could be served; the text says what was expected."""
+
+
+class CatalogError(Exception):
+    """A catalogue that cannot be served; the text is one line and begins with the file and, if known, the line."""
 
 
 def read_catalog(path: Path) -> Iterator[Movie]:
@@ -27,53 +31,58 @@ def read_catalog(path: Path) -> Iterator[Movie]:
 
     Raises CatalogError, with file and line, for anything that is not a list item with an id of its own.
     """
-    lines_of_ids: dict[int, int] = {}
+    seen: set[int] = set()
     number = 0
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
-                if not line.strip():
-                    continue
-                movie = parse_movie(line)
-                if movie.id in lines_of_ids:
-                    raise ValueError(f"id {movie.id} already stands on line {lines_of_ids[movie.id]}")
-                lines_of_ids[movie.id] = number
-                yield movie
-    except OSError as error:
-        raise CatalogError(f"{path}: {error.strerror or error}") from error
+                if line.strip():
+                    yield _new_movie(line, seen)
+    except ItemError as error:
+        raise CatalogError(f"{path}, line {number}: {error}") from error
     except (EOFError, zlib.error) as error:
         raise CatalogError(f"{path}, line {number + 1}: the gzip stream is damaged ({error})") from error
-    except ValueError as error:
-        raise CatalogError(f"{path}, line {number}: {error}") from error
+    except OSError as error:
+        raise CatalogError(f"{path}: {error.strerror or error}") from error
+
+
+def _new_movie(line: bytes, seen: set[int]) -> Movie:
+    movie = parse_movie(line)
+    if movie.id in seen:
+        raise ItemError(f"id {movie.id} stands on an earlier line too")
+    seen.add(movie.id)
+    return movie
 
 
 def parse_movie(line: bytes) -> Movie:
     """A movie from one JSON object; white space between tokens goes, every token stays as it was written.
 
-    Raises ValueError when it is no JSON object, or a field that selects or sorts has the wrong type.
+    Raises ItemError when it is no JSON object, or a field that selects or sorts has the wrong type.
     """
     try:
         item = json.loads(line, parse_constant=_refuse_constant)
     except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8 ({error.reason})") from error
+        raise ItemError(f"not UTF-8 ({error.reason})") from error
     except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON ({error.msg})") from error
+        raise ItemError(f"not JSON ({error.msg})") from error
+    except (ValueError, RecursionError) as error:
+        raise ItemError(f"JSON that cannot be read ({error})") from error
     if not isinstance(item, dict):
-        raise ValueError(f"expected a JSON object, got {type(item).__name__}")
+        raise ItemError(f"expected a JSON object, got {type(item).__name__}")
     return to_movie(item, compact(line))
 
 
 def to_movie(item: dict[str, Any], raw: bytes) -> Movie:
     """A movie from a decoded list item and the bytes that say the same.
 
-    Only `id` is required; missing fields read as TMDB's empty ones. Raises ValueError for a wrong type.
+    Only `id` is required; missing fields read as TMDB's empty ones. Raises ItemError for a wrong type.
     """
     movie_id = item.get("id")
     if type(movie_id) is not int or movie_id < 1:
-        raise ValueError(f"id must be an integer above 0, got {movie_id!r:.40}")
+        raise ItemError(f"id must be an integer above 0, got {movie_id!r:.40}")
     genre_ids = item.get("genre_ids", [])
     if not isinstance(genre_ids, list) or not all(type(genre_id) is int for genre_id in genre_ids):
-        raise ValueError(f"genre_ids must be a list of integers, got {genre_ids!r:.40}")
+        raise ItemError(f"genre_ids must be a list of integers, got {genre_ids!r:.40}")
     return Movie(
         id=movie_id,
         raw=raw,
@@ -105,14 +114,14 @@ def _text(item: dict[str, Any], field: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise ValueError(f"{field} must be a string, got {value!r:.40}")
+        raise ItemError(f"{field} must be a string, got {value!r:.40}")
     return value
 
 
 def _number(item: dict[str, Any], field: str) -> float:
     value = item.get(field, 0)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{field} must be a number, got {value!r:.40}")
+        raise ItemError(f"{field} must be a number, got {value!r:.40}")
     return value
 
 

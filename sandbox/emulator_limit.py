@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-#: A request sent in time may arrive so much later, bunched with the next ones: scheduling and the network, not haste.
+#: A request sent in time may arrive so much later, bunched with the next: scheduling and network, not haste.
 JITTER_S = 0.25
 
 

@@ -1,4 +1,4 @@
-"""What arrived when: a bounded log of every request under /3, and the counts that a proof of a limit needs."""
+"""What arrived when: a bounded log of every request under /3, and the counts that prove a limit was kept."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class ArrivalLog:
         return {"next": self._next_number, "dropped": max(0, oldest - number), "arrivals": rows}
 
     def stats(self) -> dict[str, Any]:
-        """Counts since the last reset; times on the monotonic clock, in seconds, None before the first arrival."""
+        """Counts since the last reset; times in seconds on the monotonic clock, None before the first arrival."""
         return {
             "arrivals": self._next_number,
             "open_requests": len(self._open),

@@ -42,9 +42,9 @@ class Reply(NamedTuple):
 class TmdbError(Exception):
     """Raised by an endpoint that refuses a request; carries the reply."""
 
-    def __init__(self, code: int) -> None:
-        super().__init__(code)
-        self.reply = error_reply(code)
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(reply.status)
+        self.reply = reply
 
 
 def json_reply(value: Any, status: int = 200) -> Reply:

@@ -8,9 +8,9 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 from sandbox.catalog import DEFAULT_SORT, DateRange, Query
-from sandbox.emulator_replies import TmdbError
+from sandbox.emulator_replies import TmdbError, error_reply
 
-#: Path to the kind of request that the log names; /3/movie/{id} is "details", what TMDB does not have is "other".
+#: Path to the kind that the log names; /3/movie/{id} is "details", what TMDB does not have is "other".
 KINDS: dict[str, str] = {
     "/3/configuration": "configuration",
     "/3/discover/movie": "discover",
@@ -19,6 +19,8 @@ KINDS: dict[str, str] = {
     "/3/movie/popular": "popular",
     "/3/search/movie": "search",
 }
+#: The kinds that answer with a page of movies.
+PAGE_KINDS = frozenset({"discover", "popular", "search"})
 _DETAILS = re.compile(r"/3/movie/\d+")
 _ISO_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
@@ -32,7 +34,7 @@ class ApiRequest(NamedTuple):
 
     @property
     def key(self) -> str:
-        """What was asked for, short: `18:1999:3` for a discover page, else an id, a window or words, and the page."""
+        """What was asked for: `18:1999:3` for a discover page, else an id, a window or words, and the page."""
         params, page = self.params, self.params.get("page", "1")
         if self.kind == "discover":
             return f"{params.get('with_genres', '')}:{self._window()}:{page}"
@@ -57,7 +59,7 @@ def read_request(path: str, query_string: bytes) -> ApiRequest:
 
 
 def discover_query(params: dict[str, str]) -> Query:
-    """The query of /3/discover/movie; unknown filters are ignored. Raises TmdbError 23 for a date that is none."""
+    """The query of /3/discover/movie; unknown filters are ignored. Raises TmdbError 23 for a malformed date."""
     return Query(
         genres=_genre_groups(params.get("with_genres", "")),
         primary=_date_range(params, "primary_release_year", "primary_release_date"),
@@ -69,7 +71,7 @@ def discover_query(params: dict[str, str]) -> Query:
 def search_query(params: dict[str, str]) -> Query:
     """The query of /3/search/movie. Raises TmdbError 5 without `query`."""
     if not params.get("query", "").strip():
-        raise TmdbError(5)
+        raise TmdbError(error_reply(5))
     return Query(
         title=params["query"].strip(),
         primary=_date_range(params, "primary_release_year", None),
@@ -80,11 +82,11 @@ def search_query(params: dict[str, str]) -> Query:
 def read_day(text: str) -> date:
     """A day written YYYY-MM-DD. Raises TmdbError 23 for anything else."""
     if not _ISO_DAY.fullmatch(text):
-        raise TmdbError(23)
+        raise TmdbError(error_reply(23))
     try:
         return date.fromisoformat(text)
     except ValueError as error:
-        raise TmdbError(23) from error
+        raise TmdbError(error_reply(23)) from error
 
 
 def _genre_groups(text: str) -> tuple[frozenset[int], ...]:

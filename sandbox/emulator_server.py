@@ -1,68 +1,57 @@
-"""uvicorn as the emulator needs it: connections counted and within reach, an address on stdout, a prompt clean end."""
+"""uvicorn as the emulator needs it: connections within reach, the address told, a prompt and clean end."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from types import FrameType
-from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
-from sandbox.emulator_log import ArrivalLog
 
 #: Where a request finds its Connection: an ASGI extension, scope["extensions"][CONNECTION].
 CONNECTION = "reelhaul.connection"
 
 
 class Connection:
-    """The TCP connection of a request: counted from its first request under /3, and open to faults."""
+    """The TCP connection of a request, within reach of faults; `on_lost` is called once, when it ends."""
 
-    def __init__(self, transport: asyncio.Transport, log: ArrivalLog) -> None:
+    def __init__(self, transport: asyncio.Transport) -> None:
         self.transport = transport
-        self._log = log
-        self._is_counted = False
-
-    def count(self) -> None:
-        """Count it, once, as one that uses the API; the control plane's own connections are not."""
-        if not self._is_counted:
-            self._is_counted = True
-            self._log.connect()
-
-    def lost(self) -> None:
-        if self._is_counted:
-            self._log.disconnect()
+        self.on_lost: Callable[[], None] | None = None
 
 
 class EmulatorProtocol(HttpToolsProtocol):
-    """Hands the connection to the application; `log` is set by `serve` on a subclass."""
+    """Hands its connection to the application with every request."""
 
-    log: ArrivalLog
-    _connection: Connection
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it too
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
-        self._connection = Connection(transport, self.log)
+        self._connection = Connection(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._connection.lost()
+        if self._connection.on_lost is not None:
+            self._connection.on_lost()
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        extensions: dict[str, dict[object, object]] = {CONNECTION: {"connection": self._connection}}
-        self.scope["extensions"] = extensions
+        self.scope["extensions"] = {CONNECTION: {"connection": self._connection}}
 
 
 class EmulatorServer(uvicorn.Server):
-    """Prints its address when it listens, and ends with exit code 0 on SIGTERM or SIGINT."""
+    """Tells its base address once it listens, and ends with exit code 0 on SIGTERM or SIGINT."""
+
+    def __init__(self, config: uvicorn.Config, announce: Callable[[str], None]) -> None:
+        super().__init__(config)
+        self._announce = announce
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        host, port = (sockets or [])[0].getsockname()[:2]
-        print(f"http://{f'[{host}]' if ':' in host else host}:{port}/3", flush=True)
+        for listener in sockets or ():
+            host, port = listener.getsockname()[:2]
+            self._announce(f"http://{f'[{host}]' if ':' in host else host}:{port}/3")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         # Nobody is owed an answer any more, and a request that hangs on purpose must not hold up the end.
@@ -70,7 +59,7 @@ class EmulatorServer(uvicorn.Server):
             connection.transport.abort()
         await super().shutdown(sockets)
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 -- uvicorn's signature
         # uvicorn's own would raise the signal again after a clean end, and so hide exit code 0.
         self.should_exit = True
 
@@ -90,19 +79,19 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(app: ASGIApp, listener: socket.socket, log: ArrivalLog) -> None:
-    """Serve until SIGTERM or SIGINT."""
-    protocol: Any = type("LoggedProtocol", (EmulatorProtocol,), {"log": log})
+def serve(app: ASGIApp, listener: socket.socket, announce: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT; `announce` gets the base address, e.g. http://127.0.0.1:8080/3."""
     config = uvicorn.Config(
         app,
-        http=protocol,
+        http=EmulatorProtocol,
         ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         # Idle connections of TMDB's CDN live longer than any pause between two pages.
         timeout_keep_alive=75,
         timeout_graceful_shutdown=1,
     )
-    EmulatorServer(config).run(sockets=[listener])
+    EmulatorServer(config, announce).run(sockets=[listener])

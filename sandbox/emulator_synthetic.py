@@ -1,7 +1,7 @@
 """Movies from a seed: any number of list items, always the same, with the oddities of the real ones.
 
-Shares and ranges follow what recorded TMDB bodies show: 2.4 genres a movie, some 4 % without a genre, 1 % without
-a date, more movies in every later year, heaps on 1 January, a new `softcore` field, and dates in the future.
+Shares and ranges follow what recorded TMDB bodies show: 2.4 genres a movie, some 4 % without a genre, 1 %
+without a date, more movies in every later year, heaps on 1 January, a new `softcore` field, future dates.
 """
 
 from __future__ import annotations
@@ -65,14 +65,14 @@ _COMMON_WORDS = (
     "a young the last one night must find in city old life of and before their world story truth home"
 )
 _TITLE_WORDS = (
-    "Night River Last House Summer Silent Broken Golden Road Winter Shadow Blue City Letter Garden Return Paper "
-    "Moon Stone Mirror Hidden Long First Red Little Empty Lost Bridge Fire Glass"
+    "Night River Last House Summer Silent Broken Golden Road Winter Shadow Blue City Letter Garden Return "
+    "Paper Moon Stone Mirror Hidden Long First Red Little Empty Lost Bridge Fire Glass"
 )
 _FOREIGN_TITLES: dict[str, str] = {
     "fr": "L'Été Nuit Château Cœur Forêt Où Déjà",
     "de": "Mädchen Straße Über Tür Größe Nächte",
     "es": "Corazón Niño Año Sueño Canción Último",
-    "ja": "夜の 東京 物語 夏 星 ＺＥＲＯ",
+    "ja": "夜の 東京 物語 夏 星 ゼロ",
     "ru": "Ночь Дорога Зима Город Письмо Тень",
     "ko": "바람 서울 여름 이야기 그림자 밤",
     "ar": "ليل بيت طريق قمر نهر",
@@ -169,7 +169,7 @@ class _Writer:
         return " ".join(self._pick(words if self._random() < 0.5 else common) for _ in range(8))
 
     def _naming(self) -> tuple[str, str, str]:
-        """Language, title and original title; one in seven is foreign, and some of those are not translated."""
+        """Language, title and original title; one in seven is foreign, some of those are not translated."""
         title = f"{self._pick(self._titles)} {self._pick(self._titles)}"
         if self._random() < 0.86:
             return "en", title, title
