@@ -123,7 +123,7 @@ class TmdbApi:
         return page
 
     def _days(self, params: dict[str, str]) -> tuple[date, date]:
-        """First and last day, by default yesterday and today. Raises TmdbError for a range too long or reversed."""
+        """First and last day, by default yesterday and today. Raises TmdbError for too long a range."""
         last = read_day(params["end_date"]) if params.get("end_date") else self._clock.today()
         first = read_day(params["start_date"]) if params.get("start_date") else last - timedelta(days=1)
         if not timedelta(0) <= last - first <= timedelta(days=CHANGES_DAYS):

@@ -64,11 +64,11 @@ def _retry_after(value: str) -> Headers:
 
 def _status(_: Reply, value: str) -> Reply:
     """`503/html`, `503/empty`, or `503`: TMDB's first error with that status, or one that only names it."""
-    number, _, form = value.partition("/")
+    number, *form = value.split("/")
     status = int(number)
-    if form == "html":
+    if form == ["html"]:
         return Reply(status, _HTML_PAGE % (status, status), _HTML)
-    if form == "empty":
+    if form == ["empty"]:
         return Reply(status, b"", ())
     known = [code for code, (code_status, _) in TMDB_ERRORS.items() if code_status == status]
     return (

@@ -64,7 +64,7 @@ class ControlPlane:
         self._service = service
 
     def app(self) -> Starlette:
-        """The routes under /_emulator; a request that makes no sense is 400 `{"error": ...}`, nothing changed."""
+        """The routes under /_emulator; what makes no sense is 400 `{"error": ...}` and changes nothing."""
         return Starlette(
             routes=[
                 Route("/_emulator/log", self.read_log, methods=["GET"]),
@@ -130,7 +130,7 @@ class ControlPlane:
         )
 
     async def change_movies(self, request: Request) -> Response:
-        """Upsert, move and delete as one change of the emulator's day, which /3/movie/changes then reports."""
+        """Upsert, move and delete as one change of the emulator's day, for /3/movie/changes to report."""
         change = await _read_change(request, MoviesChange)
         service = self._service
         upserted = [to_movie(item, encode(item)) for item in change.upsert]

@@ -23,7 +23,7 @@ class ItemError(ValueError):
 
 
 class CatalogError(Exception):
-    """A catalogue that cannot be served; the text is one line and begins with the file and, if known, the line."""
+    """A catalogue that cannot be served; the text is one line that begins with the file."""
 
 
 def read_catalog(path: Path) -> Iterator[Movie]:
@@ -31,13 +31,13 @@ def read_catalog(path: Path) -> Iterator[Movie]:
 
     Raises CatalogError, with file and line, for anything that is not a list item with an id of its own.
     """
-    seen: set[int] = set()
+    lines_of_ids: dict[int, int] = {}
     number = 0
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
-                    yield _new_movie(line, seen)
+                    yield _new_movie(line, number, lines_of_ids)
     except ItemError as error:
         raise CatalogError(f"{path}, line {number}: {error}") from error
     except (EOFError, zlib.error) as error:
@@ -46,11 +46,10 @@ def read_catalog(path: Path) -> Iterator[Movie]:
         raise CatalogError(f"{path}: {error.strerror or error}") from error
 
 
-def _new_movie(line: bytes, seen: set[int]) -> Movie:
+def _new_movie(line: bytes, number: int, lines_of_ids: dict[int, int]) -> Movie:
     movie = parse_movie(line)
-    if movie.id in seen:
-        raise ItemError(f"id {movie.id} stands on an earlier line too")
-    seen.add(movie.id)
+    if (earlier := lines_of_ids.setdefault(movie.id, number)) != number:
+        raise ItemError(f"id {movie.id} stands on line {earlier} too")
     return movie
 
 

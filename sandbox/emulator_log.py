@@ -94,7 +94,7 @@ class ArrivalLog:
         return {"next": self._next_number, "dropped": max(0, oldest - number), "arrivals": rows}
 
     def stats(self) -> dict[str, Any]:
-        """Counts since the last reset; times in seconds on the monotonic clock, None before the first arrival."""
+        """Counts since the last reset; times as in Arrival, None before the first one."""
         return {
             "arrivals": self._next_number,
             "open_requests": len(self._open),

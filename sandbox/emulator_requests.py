@@ -34,7 +34,7 @@ class ApiRequest(NamedTuple):
 
     @property
     def key(self) -> str:
-        """What was asked for: `18:1999:3` for a discover page, else an id, a window or words, and the page."""
+        """What was asked for: `18:1999:3` for a discover page, else an id, or words and a page."""
         params, page = self.params, self.params.get("page", "1")
         if self.kind == "discover":
             return f"{params.get('with_genres', '')}:{self._window()}:{page}"
@@ -59,7 +59,7 @@ def read_request(path: str, query_string: bytes) -> ApiRequest:
 
 
 def discover_query(params: dict[str, str]) -> Query:
-    """The query of /3/discover/movie; unknown filters are ignored. Raises TmdbError 23 for a malformed date."""
+    """The query of /3/discover/movie; unknown filters are ignored. Raises TmdbError for a malformed date."""
     return Query(
         genres=_genre_groups(params.get("with_genres", "")),
         primary=_date_range(params, "primary_release_year", "primary_release_date"),

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sandbox.emulator_replies import TMDB_ERRORS
 
@@ -24,8 +24,8 @@ _RETRY_AFTERS = r"none|absurd|garbage|-?\d{1,12}|date[+-]\d{1,9}"
 
 #: What "hostile" can put into a page.
 HOSTILE = (
-    "abyss", "bad-ids", "bad-rows", "big-id", "bigint", "duplicates", "keys", "megabyte", "nan", "nesting", "nul",
-    "oversize", "reserved", "surrogate",
+    "abyss", "bad-ids", "bad-rows", "big-id", "bigint", "duplicates", "keys", "megabyte", "nan", "nesting",
+    "nul", "oversize", "reserved", "surrogate",
 )  # fmt: skip
 
 
@@ -161,7 +161,7 @@ def _read_regex(text: str) -> str:
 
 
 #: A condition's name in a spec, the field it sets, and what reads it: raises ValueError with what it must be.
-_CONDITIONS: dict[str, tuple[str, Callable[[str], float | str]]] = {
+_CONDITIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "p": ("probability", _read_share),
     "every": ("every", _read_count),
     "from": ("from_s", _read_seconds),
