@@ -6,17 +6,19 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pymongo
 import pytest
 import redis
+import requests
 from pymongo.write_concern import WriteConcern
 
 from sandbox.embedded import EmbeddedServer
 from sandbox.processes import SandboxError, spawn
-from sandbox.servers import EmbeddedMongo, EmbeddedRedis
+from sandbox.servers import EmbeddedMongo, EmbeddedRedis, EmulatorProcess
 
 GONE_WITHIN_S = 20.0
 
@@ -67,7 +69,22 @@ def test_files_in_a_given_folder_stay_and_a_temporary_folder_goes(tmp_path: Path
     assert not temporary.exists()
 
 
-@pytest.mark.parametrize("server_class", [EmbeddedRedis, EmbeddedMongo])
+def test_the_emulator_counts_obeys_and_comes_back_on_its_port(
+    emulator: Callable[..., EmulatorProcess],
+) -> None:
+    server = emulator("--movies", "50")
+    url = server.base_url
+    assert requests.get(f"{url}/discover/movie", params={"api_key": "any"}, timeout=10).status_code == 200
+    assert server.stats()["arrivals"] == len(server.log()) == 1
+    server.reset()
+    assert server.log() == []
+    with pytest.raises(SandboxError, match=r"refuses POST config: .*no_such_option"):
+        server.configure(no_such_option=1)
+    server.kill()
+    assert server.start().base_url == url
+
+
+@pytest.mark.parametrize("server_class", [EmbeddedRedis, EmbeddedMongo, EmulatorProcess])
 def test_a_port_in_use_is_one_clear_line(server_class: type[EmbeddedServer]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
