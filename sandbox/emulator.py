@@ -60,12 +60,9 @@ def emulator(  # noqa: PLR0913, PLR0917 -- one argument for each option
     _require(latency_ms >= 0, f"--latency-ms must be 0 or more, got {latency_ms}")
     try:
         faults = [parse_fault(spec) for spec in fault or ()]
-        listener = listen(host, port)
         loaded = Catalog(read_catalog(catalog) if catalog else synthetic_movies(movies, seed))
     except (CatalogError, FaultSyntaxError) as error:
         _refuse(str(error))
-    except OSError as error:
-        _refuse(f"cannot listen on {host}:{port}: {error.strerror or error}")
     # Movies live as long as the process: the collector need not look at them again.
     gc.freeze()
     clock = EmulatorClock()
@@ -79,6 +76,10 @@ def emulator(  # noqa: PLR0913, PLR0917 -- one argument for each option
         latency_ms=latency_ms,
         keys=frozenset(key or ()),
     )
+    try:
+        listener = listen(host, port)
+    except OSError as error:
+        _refuse(f"cannot listen on {host}:{port}: {error.strerror or error}")
     serve(EmulatorApp(service, ControlPlane(service).app()), listener, typer.echo)
 
 

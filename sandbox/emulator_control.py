@@ -156,8 +156,10 @@ class ControlPlane:
 
 async def _read_change(request: Request, form: type[AnyChange]) -> AnyChange:
     """The body as `form`. Raises ValueError that names the first key at fault."""
+    # Not model_validate_json: that refuses lone surrogates, which TMDB's bodies may hold.
+    content = json.loads(await request.body())
     try:
-        return form.model_validate_json(await request.body())
+        return form.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
