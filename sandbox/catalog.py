@@ -12,6 +12,28 @@ from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
 
+#: The 19 movie genres, in TMDB's order (TMDB API reference, genre/movie/list).
+GENRES: dict[int, str] = {
+    28: "Action",
+    12: "Adventure",
+    16: "Animation",
+    35: "Comedy",
+    80: "Crime",
+    99: "Documentary",
+    18: "Drama",
+    10751: "Family",
+    14: "Fantasy",
+    36: "History",
+    27: "Horror",
+    10402: "Music",
+    9648: "Mystery",
+    10749: "Romance",
+    878: "Science Fiction",
+    10770: "TV Movie",
+    53: "Thriller",
+    10752: "War",
+    37: "Western",
+}
 #: Movies a page, fixed by TMDB (TMDB API reference, discover/movie).
 PAGE_SIZE = 20
 #: The order of a query that names none, or one that TMDB does not know (TMDB API reference, discover/movie).

@@ -7,12 +7,11 @@ from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any
 
-from sandbox.catalog import PAGE_SIZE, Catalog, Movie, Query
+from sandbox.catalog import GENRES, PAGE_SIZE, Catalog, Movie, Query
 from sandbox.emulator_clock import EmulatorClock
 from sandbox.emulator_items import encode
 from sandbox.emulator_replies import Reply, TmdbError, error_reply, json_reply, old_page_error
 from sandbox.emulator_requests import ApiRequest, discover_query, read_day, search_query
-from sandbox.emulator_synthetic import GENRES
 
 #: Pages above it are refused, however many total_pages says there are (TMDB API reference, discover/movie).
 LAST_PAGE = 500
@@ -22,9 +21,7 @@ CHANGES_DAYS = 14
 #: Parts that append_to_response may name (TMDB API reference, append-to-response).
 APPENDED_PARTS = 20
 
-_GENRES_REPLY = json_reply(
-    {"genres": [{"id": genre_id, "name": name} for genre_id, (name, _) in GENRES.items()]}
-)
+_GENRES_REPLY = json_reply({"genres": [{"id": genre_id, "name": name} for genre_id, name in GENRES.items()]})
 _CONFIGURATION_REPLY = json_reply(
     {
         "change_keys": [
@@ -139,9 +136,7 @@ def _details_of(movie: Movie) -> dict[str, Any]:
         "belongs_to_collection": None,
         "budget": int(movie.revenue) // 3,
         "genres": [
-            {"id": genre_id, "name": GENRES[genre_id][0]}
-            for genre_id in movie.genre_ids
-            if genre_id in GENRES
+            {"id": genre_id, "name": GENRES[genre_id]} for genre_id in movie.genre_ids if genre_id in GENRES
         ],
         "homepage": "",
         "imdb_id": f"tt{movie.id:07d}",

@@ -14,7 +14,7 @@ from sandbox.catalog import Movie
 
 #: A JSON string (kept) or a run of white space between tokens (dropped).
 _STRING_OR_SPACE = re.compile(rb'("(?:[^"\\]|\\.)*")|[ \t\r\n]+')
-#: The largest revenue that the stand-in formula gives to a movie whose item names none.
+#: Above every revenue that an item does not name, in dollars.
 _REVENUE_LIMIT = 400_000_000
 
 
@@ -92,10 +92,14 @@ def to_movie(item: dict[str, Any], raw: bytes) -> Movie:
         popularity=_number(item, "popularity"),
         vote_average=_number(item, "vote_average"),
         vote_count=_number(item, "vote_count"),
-        # List items name no revenue; sort_by=revenue needs one that is scattered and always the same.
-        revenue=_number(item, "revenue") if "revenue" in item else movie_id * 7919 % _REVENUE_LIMIT,
+        revenue=_number(item, "revenue") if "revenue" in item else unnamed_revenue(movie_id),
         adult=item.get("adult") is True,
     )
+
+
+def unnamed_revenue(movie_id: int) -> int:
+    """List items name no revenue; sort_by=revenue needs one that is scattered and always the same."""
+    return movie_id * 7919 % _REVENUE_LIMIT
 
 
 def compact(line: bytes) -> bytes:

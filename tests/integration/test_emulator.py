@@ -19,10 +19,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
-from sandbox.catalog import SORT_FIELDS
+from sandbox.catalog import GENRES, SORT_FIELDS
 from sandbox.emulator import emulator as emulator_command
 from sandbox.emulator_limit import default_capacity
-from sandbox.emulator_synthetic import GENRES, synthetic_movies
+from sandbox.emulator_synthetic import synthetic_movies
 from sandbox.servers import EmulatorProcess
 
 StartEmulator = Callable[..., EmulatorProcess]
@@ -184,7 +184,7 @@ class TestEndpoints:
         movie = next(movie for movie in catalogue if len(movie["genre_ids"]) == 2)
         details = get(tmdb, f"movie/{movie['id']}", append_to_response="credits,keywords,unknown").json()
         assert "genre_ids" not in details
-        assert details["genres"] == [{"id": genre, "name": GENRES[genre][0]} for genre in movie["genre_ids"]]
+        assert details["genres"] == [{"id": genre, "name": GENRES[genre]} for genre in movie["genre_ids"]]
         assert details["overview"] == movie["overview"]
         assert {"credits", "keywords", "runtime", "imdb_id"} <= details.keys()
         assert "unknown" not in details
