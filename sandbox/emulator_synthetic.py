@@ -95,9 +95,7 @@ class _Writer:
         self._random = rng.random
         growth = accumulate(_YEAR_GROWTH**year for year in range(_LAST_YEAR - _FIRST_YEAR + 1))
         self._years = [_FIRST_YEAR + index for index in _slots(list(growth))]
-        self._genres = [
-            list(GENRES)[index] for index in _slots(list(accumulate(n for _, n in GENRES.values())))
-        ]
+        self._genres = [list(GENRES)[index] for index in _slots(list(accumulate(_GENRE_SHARES)))]
         self._genre_sets = [self._some_genres() for _ in range(_GENRE_SETS)]
         self._titles = _pairs(_TITLE_WORDS)
         self._foreign = [(code, _pairs(words)) for code, words in _FOREIGN_TITLES.items()]
@@ -122,7 +120,8 @@ class _Writer:
         vote_average = self._vote_average(vote_count)
         # No word in the tables holds a quote or a backslash, so nothing needs escaping.
         raw = (
-            f'{{"adult":false,"backdrop_path":{self._image(0.65)},"genre_ids":[{",".join(map(str, genre_ids))}],'
+            f'{{"adult":false,"backdrop_path":{self._image(0.65)},'
+            f'"genre_ids":[{",".join(map(str, genre_ids))}],'
             f'"id":{movie_id},"title":"{title}","original_language":"{language}",'
             f'"original_title":"{original_title}","overview":"{overview}","popularity":{popularity},'
             f'"poster_path":{self._image(0.85)},"release_date":"{release_date}","softcore":false,'
