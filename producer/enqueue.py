@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any
 
+from producer.coverage import Ledger
 from producer.plan import plan_cells
 from worker.pages import Cell, PageKey
 from worker.store import Store
@@ -47,7 +48,9 @@ class Backfill:
 
     def missing(self, store: Store) -> Iterator[PageKey]:
         """What is not stored yet; of a cell without page 1, that page stands for all of it."""
-        return store.missing(self.cells(), self.fresh_after)
+        ledger = Ledger(store, self.fresh_after)
+        incomplete = [cell for cell in self.cells() if ledger.coverage(cell).missing]
+        return store.missing(incomplete, self.fresh_after)
 
     def document(self) -> dict[str, Any]:
         return {

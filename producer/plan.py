@@ -37,7 +37,7 @@ def parse_genres(text: str, known: Mapping[int, str]) -> list[int]:
     by_name = {name.lower(): genre_id for genre_id, name in known.items()}
     found: dict[int, None] = {}
     for part in (part.strip() for part in text.split(",")):
-        genre_id = by_name.get(part.lower(), int(part) if part.isdecimal() else None)
+        genre_id = by_name.get(part.lower(), int(part) if part.isdecimal() else -1)
         if genre_id not in known:
             names = ", ".join(f"{name} ({known_id})" for known_id, name in known.items())
             raise UsageError(f"--genres: unknown genre {part!r}; expected all or some of: {names}")

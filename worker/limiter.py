@@ -155,7 +155,7 @@ class Limiter:
     def now_us(self) -> int:
         """Microseconds since 1970 on the fleet's one clock, Redis'."""
         with _broker():
-            seconds, micros = self._redis.time()  # type: ignore[misc] -- redis-py types sync calls as awaitable too
+            seconds, micros = self._redis.time()
         return int(seconds) * 1_000_000 + int(micros)
 
     def interrupt(self) -> None:
@@ -222,7 +222,7 @@ class Limiter:
 
     def _generation(self) -> int:
         with _broker():
-            return int(self._redis.hget(self._gate, "gen") or 0)  # type: ignore[arg-type] -- as in now_us
+            return int(self._redis.hget(self._gate, "gen") or 0)
 
     def _call(self, verb: str, *argv: Any, keys: list[str] | None = None) -> Any:
         with _broker():
@@ -250,7 +250,7 @@ class _Ear(threading.Thread):
                 time.sleep(0.2)
 
     def _follow(self) -> None:
-        with self._redis.pubsub() as channel:
+        with self._redis.pubsub() as channel:  # type: ignore[no-untyped-call]
             channel.subscribe(self._channel)
             while True:
                 message = channel.get_message(timeout=1.0)

@@ -13,7 +13,7 @@ import json
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from pymongo import ReplaceOne, UpdateMany
+from pymongo import ReplaceOne, UpdateOne
 from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError
 
@@ -22,7 +22,7 @@ from worker.pages import PageKey
 from worker.tmdb import Page
 
 Document = dict[str, Any]
-_Update = ReplaceOne[Document] | UpdateMany
+_Update = ReplaceOne[Document] | UpdateOne
 _DUPLICATE = 11000
 
 
@@ -45,13 +45,15 @@ class Version(NamedTuple):
     def rank(self) -> tuple[datetime, str, str]:
         return self.fetched_at, self.sha256, self.page
 
-    def document(self, first_seen: datetime) -> Document:
-        meta = {
+    def meta(self, first_seen: datetime) -> Document:
+        return {
             "first_seen": first_seen,
             "fetched_at": self.fetched_at,
             "page": self.page,
             "sha256": self.sha256,
         }
+
+    def document(self, meta: Document) -> Document:
         return {"_id": self.movie["id"], **self.movie, "_meta": meta}
 
 
@@ -72,65 +74,44 @@ def versions_of(key: PageKey, page: Page) -> dict[int, Version]:
 
 
 def merge(movies: Collection[Document], versions: dict[int, Version]) -> Saved:
-    """Bring `movies` to what the versions make of it; see the module's docstring for the order."""
+    """Bring `movies` to what the versions make of it."""
     inserted = changed = 0
     while True:
         found = movies.find({"_id": {"$in": list(versions)}}, {"_meta": 1})
         stored = {movie["_id"]: movie["_meta"] for movie in found}
-        new = [version.document(version.fetched_at) for id_, version in versions.items() if id_ not in stored]
-        updates, expected, replaced = _updates(versions, stored)
-        met = True
-        if new:
-            try:
-                movies.insert_many(new, ordered=False)
-                inserted += len(new)
-            except BulkWriteError as error:
-                if {write["code"] for write in error.details["writeErrors"]} != {_DUPLICATE}:
-                    raise
-                met = False
+        new = [v.document(v.meta(v.fetched_at)) for id_, v in versions.items() if id_ not in stored]
+        updates = [update for id_, meta in stored.items() if (update := _update(id_, meta, versions[id_]))]
+        met = not new or _insert(movies, new)
+        if met:
+            inserted += len(new)
         if updates:
-            met = movies.bulk_write(updates, ordered=False).matched_count == expected and met
-            changed += replaced
+            met = movies.bulk_write(updates, ordered=False).matched_count == len(updates) and met
+            changed += sum(isinstance(update, ReplaceOne) for update in updates)
         if met:
             return Saved(inserted, changed)
-        # Somebody else wrote one of them since we read: look again.
+        # Somebody else wrote one of them since it was read: look again.
 
 
-def _updates(versions: dict[int, Version], stored: dict[int, Document]) -> tuple[list[_Update], int, int]:
-    """What the stored versions need; how many documents that must match; how many change in content."""
-    updates: list[_Update] = []
-    touched: dict[int, str] = {}
-    seen: list[int] = []
-    for id_, meta in stored.items():
-        version = versions[id_]
-        if version.fetched_at < meta["first_seen"]:
-            seen.append(id_)
-        if version.rank <= (meta["fetched_at"], meta["sha256"], meta["page"]):
-            continue
-        if version.sha256 == meta["sha256"]:
-            touched[id_] = version.sha256
-        else:
-            updates.append(ReplaceOne({"_id": id_, "_meta": meta}, version.document(meta["first_seen"])))
-    replaced = len(updates)
-    any_version = next(iter(versions.values()), None)
-    if any_version and seen:
-        updates.append(
-            UpdateMany({"_id": {"$in": seen}}, {"$min": {"_meta.first_seen": any_version.fetched_at}})
-        )
-    if any_version and touched:
-        updates.append(_touch(touched, any_version))
-    return updates, replaced + len(seen) + len(touched), replaced
+def _insert(movies: Collection[Document], new: list[Document]) -> bool:
+    """Whether all are new indeed; those that are have been inserted either way."""
+    try:
+        movies.insert_many(new, ordered=False)
+    except BulkWriteError as error:
+        if {write["code"] for write in error.details["writeErrors"]} != {_DUPLICATE}:
+            raise
+        return False
+    return True
 
 
-def _touch(touched: dict[int, str], version: Version) -> UpdateMany:
-    """One write for all movies that came again as they are stored.
-
-    A digest belongs to one movie's one version, so two $in say what a filter for each would.
-    """
-    at, page = version.fetched_at, version.page
-    unchanged_and_older = {
-        "_id": {"$in": list(touched)},
-        "_meta.sha256": {"$in": list(touched.values())},
-        "$or": [{"_meta.fetched_at": {"$lt": at}}, {"_meta.fetched_at": at, "_meta.page": {"$lt": page}}],
-    }
-    return UpdateMany(unchanged_and_older, {"$set": {"_meta.fetched_at": at, "_meta.page": page}})
+def _update(id_: int, stored: Document, version: Version) -> _Update | None:
+    """What the stored movie needs, if its `_meta` is still what was read; None: nothing."""
+    first_seen = min(stored["first_seen"], version.fetched_at)
+    unless_written = {"_id": id_, "_meta": stored}
+    if version.rank > (stored["fetched_at"], stored["sha256"], stored["page"]):
+        meta = version.meta(first_seen)
+        if version.sha256 != stored["sha256"]:
+            return ReplaceOne(unless_written, version.document(meta))
+        return UpdateOne(unless_written, {"$set": {"_meta": meta}})
+    if first_seen != stored["first_seen"]:
+        return UpdateOne(unless_written, {"$set": {"_meta": {**stored, "first_seen": first_seen}}})
+    return None

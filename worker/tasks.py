@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 from celery.exceptions import Reject
-from kombu.exceptions import BatchPublishError, OperationalError
+from kombu import exceptions as kombu_errors
 
 from worker.app import LANES, app
 from worker.bootstrap import fleet_now, limiter, store, tmdb_client
@@ -43,6 +44,8 @@ TASK_S = 48.0
 TRIES = 5
 #: Seconds between two looks at a page that another slot is fetching.
 GLANCE_S = 0.5
+#: How publishing fails; the stubs are older than kombu 5.7, which has both.
+UNSENT = (kombu_errors.OperationalError, kombu_errors.BatchPublishError)  # type: ignore[attr-defined]
 #: Messages in one round trip to the broker.
 SENT_AT_ONCE = 500
 
@@ -59,14 +62,19 @@ def fetch_page(self: Task[Any, Any], genre_id: int, window: str, page: int, fres
         try:
             obtain(key, fresh_after)
             if key.page == 1:
-                lane = (self.request.delivery_info or {}).get("routing_key", LANES[0])
+                lane = str((self.request.delivery_info or {}).get("routing_key"))
                 send(store().missing([key.cell], fresh_after), fresh_after_ms, lane)
         except NotEver as trouble:
-            log.warning("quarantined", reason=str(trouble))
-            _while_away(lambda: store().quarantine(key, trouble, fleet_now()), time.monotonic() + SLOT_S)
+            give_up(key, trouble)
         except (NotNow, Forbidden) as trouble:
             log.debug("back to the queue", reason=str(trouble))
             raise Reject(str(trouble), requeue=True) from None
+
+
+def give_up(key: PageKey, trouble: NotEver) -> None:
+    """Into quarantine with it."""
+    log.warning("quarantined", reason=str(trouble))
+    _while_away(lambda: store().quarantine(key, trouble, fleet_now()), time.monotonic() + SLOT_S)
 
 
 def obtain(key: PageKey, fresh_after: datetime | None) -> Mark:
@@ -95,7 +103,7 @@ def obtain(key: PageKey, fresh_after: datetime | None) -> Mark:
             if tries >= TRIES:
                 raise Poison(f"{tries} tries: {trouble}", trouble.response) from None
         else:
-            saved = _while_away(lambda: store().save(key, page), begun + TASK_S)
+            saved = _while_away(partial(store().save, key, page), begun + TASK_S)
             log.info("stored", movies=len(page.results), new=saved.inserted, changed=saved.changed)
             return Mark(page.total_pages, page.fetched_at)
 
@@ -110,7 +118,7 @@ def send(keys: Iterable[PageKey], fresh_after_ms: int, lane: str = LANES[-1]) ->
         with app.producer_or_acquire() as producer, producer.batch(max_size=SENT_AT_ONCE):
             for key in keys:
                 queue = lane if lane == "refresh" else "cells" if key.page == 1 else "pages"
-                fetch_page.apply_async(
+                fetch_page.apply_async(  # type: ignore[call-arg] # the stubs lack argsrepr
                     args=(*key, fresh_after_ms),
                     queue=queue,
                     producer=producer,
@@ -118,9 +126,21 @@ def send(keys: Iterable[PageKey], fresh_after_ms: int, lane: str = LANES[-1]) ->
                     kwargsrepr="",
                 )
                 sent += 1
-    except (OperationalError, BatchPublishError) as error:
+    except UNSENT as error:
         raise BrokerAway(f"Redis: not all of {sent} messages may be queued: {error}") from error
     return sent
+
+
+def queued() -> dict[str, int]:
+    """Messages in each lane, and `unacked`: with a worker at this moment. Raises BrokerAway."""
+    try:
+        with app.connection_for_read() as connection:
+            channel: Any = connection.default_channel
+            lengths = {lane: int(channel._size(lane)) for lane in LANES}
+            with channel.conn_or_acquire() as client:
+                return {**lengths, "unacked": int(client.hlen(channel.unacked_key))}
+    except kombu_errors.OperationalError as error:
+        raise BrokerAway(f"Redis: {error}") from error
 
 
 def _while_away(work: Callable[[], T], deadline: float) -> T:

@@ -21,11 +21,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeGuard, TypeVar
 from urllib.parse import urlencode
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
 from requests.utils import get_environ_proxies
 from urllib3.exceptions import HTTPError
 
@@ -84,6 +85,8 @@ class TmdbClient:
     ) -> None:
         self._session, self._base_url, self._limiter = session, base_url, limiter
         self._timeout, self._params = (CONNECT_S, timeout_s), dict(params)
+        # Prepared once: merging session and request anew is a third of what requests costs.
+        self._headers = CaseInsensitiveDict({name: str(value) for name, value in session.headers.items()})
 
     def discover(self, key: PageKey, deadline: float) -> Page:
         """One page of the cell's movies; Claimed when another slot is fetching the same."""
@@ -154,7 +157,7 @@ class TmdbClient:
     def _send(self, path: str, query: Mapping[str, Any]) -> Response:
         """The answer to one GET, if it is a 200; raises otherwise."""
         request = requests.PreparedRequest()
-        request.method, request.headers = "GET", self._session.headers  # type: ignore[assignment] -- a mapping does
+        request.method, request.headers = "GET", self._headers
         request.url = f"{self._base_url}{path}?{urlencode({**query, **self._params})}"
         request.hooks = {"response": []}
         until = time.monotonic() + WHOLE_S
@@ -290,18 +293,18 @@ def _page_reader(number: int) -> Callable[[Response, Permit], Page]:
     def read(response: Response, permit: Permit) -> Page:
         document = _read(response)
         results = document.get("results")
-        counts = [document.get(name) for name in ("page", "total_pages", "total_results")]
+        page, total_pages, total_results = map(document.get, ("page", "total_pages", "total_results"))
         if not isinstance(results, list) or not all(map(_is_movie, results)):
             raise Unparsable("results is not a list of movies with ids", response)
-        if not all(type(count) is int and count >= 0 for count in counts):
-            raise Unparsable("page, total_pages or total_results is not a count", response)
-        if counts[0] != number:
-            raise Unparsable(f"page {counts[0]} where {number} was asked for", response)
+        if not (_is_count(total_pages) and _is_count(total_results)):
+            raise Unparsable("total_pages or total_results is not a count", response)
+        if page != number:
+            raise Unparsable(f"page {page!r} where {number} was asked for", response)
         return Page(
             number=number,
             results=results,
-            total_pages=counts[1],
-            total_results=counts[2],
+            total_pages=total_pages,
+            total_results=total_results,
             fetched_at=datetime.fromtimestamp(permit.at_us // 1000 / 1000, UTC),
             sha256=hashlib.sha256(response.body).hexdigest(),
             body=response.body,
@@ -310,11 +313,15 @@ def _page_reader(number: int) -> Callable[[Response, Permit], Page]:
     return read
 
 
+def _is_count(value: Any) -> TypeGuard[int]:
+    return type(value) is int and value >= 0
+
+
 def _is_movie(item: Any) -> bool:
     return isinstance(item, dict) and type(item.get("id")) is int
 
 
-def _read_genres(response: Response, permit: Permit) -> dict[int, str]:
+def _read_genres(response: Response, _: Permit) -> dict[int, str]:
     genres: Iterable[Any] = _read(response).get("genres") or ()
     try:
         return {int(genre["id"]): str(genre["name"]) for genre in genres}
@@ -322,6 +329,6 @@ def _read_genres(response: Response, permit: Permit) -> dict[int, str]:
         raise Unparsable("not a list of genres", response) from None
 
 
-def _read_configuration(response: Response, permit: Permit) -> None:
+def _read_configuration(response: Response, _: Permit) -> None:
     if "images" not in _read(response):
         raise Unparsable("not the configuration", response)

@@ -1,0 +1,84 @@
+"""How much of each cell is stored: one question to MongoDB, the rest is arithmetic."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+
+from worker.pages import MAX_PAGE, Cell
+from worker.store import Count, Store
+
+
+@dataclass
+class Coverage:
+    """Pages of one cell, or of many: what is known of the plan and what is stored of it."""
+
+    cells: int = 0
+    #: Cells whose page 1 is stored: only then are their other pages known.
+    opened: int = 0
+    planned: int = 0
+    stored: int = 0
+    quarantined: int = 0
+
+    def add(self, other: Coverage) -> None:
+        self.cells += other.cells
+        self.opened += other.opened
+        self.planned += other.planned
+        self.stored += other.stored
+        self.quarantined += other.quarantined
+
+    @property
+    def missing(self) -> int:
+        """Pages known to be needed, neither stored nor given up."""
+        return self.planned - self.stored - self.quarantined
+
+    @property
+    def expected(self) -> int:
+        """Pages in all, cells that are not open yet taken to be as long as the others."""
+        length = self.planned / self.opened if self.opened else 1.0
+        return self.planned + round((self.cells - self.opened) * max(0.0, length - 1))
+
+    def as_dict(self) -> dict[str, int]:
+        return {
+            "cells": self.cells,
+            "opened": self.opened,
+            "pages_planned": self.planned,
+            "pages_stored": self.stored,
+            "missing": self.missing,
+            "quarantined": self.quarantined,
+        }
+
+
+class Ledger:
+    """Counts of all cells, read once."""
+
+    def __init__(self, store: Store, fresh_after: datetime | None) -> None:
+        self._store = store
+        self._counts = store.counts(fresh_after)
+        self._given_up = Counter(
+            key.cell
+            for key, failure in store.quarantined().items()
+            if fresh_after is None or failure["last_at"] >= fresh_after
+        )
+
+    def coverage(self, cell: Cell) -> Coverage:
+        """Of the cell, with all windows it was split into."""
+        given_up = self._given_up[cell]
+        count = self._counts.get(cell)
+        if count is None or count.total_pages < 0:
+            return Coverage(cells=1, planned=1, quarantined=min(given_up, 1))
+        halves = cell.halves() if count.total_pages > MAX_PAGE else ()
+        planned = 1 if halves else min(max(count.total_pages, 1), MAX_PAGE)
+        stored = self._stored(cell, count, planned)
+        whole = Coverage(1, 1, planned, stored, min(given_up, planned - stored))
+        for half in halves:
+            part = self.coverage(half)
+            part.cells = part.opened = 0
+            whole.add(part)
+        return whole
+
+    def _stored(self, cell: Cell, count: Count, planned: int) -> int:
+        if count.last <= planned:
+            return count.pages
+        return count.pages - self._store.beyond(cell, planned)
