@@ -98,13 +98,13 @@ class ChangedMovie(NamedTuple):
 
 #: sort_by's words (TMDB API reference, discover/movie) and the field each one reads.
 SORT_FIELDS: dict[str, Callable[[Movie], Any]] = {
-    "original_title": attrgetter("original_title"),
-    "popularity": attrgetter("popularity"),
-    "revenue": attrgetter("revenue"),
-    "primary_release_date": attrgetter("release_date"),
-    "title": attrgetter("title"),
-    "vote_average": attrgetter("vote_average"),
-    "vote_count": attrgetter("vote_count"),
+    "original_title": lambda movie: movie.original_title,
+    "popularity": lambda movie: movie.popularity,
+    "revenue": lambda movie: movie.revenue,
+    "primary_release_date": lambda movie: movie.release_date,
+    "title": lambda movie: movie.title,
+    "vote_average": lambda movie: movie.vote_average,
+    "vote_count": lambda movie: movie.vote_count,
 }
 
 

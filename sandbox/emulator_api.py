@@ -135,9 +135,8 @@ def _details_of(movie: Movie) -> dict[str, Any]:
     item |= {
         "belongs_to_collection": None,
         "budget": int(movie.revenue) // 3,
-        "genres": [
-            {"id": genre_id, "name": GENRES[genre_id]} for genre_id in movie.genre_ids if genre_id in GENRES
-        ],
+        # Ids of genres that TMDB has given up still stand in old items.
+        "genres": [{"id": genre_id, "name": GENRES.get(genre_id, "Foreign")} for genre_id in movie.genre_ids],
         "homepage": "",
         "imdb_id": f"tt{movie.id:07d}",
         "origin_country": ["US"],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -13,7 +12,7 @@ from sandbox.catalog import Catalog
 from sandbox.emulator_api import TmdbApi
 from sandbox.emulator_bodies import spoil
 from sandbox.emulator_clock import EmulatorClock
-from sandbox.emulator_delivery import deliver, send_reply
+from sandbox.emulator_delivery import deliver, pause, send_reply
 from sandbox.emulator_limit import RequestLimit
 from sandbox.emulator_log import ArrivalLog
 from sandbox.emulator_replies import Reply, error_reply, too_many_requests
@@ -70,7 +69,7 @@ class EmulatorApp:
         arrival = log.arrive(request.kind, request.key, now_s)
         reply, fault = self._decide(scope, request, now_s)
         if service.latency_ms:
-            await asyncio.sleep(service.latency_ms / 1000)
+            await pause(receive, service.latency_ms / 1000)
         status = reply.status
         if fault is None:
             await send_reply(reply, send)

@@ -71,9 +71,9 @@ def _status(_: Reply, value: str) -> Reply:
     if form == ["empty"]:
         return Reply(status, b"", ())
     known = [code for code, (code_status, _) in TMDB_ERRORS.items() if code_status == status]
-    return (
-        error_reply(known[0]) if known else json_reply({"success": False, "status_message": number}, status)
-    )
+    if not known:
+        return json_reply({"success": False, "status_message": number}, status)
+    return error_reply(known[0])
 
 
 def _spoil_results(page: Page, value: str) -> None:

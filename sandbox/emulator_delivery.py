@@ -26,6 +26,14 @@ async def send_reply(reply: Reply, send: Send) -> None:
     await send({"type": "http.response.body", "body": reply.body})
 
 
+async def pause(receive: Receive, seconds: float) -> None:
+    """Wait, but no longer than the client does."""
+    try:
+        await asyncio.wait_for(_until_gone(receive), seconds)
+    except TimeoutError:
+        return
+
+
 class Exchange(NamedTuple):
     """A reply on its way: what to send, the fault's value, and where to."""
 
@@ -87,7 +95,7 @@ async def _reset(exchange: Exchange) -> int:
 
 
 async def _late(exchange: Exchange) -> int:
-    await _pause(exchange.receive, float(exchange.value))
+    await pause(exchange.receive, float(exchange.value))
     await send_reply(exchange.reply, exchange.send)
     return exchange.reply.status
 
@@ -97,7 +105,7 @@ async def _drip(exchange: Exchange) -> int:
     await _send_head(exchange.reply, send)
     size = -(-len(body) // _DROPS) or 1
     for start in range(0, len(body), size):
-        await _pause(exchange.receive, float(exchange.value) / _DROPS)
+        await pause(exchange.receive, float(exchange.value) / _DROPS)
         await send({"type": "http.response.body", "body": body[start : start + size], "more_body": True})
     await send({"type": "http.response.body", "body": b""})
     return exchange.reply.status
@@ -113,14 +121,6 @@ async def _cut(exchange: Exchange, status: int) -> int:
 async def _until_gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-async def _pause(receive: Receive, seconds: float) -> None:
-    """Wait, but no longer than the client does."""
-    try:
-        await asyncio.wait_for(_until_gone(receive), seconds)
-    except TimeoutError:
-        return
 
 
 #: Faults that change how a reply is sent; all others send it whole.

@@ -11,7 +11,7 @@ from typing import Any
 KEPT_ARRIVALS = 1_000_000
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Arrival:
     """One request. Times are seconds on the machine's monotonic clock, which all its processes share."""
 
@@ -50,7 +50,7 @@ class ArrivalLog:
         """Forget every arrival and peak; numbers start at 0 again. Open connections stay open."""
         self._arrivals: deque[Arrival] = deque(maxlen=self._kept)
         self._next_number = 0
-        self._open: set[int] = set()
+        self._open: set[Arrival] = set()
         self._by_status: Counter[int] = Counter()
         self._by_kind: Counter[str] = Counter()
         self._by_fault: Counter[str] = Counter()
@@ -67,15 +67,15 @@ class ArrivalLog:
         self._by_kind[kind] += 1
         self._first_s = now_s if self._first_s is None else self._first_s
         self._last_s = now_s
-        self._open.add(id(arrival))
+        self._open.add(arrival)
         self._peak_concurrent = max(self._peak_concurrent, len(self._open))
         return arrival
 
     def finish(self, arrival: Arrival, status: int, fault: str | None, now_s: float) -> None:
         """The answer is out, or the connection cut (status 0)."""
         arrival.status, arrival.fault, arrival.duration_s = status, fault, now_s - arrival.arrived_s
-        if id(arrival) in self._open:  # Not in it: the log was reset in between.
-            self._open.discard(id(arrival))
+        if arrival in self._open:  # Not in it: the log was reset in between.
+            self._open.discard(arrival)
             self._by_status[status] += 1
             if fault is not None:
                 self._by_fault[fault] += 1

@@ -21,7 +21,8 @@ KINDS: dict[str, str] = {
 }
 #: The kinds that answer with a page of movies.
 PAGE_KINDS = frozenset({"discover", "popular", "search"})
-_DETAILS = re.compile(r"/3/movie/\d+")
+_DETAILS = re.compile(r"/3/movie/\d{1,18}")
+_GENRE_ID = re.compile(r"\d{1,18}")
 _ISO_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
@@ -92,7 +93,7 @@ def read_day(text: str) -> date:
 def _genre_groups(text: str) -> tuple[frozenset[int], ...]:
     """`18,35` is AND, `18|35` is OR (TMDB API reference, discover/movie); what is no id is ignored."""
     groups = (
-        frozenset(int(word) for word in group.split("|") if word.strip().isdecimal())
+        frozenset(int(word) for word in group.split("|") if _GENRE_ID.fullmatch(word.strip()))
         for group in text.split(",")
     )
     return tuple(sorted((group for group in groups if group), key=sorted))
