@@ -1,0 +1,61 @@
+"""The command line: each command is imported when it is called, each error is one line."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from worker.errors import ReelhaulError
+
+#: Where each command is; the order is the help's.
+COMMANDS = {
+    "backfill": "producer.commands:backfill",
+    "status": "producer.commands:status",
+    "refresh": "producer.commands:refresh",
+    "export": "producer.commands:export",
+    "doctor": "producer.doctor:doctor",
+    "standalone": "sandbox.standalone:standalone",
+    "demo": "sandbox.demo:demo",
+    "emulator": "sandbox.emulator:emulator",
+}
+
+
+class _Commands(TyperGroup):
+    """Commands by name, loaded when asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 -- typer's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 -- typer's signature
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, function = COMMANDS[cmd_name].partition(":")
+        return command(getattr(import_module(module), function), cmd_name)
+
+
+def command(function: Any, name: str) -> Any:
+    """A function with typer's annotations as a command."""
+    one = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    one.command(name)(function)
+    return typer.main.get_command(one)
+
+
+app = typer.Typer(cls=_Commands, add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+
+
+@app.callback()
+def _reelhaul() -> None:
+    """Haul The Movie Database into MongoDB, as fast as the API allows and not one request faster."""
+
+
+def main() -> None:
+    """Run the command line; what goes wrong on purpose is one line on stderr and exit code 2."""
+    try:
+        app(prog_name="reelhaul")
+    except ReelhaulError as error:
+        sys.stderr.write(f"reelhaul: {error}\n")
+        sys.exit(2)

@@ -1,0 +1,109 @@
+"""What a person sees: tables for `status`, a live view of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.console import Console, Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from producer.coverage import Coverage
+from producer.status import Progress
+from worker.limiter import GateState
+
+#: Percent of the limit from which on it is the limit that holds the run back.
+_SHUT_STYLE = "bold yellow"
+
+
+def console(*, quiet: bool = False) -> Console:
+    """Standard output; rich honours NO_COLOR and pipes by itself."""
+    return Console(quiet=quiet, highlight=False)
+
+
+def span(seconds: float) -> str:
+    """A length of time in its two largest units: `2h 05m`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    minutes, rest_s = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes}m {rest_s:02d}s"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours}h {minutes:02d}m"
+    return f"{hours // 24}d {hours % 24:02d}h"
+
+
+def live_view(progress: Progress, gate: GateState, per_s: float) -> RenderableType:
+    """A run at this moment; `per_s` is the rate of requests lately."""
+    total = progress.total
+    left = total.expected - total.stored - total.quarantined
+    rate = min(gate.current_per_s, per_s) if per_s else gate.current_per_s
+    facts = Table.grid(padding=(0, 2))
+    facts.add_row("cells", f"{total.opened:,} of {total.cells:,} open")
+    facts.add_row("pages", f"{total.stored:,} of {_about(total)} stored" + _given_up(total))
+    facts.add_row("movies", f"{progress.movies:,}")
+    facts.add_row(
+        "requests",
+        f"{per_s:.1f}/s of {gate.current_per_s:.1f}/s allowed, {gate.refused:,} refused",
+        _shut(gate),
+    )
+    facts.add_row("left", span(left / rate) if left else "nothing")
+    bar = ProgressBar(total=max(1, total.expected), completed=total.stored + total.quarantined, width=60)
+    return Group(Text(title(progress), style="bold"), bar, facts)
+
+
+def title(progress: Progress) -> str:
+    backfill = progress.backfill
+    years = f"{min(backfill.years)}..{max(backfill.years)}" if len(backfill.years) > 1 else backfill.years[0]
+    return f"backfill {backfill.id}: {len(backfill.genres)} genres, {years}"
+
+
+def status_tables(progress: Progress) -> Iterable[RenderableType]:
+    """A backfill in one line, then by genre and by year."""
+    total = progress.total
+    state = f"{total.missing:,} missing" if total.missing else "complete"
+    yield Text(
+        f"{title(progress)}: {total.opened:,}/{total.cells:,} cells open, "
+        f"{total.stored:,}/{total.planned:,} pages, {state}{_given_up(total)}",
+        style="bold",
+    )
+    names = progress.backfill.genres
+    yield _table("genre", ((names[genre_id], part) for genre_id, part in progress.by_genre.items()))
+    yield _table("year", progress.by_year.items())
+
+
+def _table(heading: str, parts: Iterable[tuple[str, Coverage]]) -> Table:
+    table = Table(
+        heading, "cells open", "pages stored", "missing", "quarantined", "", box=None, pad_edge=False
+    )
+    for column in table.columns[1:5]:
+        column.justify = "right"
+    for name, part in parts:
+        done = part.stored + part.quarantined
+        table.add_row(
+            name,
+            f"{part.opened:,}/{part.cells:,}",
+            f"{part.stored:,}/{part.planned:,}",
+            f"{part.missing:,}",
+            f"{part.quarantined:,}",
+            ProgressBar(total=max(1, part.planned), completed=done, width=20),
+        )
+    return table
+
+
+def _about(total: Coverage) -> str:
+    return f"{total.planned:,}" if total.opened == total.cells else f"about {total.expected:,}"
+
+
+def _given_up(total: Coverage) -> str:
+    return f", {total.quarantined:,} in quarantine" if total.quarantined else ""
+
+
+def _shut(gate: GateState) -> Text:
+    if not gate.shut:
+        return Text("")
+    wait = f" for {span(gate.shut_s)}" if gate.shut_s else ""
+    return Text(f"gate shut{wait}: {gate.shut}", style=_SHUT_STYLE)

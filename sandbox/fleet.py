@@ -1,0 +1,95 @@
+"""Workers, beat and Flower as processes of this machine, stopped together."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from sandbox.embedded import HOST, port_is_free
+from sandbox.processes import ChildProcess, SandboxError, spawn
+from worker.app import app
+
+#: A worker's tasks end within 48 s (worker.tasks.TASK_S); waiting ones at once.
+STOP_S = 50.0
+#: Seconds for workers to start; they take about two on an idle machine.
+READY_S = 60.0
+
+
+class Fleet:
+    """Celery processes with one environment, their logs in `folder`; stops them all when it is left."""
+
+    def __init__(self, environment: Mapping[str, str], folder: Path) -> None:
+        self._environment, self._folder = dict(environment), folder
+        self.processes: list[ChildProcess] = []
+
+    def worker(self, *options: str) -> ChildProcess:
+        """Start one worker; it consumes as soon as it has reached Redis."""
+        name = f"worker{len(self.processes) + 1}"
+        quick = ("--without-gossip", "--without-mingle")
+        return self._start(name, "worker.app", "worker", "-n", f"{name}@%h", *quick, *options)
+
+    def beat(self) -> ChildProcess:
+        """Start the one that says every minute that something may be due."""
+        return self._start("beat", "producer.schedule", "beat")
+
+    def flower(self, port: int) -> ChildProcess:
+        """Start Flower on loopback; SandboxError when the port is taken."""
+        if not port_is_free(port):
+            raise SandboxError(
+                f"port {port} is in use: stop what listens there, or choose another for Flower"
+            )
+        return self._start("flower", "worker.app", "flower", f"--address={HOST}", f"--port={port}")
+
+    def wait_until_ready(self, workers: int) -> None:
+        """Return when so many workers answer; SandboxError when one ends, or after READY_S."""
+        until = time.monotonic() + READY_S
+        while len(app.control.ping(timeout=0.5) or ()) < workers:
+            self.check()
+            if time.monotonic() > until:
+                raise SandboxError(
+                    f"{workers} workers do not answer within {READY_S:g} s; see {self._folder}"
+                )
+
+    def check(self) -> None:
+        """Raise SandboxError when one of them has ended by itself."""
+        for process in self.processes:
+            if not process.running:
+                raise SandboxError(f"{process} has ended:\n{process.log_tail()}")
+
+    def stop(self) -> None:
+        """SIGTERM to all, then wait for each."""
+        for process in self.processes:
+            if process.running:
+                process.send(signal.SIGTERM)
+        for process in self.processes:
+            process.stop(STOP_S)
+
+    def _start(self, name: str, app: str, *command: str) -> ChildProcess:
+        argv = [sys.executable, "-m", "celery", "-A", app, *command]
+        process = spawn(argv, env=self._environment, log_path=self._folder / f"{name}.log")
+        self.processes.append(process)
+        return process
+
+    def __enter__(self) -> Fleet:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+@contextmanager
+def ending_on_sigterm() -> Iterator[None]:
+    """SIGTERM ends the block as Ctrl-C does, so that everything it started is stopped."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
