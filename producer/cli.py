@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from worker.errors import ReelhaulError
+from worker.errors import BrokerAway, ReelhaulError, StoreAway
 
 #: Where each command is; the order is the help's.
 COMMANDS = {
@@ -57,5 +57,6 @@ def main() -> None:
     try:
         app(prog_name="reelhaul")
     except ReelhaulError as error:
-        sys.stderr.write(f"reelhaul: {error}\n")
+        hint = "; `reelhaul doctor` tells more" if isinstance(error, BrokerAway | StoreAway) else ""
+        sys.stderr.write(f"reelhaul: {error}{hint}\n")
         sys.exit(2)

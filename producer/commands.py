@@ -19,7 +19,7 @@ from producer.export import export_movies
 from producer.plan import parse_duration, parse_genres, parse_years
 from producer.status import measure, measure_all
 from producer.watch import follow, last_line
-from worker.bootstrap import fleet_now, limiter, store, tmdb_client
+from worker.bootstrap import fleet_now, hang_up, limiter, store, tmdb_client
 from worker.settings import settings
 
 #: Names of genres change once in years: ask for them again when they are older.
@@ -143,6 +143,9 @@ def _show_plan(wanted: Backfill) -> None:
 
 def _run(wanted: Backfill, lane: str, *, detach: bool, quiet: bool) -> None:
     out = console(quiet=quiet)
+    if limiter().look().stopped:
+        tmdb_client().check_key(time.monotonic() + PATIENCE_S)  # opens the gate when the key was mended
+    hang_up()
     sent = begin(store(), wanted, lane)
     if detach:
         out.print(

@@ -59,7 +59,7 @@ def follow(store: Store, limiter: Limiter, backfill: Backfill, *, quiet: bool = 
         for look in looks(store, limiter, backfill):
             if out.is_terminal:
                 live.update(live_view(look.progress, look.gate, look.per_s), refresh=True)
-            if look.gate.shut.startswith("TMDB refuses"):
+            if look.gate.stopped:
                 raise Forbidden(look.gate.shut)
             if stalled.for_long(look):
                 stalled.mend(store, look)

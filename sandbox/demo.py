@@ -24,7 +24,7 @@ from sandbox.embedded import free_port
 from sandbox.fleet import Fleet, ending_on_sigterm
 from sandbox.processes import SandboxError
 from sandbox.servers import EmbeddedMongo, EmbeddedRedis, EmulatorProcess
-from worker.bootstrap import limiter, store
+from worker.bootstrap import hang_up, limiter, store
 from worker.errors import UsageError
 
 MOVIES, SEED = 20_000, 7
@@ -93,6 +93,7 @@ def _sandbox(catalog: Path | None, rate: int) -> Iterator[tuple[Fleet, EmulatorP
             TMDB_TOKEN="demo",  # noqa: S106 -- the emulator takes any
             REELHAUL_RATE=str(rate),
             REELHAUL_CAPACITY=str(CAPACITY),
+            REELHAUL_RUN_FOLDER=str(folder),
         )
         fleet = stack.enter_context(Fleet(os.environ, folder))
         for _ in range(WORKERS):
@@ -105,6 +106,7 @@ def _haul(catalog: Path | None) -> Progress:
     """The backfill, followed until it ends; its Progress."""
     genres, years = ("all", _years_of(catalog)) if catalog else (GENRES, YEARS)
     wanted = request(genres, parse_years(years), None)
+    hang_up()
     begin(store(), wanted)
     return follow(store(), limiter(), wanted)
 

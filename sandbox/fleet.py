@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import sys
 import time
@@ -25,10 +26,11 @@ class Fleet:
     def __init__(self, environment: Mapping[str, str], folder: Path) -> None:
         self._environment, self._folder = dict(environment), folder
         self.processes: list[ChildProcess] = []
+        self._numbers = itertools.count(1)
 
     def worker(self, *options: str) -> ChildProcess:
         """Start one worker; it consumes as soon as it has reached Redis."""
-        name = f"worker{len(self.processes) + 1}"
+        name = f"worker{next(self._numbers)}"
         quick = ("--without-gossip", "--without-mingle")
         return self._start(name, "worker.app", "worker", "-n", f"{name}@%h", *quick, *options)
 

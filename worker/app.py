@@ -5,14 +5,17 @@ Importing it reads no environment: the configuration is made when Celery first a
 
 from __future__ import annotations
 
+import sys
+import time
 from typing import Any
 
 import click
+import structlog
 from celery import Celery, signals
 from kombu import Queue
 
 from worker import bootstrap, logs, transport
-from worker.errors import UsageError
+from worker.errors import ReelhaulError, UsageError
 from worker.settings import settings
 
 #: Drained in this order: a refresh before anything else, open cells before new ones.
@@ -20,7 +23,12 @@ LANES = ("refresh", "pages", "cells")
 #: Seconds until a message that died with its worker is delivered again. Above twice the longest task
 #: (worker.tasks.TASK_S), so that nothing runs twice; with the check every 10 s, below two minutes.
 VISIBILITY_S = 100
-POOLS = ("threads", "prefork", "solo")
+#: Modules of the pools that keep the promise of late acknowledgement.
+POOLS = ("thread", "prefork", "solo")
+#: Seconds for the request that tells whether the key works.
+REOPEN_S = 10.0
+
+log = structlog.get_logger(__name__)
 
 
 def configuration() -> dict[str, Any]:
@@ -76,17 +84,30 @@ def _set_up_logging(**_: Any) -> None:
 
 @signals.worker_init.connect
 def _refuse_what_cannot_work(sender: Any, **_: Any) -> None:
-    pool = (
-        sender.pool_cls if isinstance(sender.pool_cls, str) else sender.pool_cls.__module__.rpartition(".")[2]
-    )
-    if pool.removesuffix("_pool") not in (*POOLS, "thread"):
-        raise click.UsageError(
-            f"pool {pool}: loses messages with late acknowledgement; use {', '.join(POOLS)}"
-        )
+    """End with one line and status 2; Celery would only log an exception of a signal's receiver."""
     try:
+        _check_pool(sender.pool_cls)
         settings().require_key()
     except UsageError as error:
-        raise click.UsageError(str(error)) from None
+        sys.stderr.write(f"reelhaul: {error}\n")
+        sys.exit(2)
+
+
+def _check_pool(pool: Any) -> None:
+    module = pool if isinstance(pool, str) else pool.__module__
+    name = module.partition(":")[0].rpartition(".")[2]
+    if name not in POOLS:
+        raise UsageError(f"pool {name}: green pools lose messages; use threads, prefork or solo")
+
+
+@signals.worker_ready.connect
+def _reopen(**_: Any) -> None:
+    """A fleet that was stopped for its key goes on when this worker's key is right."""
+    try:
+        if bootstrap.limiter().look().stopped:
+            bootstrap.tmdb_client().check_key(time.monotonic() + REOPEN_S)
+    except ReelhaulError as error:
+        log.error("the gate stays shut", reason=str(error))
 
 
 @signals.worker_shutting_down.connect

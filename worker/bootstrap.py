@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
@@ -12,15 +12,13 @@ from redis import Redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
+from worker.connections import Connections, HostShare
 from worker.errors import UsageError
 from worker.limiter import Limiter
 from worker.merge import Document
 from worker.settings import DEFAULT_DATABASE, settings
 from worker.store import Store
-from worker.tmdb import TmdbClient, build_session
-
-#: TMDB's limit on connections from one address (staff, 2022).
-MOST_CONNECTIONS = 20
+from worker.tmdb import TmdbClient, build_session, open_anew
 
 
 @cache
@@ -42,14 +40,24 @@ def limiter() -> Limiter:
 
 
 @cache
+def host_share() -> HostShare:
+    """This process' part of the host's connections to the API."""
+    return HostShare(settings().reelhaul_connections, settings().reelhaul_run_folder)
+
+
+@cache
 def tmdb_client() -> TmdbClient:
     """TMDB at TMDB_BASE_URL; UsageError when there is no key."""
     chosen = settings()
     chosen.require_key()
     token = chosen.tmdb_token.get_secret_value() if chosen.tmdb_token else None
     params = {"api_key": chosen.tmdb_api_key.get_secret_value()} if chosen.tmdb_api_key and not token else {}
-    session = build_session(token, min(MOST_CONNECTIONS, chosen.reelhaul_slots), chosen.tmdb_base_url)
-    return TmdbClient(session, chosen.tmdb_base_url, limiter(), chosen.reelhaul_timeout_s, params)
+    size = min(chosen.reelhaul_connections, chosen.reelhaul_slots)
+    session = build_session(token, size, chosen.tmdb_base_url)
+    connections = Connections(host_share().size, partial(open_anew, session, size))
+    return TmdbClient(
+        session, chosen.tmdb_base_url, limiter(), chosen.reelhaul_timeout_s, params, connections
+    )
 
 
 @cache
@@ -74,9 +82,17 @@ def fleet_now() -> datetime:
     return datetime.fromtimestamp(limiter().now_us() // 1000 / 1000, UTC)
 
 
+def hang_up() -> None:
+    """Leave the host's connections to the workers: for a process that has asked what it needed."""
+    if host_share.cache_info().currsize:
+        host_share().leave()
+    host_share.cache_clear()
+    tmdb_client.cache_clear()
+
+
 def forget() -> None:
     """Drop what was built: sockets must not be shared with the parent of a fork."""
-    for built in (redis_client, limiter, tmdb_client, store):
+    for built in (redis_client, limiter, host_share, tmdb_client, store):
         built.cache_clear()
 
 

@@ -61,6 +61,8 @@ class GateState:
     next_s: float
     #: Why nothing goes through: "", "throttled", "paused", "outage" or the reason of a stop.
     shut: str
+    #: Whether it is shut for a key that was refused.
+    stopped: bool
     #: Seconds until it opens by itself; None when it does not, or is open.
     shut_s: float | None
     granted: int
@@ -295,6 +297,7 @@ def _state(raw: dict[str, str]) -> GateState:
         tokens=int(raw["tokens"]),
         next_s=int(raw["next_us"]) / 1e6,
         shut=shut,
+        stopped=bool(raw["stop"]),
         shut_s=shut_s,
         granted=int(raw["granted"]),
         refused=int(raw["refused"]),

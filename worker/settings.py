@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
+from pathlib import Path
+from tempfile import gettempdir
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -21,7 +24,7 @@ def _rate(value: Any) -> Any:
     try:
         return Rate.parse(str(value))
     except UsageError as error:
-        raise ValueError(str(error)) from None
+        raise ValueError(str(error).partition(": ")[2]) from None
 
 
 class Settings(BaseSettings):
@@ -46,6 +49,10 @@ class Settings(BaseSettings):
     reelhaul_capacity: int = Field(5, ge=1, le=10_000)
     #: Threads (or processes) that fetch in one worker.
     reelhaul_slots: int = Field(16, ge=1, le=256)
+    #: Connections to the API from this host, over all its workers; TMDB allows 20 (staff, 2022).
+    reelhaul_connections: int = Field(20, ge=1, le=1_000)
+    #: Where this host's workers learn of each other; containers of one host may share a volume for it.
+    reelhaul_run_folder: Path = Field(default_factory=lambda: Path(gettempdir()) / f"reelhaul-{os.getuid()}")
     #: Seconds to wait for the API to begin, or go on, answering.
     reelhaul_timeout_s: float = Field(8.0, gt=0, le=30)
     reelhaul_log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
@@ -97,7 +104,8 @@ def settings() -> Settings:
         first = error.errors(include_url=False, include_context=False)[0]
         name = str(first["loc"][0]).upper() if first["loc"] else "settings"
         given = "" if _secret(name) else f", got {first['input']!r}"
-        raise UsageError(f"{name}: {first['msg'].removeprefix('Value error, ')}{given}") from None
+        need = first["msg"].removeprefix("Value error, ").replace("Input should", "must")
+        raise UsageError(f"{name}: {need}{given}") from None
 
 
 def _secret(name: str) -> bool:

@@ -279,4 +279,6 @@ def _translated(page: Page | None = None) -> Iterator[None]:
             codes = {write["code"] for write in error.details["writeErrors"]}
         if page is not None and codes & _DOCUMENT_CODES:
             raise Unstorable(f"MongoDB: {error}"[:500], Response(200, page.body)) from None
-        raise StoreAway(f"MongoDB: {type(error).__name__}: {error}"[:500]) from error
+        # What pymongo adds behind this is its whole picture of the servers.
+        reason = str(error).partition(" (configured timeouts")[0].partition(", Timeout:")[0]
+        raise StoreAway(f"MongoDB: {type(error).__name__}: {reason[:300]}") from error

@@ -16,7 +16,9 @@ import json
 import random
 import time
 import zlib
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -30,6 +32,7 @@ from requests.structures import CaseInsensitiveDict
 from requests.utils import get_environ_proxies
 from urllib3.exceptions import HTTPError
 
+from worker.connections import Connections
 from worker.errors import ApiTrouble, Forbidden, NotEver, RateLimited, Rejected, Response, Unparsable
 from worker.limiter import Limiter, Permit
 from worker.pages import MAX_PAGE, PageKey, Window
@@ -75,16 +78,18 @@ class TmdbClient:
     (time.monotonic()), and raises what the module's docstring lists, NoPermit, Stopping or BrokerAway.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 -- what it stands on, each its own policy
         self,
         session: requests.Session,
         base_url: str,
         limiter: Limiter,
         timeout_s: float,
         params: Mapping[str, str],
+        connections: Connections | None = None,
     ) -> None:
         self._session, self._base_url, self._limiter = session, base_url, limiter
         self._timeout, self._params = (CONNECT_S, timeout_s), dict(params)
+        self._connections = connections
         # Prepared once: merging session and request anew is a third of what requests costs.
         self._headers = CaseInsensitiveDict({name: str(value) for name, value in session.headers.items()})
 
@@ -105,9 +110,13 @@ class TmdbClient:
         return self._get("/genre/movie/list", {}, _read_genres, deadline)
 
     def check_key(self, deadline: float) -> None:
-        """One request that tells whether the key works, sent even while the gate is shut."""
+        """One request that tells whether the key works; it goes through a gate that is shut, and opens it.
+
+        A key that only this process has wrong stops nobody else.
+        """
         permit = self._limiter.preflight(deadline)
-        self._ask(permit, "/configuration", {}, _read_configuration)
+        _read_configuration(self._send("/configuration", {}), permit)
+        self._limiter.well(permit)
 
     def _get(
         self,
@@ -117,11 +126,13 @@ class TmdbClient:
         deadline: float,
         claim: str | None = None,
     ) -> T:
-        while True:
-            permit = self._limiter.acquire(deadline, claim)
-            if not permit.probe:
-                return self._ask(permit, path, query, read)
-            self._probe(permit)
+        # The connection first: a token that waited for one would be late, and bunch up with others.
+        with self._connections.one(deadline) if self._connections else nullcontext():
+            while True:
+                permit = self._limiter.acquire(deadline, claim)
+                if not permit.probe:
+                    return self._ask(permit, path, query, read)
+                self._probe(permit)
 
     def _probe(self, permit: Permit) -> None:
         """Ask for a page that no cache is likely to hold: is the API back?"""
@@ -186,10 +197,15 @@ def build_session(token: str | None, connections: int, base_url: str) -> request
     session.headers.update({"Accept": "application/json", "User-Agent": "reelhaul"})
     if token:
         session.headers["Authorization"] = f"Bearer {token}"
-    adapter = HTTPAdapter(pool_connections=1, pool_maxsize=connections, max_retries=0, pool_block=True)
-    session.mount("https://", adapter)
-    session.mount("http://", adapter)
+    open_anew(session, connections)
     return session
+
+
+def open_anew(session: requests.Session, connections: int) -> None:
+    """Let go of the open connections: idle ones close now, busy ones after their answer."""
+    adapter = HTTPAdapter(pool_connections=1, pool_maxsize=connections, max_retries=0, pool_block=True)
+    # In one assignment: other threads are sending through the old one at this moment.
+    session.adapters = OrderedDict({"https://": adapter, "http://": adapter})
 
 
 def pause_for(retry_after_s: float | None) -> float:
