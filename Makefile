@@ -10,10 +10,10 @@ STAMP := $(VENV)/.installed
 PACKAGES := worker producer sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench lock clean $(VENV)
+.PHONY: help demo test check format bench bench-limit lock clean $(VENV)
 
 help: ## list these targets
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z.]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z.]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(STAMP) ## the whole chain on this machine: emulated TMDB, embedded Redis and MongoDB, four workers
 	$(BIN)/reelhaul demo $(ARGS)
@@ -34,6 +34,9 @@ format: $(STAMP) ## rewrite the sources as `make check` wants them
 
 bench: $(STAMP) ## Reelhaul beside its peers, on the same emulator and the same database
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-limit: $(STAMP) ## the shared limit: kept and used up, by the emulator's own log
+	$(BIN)/python -m benchmarks limit $(ARGS)
 
 lock: ## resolve requirements.lock anew for Python 3.11 to 3.13 (needs uv)
 	$(UV) pip compile --universal --python-version 3.11 --all-extras --generate-hashes \

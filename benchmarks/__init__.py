@@ -1,0 +1,1 @@
+"""What Reelhaul promises, measured on this machine against the emulated TMDB."""

@@ -1,0 +1,244 @@
+"""Does the fleet keep the limit, and does it use it up? Judged by the arrival log of an API that enforces it.
+
+Steady: the API allows what is configured, with 100 ms worth of requests more for what arrives bunched.
+Adaptive: the API allows half of what is configured, or changes its mind during the run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from benchmarks import arrivals, plot
+from benchmarks.fleet import LoadFleet, surroundings
+from sandbox.servers import EmulatorProcess
+
+RESULTS = Path(__file__).with_name("results")
+LATENCY_MS = 150
+CAPACITY = 5
+#: What the API admits above the limit's own capacity, in seconds of the rate (at least one request).
+GRACE_S = 0.1
+#: Slots, in seconds of the rate: three times the requests in flight, so that some always wait at the gate.
+SLOTS_PER_RATE = 0.45
+#: Promises: the least utilisation, and the most requests above the worst window's, in seconds of the rate.
+UTILISATION, EXCESS_S = 0.99, 0.1
+#: Of an adaptive run, what is judged begins here: the first minute is for finding the limit.
+SETTLED_S = 60.0
+ADAPTED_UTILISATION, ADAPTED_REFUSED = 0.90, 0.01
+
+
+@dataclass(frozen=True)
+class Steady:
+    """One run against an API that allows what is configured."""
+
+    rate: float
+    processes: int
+    seconds: float
+    requests: int
+    utilisation: float
+    refused: int
+    #: Requests above capacity + rate x T in the worst window of T >= 0.1 s; below 0: none was.
+    worst_excess: float
+    #: The same in milliseconds of the rate.
+    worst_excess_ms: float
+    least_share: float
+
+    @property
+    def kept(self) -> bool:
+        return (
+            self.utilisation >= UTILISATION
+            and self.refused == 0
+            and self.worst_excess <= EXCESS_S * self.rate
+        )
+
+
+@dataclass(frozen=True)
+class Adaptive:
+    """One run against an API whose limit is not the configured one; figures from SETTLED_S on."""
+
+    name: str
+    configured: float
+    processes: int
+    seconds: float
+    #: Accepted requests by what the API would have accepted.
+    utilisation: float
+    #: Refused requests by all.
+    refused_share: float
+    #: (seconds since the start, the API's rate from then on).
+    limits: list[tuple[float, float]]
+    #: Accepted and refused in each second.
+    accepted: list[int]
+    refused: list[int]
+
+    @property
+    def kept(self) -> bool:
+        return self.utilisation > ADAPTED_UTILISATION and self.refused_share < ADAPTED_REFUSED
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run, print, draw; 1 when a promise was broken."""
+    options = _options(argv)
+    report = _progress if sys.stderr.isatty() or not options.json else (lambda _: None)
+    steady: list[Steady] = []
+    adaptive: list[Adaptive] = []
+    for rate, processes, seconds in _plan(options):
+        report(f"{rate:g}/s, {processes} processes, {seconds:g} s")
+        steady.append(run_steady(rate, processes, seconds))
+    for name in _scenarios(options):
+        report(f"{name}, {options.adaptive_seconds:g} s")
+        adaptive.append(run_adaptive(name, options.adaptive_seconds))
+    suffix = "-quick" if options.quick else ""
+    if steady:
+        plot.steady(steady, RESULTS / f"limit{suffix}.png")
+    if adaptive:
+        plot.adaptive(adaptive, RESULTS / f"limit-adaptive{suffix}.png")
+    _write(options, steady, adaptive, RESULTS / f"limit{suffix}.json")
+    return 0 if _kept(steady, adaptive) else 1
+
+
+def run_steady(rate: float, processes: int, seconds: float) -> Steady:
+    """All processes wait at a paused gate; from `resume` on, `seconds` count."""
+    with surroundings("--latency-ms", str(LATENCY_MS)) as (redis, emulator, folder):
+        emulator.configure(rate=rate, capacity=CAPACITY + max(1.0, GRACE_S * rate))
+        with LoadFleet(redis, emulator, folder, f"{rate:g}/s", CAPACITY) as fleet, fleet.gate() as gate:
+            gate.pause()
+            fleet.start(processes, threads=_threads(rate, processes))
+            gate.resume()
+            time.sleep(seconds)
+        log = emulator.log()
+    times = [row[1] for row in log]
+    excess = arrivals.worst_excess(times, rate, CAPACITY)
+    return Steady(
+        rate=rate,
+        processes=processes,
+        seconds=round(times[-1] - times[0], 3),
+        requests=len(times),
+        utilisation=round(arrivals.utilisation(times, rate, CAPACITY), 4),
+        refused=sum(row[2] == 429 for row in log),
+        worst_excess=round(excess, 2),
+        worst_excess_ms=round(1000 * excess / rate, 1),
+        least_share=round(arrivals.least_share([(row[1], row[4].split(":")[0]) for row in log]), 3),
+    )
+
+
+def run_adaptive(name: str, seconds: float) -> Adaptive:
+    """Four processes at 40/s against an API that allows what SCENARIOS says."""
+    configured, processes = 40.0, 4
+    limits = [(share * seconds, rate) for share, rate in SCENARIOS[name]]
+    with surroundings("--latency-ms", str(LATENCY_MS)) as (redis, emulator, folder):
+        _limit_to(emulator, limits[0][1])
+        with LoadFleet(redis, emulator, folder, f"{configured:g}/s", CAPACITY) as fleet:
+            fleet.start(processes, threads=_threads(configured, processes))
+            begun = time.monotonic()
+            for at, rate in limits[1:]:
+                time.sleep(begun + at - time.monotonic())
+                _limit_to(emulator, rate)
+            time.sleep(begun + seconds - time.monotonic())
+        log = [(row[1] - begun, row[2]) for row in emulator.log() if row[1] >= begun]
+    accepted, refused = [0] * int(seconds), [0] * int(seconds)
+    for at, status in log:
+        if at < int(seconds):
+            (refused if status == 429 else accepted)[int(at)] += 1
+    judged = [second for second in range(int(seconds)) if second >= SETTLED_S]
+    allowed = sum(next(rate for at, rate in reversed(limits) if at <= second) for second in judged)
+    passed, denied = sum(accepted[s] for s in judged), sum(refused[s] for s in judged)
+    return Adaptive(
+        name=name,
+        configured=configured,
+        processes=processes,
+        seconds=seconds,
+        utilisation=round(passed / allowed, 4),
+        refused_share=round(denied / (passed + denied), 4),
+        limits=limits,
+        accepted=accepted,
+        refused=refused,
+    )
+
+
+#: (share of the run's length, the API's rate from then on)
+SCENARIOS: dict[str, list[tuple[float, float]]] = {
+    "half of what is configured": [(0.0, 20.0)],
+    "a limit that changes": [(0.0, 40.0), (0.25, 20.0), (0.5, 30.0), (0.75, 15.0)],
+}
+
+
+def _kept(steady: list[Steady], adaptive: list[Adaptive]) -> bool:
+    return all(run.kept for run in steady) and all(run.kept for run in adaptive)
+
+
+def _limit_to(emulator: EmulatorProcess, rate: float) -> None:
+    emulator.configure(rate=rate, capacity=CAPACITY + max(1.0, GRACE_S * rate))
+
+
+def _threads(rate: float, processes: int) -> int:
+    return max(4, round(SLOTS_PER_RATE * rate / processes))
+
+
+def _plan(options: argparse.Namespace) -> list[tuple[float, int, float]]:
+    if options.adaptive:
+        return []
+    if options.quick:
+        return [(40.0, 4, options.seconds or 15.0), (200.0, 4, options.seconds or 14.0)]
+    return [(rate, n, options.seconds or 60.0) for rate in (10.0, 40.0, 200.0) for n in (1, 2, 4, 8)]
+
+
+def _scenarios(options: argparse.Namespace) -> list[str]:
+    return [] if options.quick or options.steady else list(SCENARIOS)
+
+
+def _write(
+    options: argparse.Namespace, steady: list[Steady], adaptive: list[Adaptive], results: Path
+) -> None:
+    document = {
+        "utilisation": min((run.utilisation for run in steady), default=None),
+        "refused": sum(run.refused for run in steady),
+        "worst_excess": max((run.worst_excess for run in steady), default=None),
+        "worst_excess_ms": max((run.worst_excess_ms for run in steady), default=None),
+        "kept": _kept(steady, adaptive),
+        "runs": [asdict(run) for run in steady],
+        "adaptive": [asdict(run) for run in adaptive],
+    }
+    text = json.dumps(document, indent=1)
+    results.write_text(text + "\n")
+    print(text if options.json else _table(steady, adaptive))
+
+
+def _table(steady: list[Steady], adaptive: list[Adaptive]) -> str:
+    lines = []
+    if steady:
+        lines += [
+            "| rate | processes | requests | utilisation | refused | worst excess | as ms | least share |",
+            "|---:|---:|---:|---:|---:|---:|---:|---:|",
+        ]
+    lines += [
+        f"| {run.rate:g}/s | {run.processes} | {run.requests} | {run.utilisation:.4f} | {run.refused} "
+        f"| {run.worst_excess:.2f} | {run.worst_excess_ms:.1f} | {run.least_share:.2f} |"
+        for run in steady
+    ]
+    if adaptive:
+        lines += ["", "| the API allows | configured | utilisation | refused |", "|---|---:|---:|---:|"]
+    lines += [
+        f"| {run.name} | {run.configured:g}/s | {run.utilisation:.4f} | {100 * run.refused_share:.2f} % |"
+        for run in adaptive
+    ]
+    return "\n".join(lines)
+
+
+def _progress(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _options(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks limit", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="40/s and 200/s with 4 processes, under 50 s")
+    parser.add_argument("--json", action="store_true", help="JSON instead of a table")
+    parser.add_argument("--seconds", type=float, help="of one steady run")
+    parser.add_argument("--adaptive-seconds", type=float, default=240.0, help="of one adaptive run")
+    parser.add_argument("--steady", action="store_true", help="the steady runs only")
+    parser.add_argument("--adaptive", action="store_true", help="the adaptive runs only")
+    return parser.parse_args(argv)

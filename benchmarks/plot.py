@@ -1,0 +1,81 @@
+"""The pictures of benchmarks.limit."""
+
+from __future__ import annotations
+
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+
+mpl.use("Agg")  # no screen is needed
+import matplotlib.pyplot as plt
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from benchmarks.limit import Adaptive, Steady
+
+BLUE, RED, GREY = "#1f6fb4", "#c8372d", "#666666"
+SHADES = ("#9ecae1", "#4292c6", "#08519c")
+
+
+def steady(runs: Sequence[Steady], path: Path) -> None:
+    """Utilisation and worst excess of each run, side by side."""
+    rates = sorted({run.rate for run in runs})
+    counts = sorted({run.processes for run in runs})
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
+    width = 0.8 / len(rates)
+    for index, rate in enumerate(rates):
+        mine = [run for run in runs if run.rate == rate]
+        places = [counts.index(run.processes) + (index - (len(rates) - 1) / 2) * width for run in mine]
+        shade, label = SHADES[index % len(SHADES)], f"{rate:g}/s"
+        left.bar(places, [100 * run.utilisation for run in mine], width, color=shade, label=label)
+        right.bar(places, [run.worst_excess_ms for run in mine], width, color=shade, label=label)
+    left.axhline(99, color=RED, linewidth=1, linestyle="--", label="promise")
+    left.set(ylim=(98, 100.3), ylabel="utilisation of what is allowed, %")
+    right.axhline(100, color=RED, linewidth=1, linestyle="--", label="promise")
+    right.axhline(0, color=GREY, linewidth=0.8)
+    right.set(ylabel="worst window above capacity + rate x T,\nms of the rate")
+    for axes in (left, right):
+        axes.set(xlabel="processes", xticks=range(len(counts)), xticklabels=[str(count) for count in counts])
+        axes.spines[["top", "right"]].set_visible(False)
+    refused = sum(run.refused for run in runs)
+    figure.suptitle(
+        f"One gate for the fleet: {sum(run.requests for run in runs)} requests, {refused} refused"
+    )
+    handles, labels = left.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", frameon=False)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def adaptive(runs: Sequence[Adaptive], path: Path) -> None:
+    """Requests a second over time, one row a scenario."""
+    figure, rows = plt.subplots(
+        len(runs), 1, figsize=(10, 2.9 * len(runs)), layout="constrained", squeeze=False
+    )
+    for axes, run in zip(chain(*rows), runs, strict=True):
+        seconds = range(len(run.accepted))
+        steps = [*run.limits, (run.seconds, run.limits[-1][1])]
+        axes.step(
+            [at for at, _ in steps],
+            [rate for _, rate in steps],
+            where="post",
+            color=GREY,
+            label="the API's limit",
+        )
+        axes.plot(seconds, run.accepted, color=BLUE, linewidth=1.2, label="accepted")
+        axes.bar(seconds, run.refused, color=RED, width=1.0, label="refused")
+        axes.set(xlim=(0, run.seconds), ylim=(0, 1.15 * run.configured), ylabel="requests a second")
+        axes.set_title(
+            f"{run.name}: utilisation {100 * run.utilisation:.1f} %, refused {100 * run.refused_share:.2f} % "
+            f"(from 60 s on)",
+            fontsize=10,
+            loc="left",
+        )
+        axes.spines[["top", "right"]].set_visible(False)
+    rows[-1][0].set_xlabel("seconds")
+    rows[0][0].legend(frameon=False, ncols=3, loc="upper right", fontsize=9)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
