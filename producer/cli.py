@@ -17,6 +17,7 @@ COMMANDS = {
     "status": "producer.commands:status",
     "refresh": "producer.commands:refresh",
     "export": "producer.commands:export",
+    "limit": "producer.limit:limit",
     "doctor": "producer.doctor:doctor",
     "standalone": "sandbox.standalone:standalone",
     "demo": "sandbox.demo:demo",
@@ -34,14 +35,12 @@ class _Commands(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         module, _, function = COMMANDS[cmd_name].partition(":")
-        return command(getattr(import_module(module), function), cmd_name)
-
-
-def command(function: Any, name: str) -> Any:
-    """A function with typer's annotations as a command."""
-    one = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    one.command(name)(function)
-    return typer.main.get_command(one)
+        found = getattr(import_module(module), function)
+        if isinstance(found, typer.Typer):  # a group of its own
+            return typer.main.get_command(found)
+        one = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        one.command(cmd_name)(found)
+        return typer.main.get_command(one)
 
 
 app = typer.Typer(cls=_Commands, add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)

@@ -13,7 +13,6 @@ from producer.coverage import Coverage
 from producer.status import Progress
 from worker.limiter import GateState
 
-#: Percent of the limit from which on it is the limit that holds the run back.
 _SHUT_STYLE = "bold yellow"
 
 
@@ -48,7 +47,7 @@ def live_view(progress: Progress, gate: GateState, per_s: float) -> RenderableTy
     facts.add_row(
         "requests",
         f"{per_s:.1f}/s of {gate.current_per_s:.1f}/s allowed, {gate.refused:,} refused",
-        _shut(gate),
+        Text(shut_line(gate), style=_SHUT_STYLE),
     )
     facts.add_row("left", span(left / rate) if left else "nothing")
     bar = ProgressBar(total=max(1, total.expected), completed=total.stored + total.quarantined, width=60)
@@ -102,8 +101,7 @@ def _given_up(total: Coverage) -> str:
     return f", {total.quarantined:,} in quarantine" if total.quarantined else ""
 
 
-def _shut(gate: GateState) -> Text:
-    if not gate.shut:
-        return Text("")
+def shut_line(gate: GateState) -> str:
+    """Why nothing goes through, and for how long; "" when the gate is open."""
     wait = f" for {span(gate.shut_s)}" if gate.shut_s else ""
-    return Text(f"gate shut{wait}: {gate.shut}", style=_SHUT_STYLE)
+    return f"shut{wait}: {gate.shut}" if gate.shut else ""

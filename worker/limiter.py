@@ -7,7 +7,9 @@ waiting slots hear of it at once and reserve anew.
 
 from __future__ import annotations
 
+import os
 import random
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -166,6 +168,11 @@ class Limiter:
             self._stopping = True
             self._bell.notify_all()
 
+    def interrupt_children(self) -> None:
+        """`interrupt` in the pool processes that this one has forked."""
+        with _broker():
+            self._redis.publish(self._channel, _stop_word(os.getpid()))
+
     def hear(self, generation: int) -> None:
         """A new generation has begun: whoever waits under an older one reserves anew."""
         with self._bell:
@@ -261,8 +268,15 @@ class _Ear(threading.Thread):
                 if message["type"] == "subscribe":
                     self._limiter.hear(self._limiter._generation())
                     self.hearing = True
-                elif message["type"] == "message":
+                elif message["type"] == "message" and message["data"].isdigit():
                     self._limiter.hear(int(message["data"]))
+                elif message["data"] == _stop_word(os.getppid()):
+                    self._limiter.interrupt()
+
+
+def _stop_word(pid: int) -> bytes:
+    """What a worker's main process tells its children."""
+    return f"stop {socket.gethostname()} {pid}".encode()
 
 
 @contextmanager

@@ -16,6 +16,13 @@ _SHARED: list[Any] = [
 ]
 
 
+def _calm(record: logging.LogRecord) -> bool:
+    """A message that goes back to its queue is no failure: Celery's line for it needs no traceback."""
+    if record.levelno < logging.ERROR:
+        record.exc_info = record.exc_text = None
+    return True
+
+
 def configure(level: str) -> None:
     """Send every logger's lines to stderr, once each, from `level` up."""
     terminal = sys.stderr.isatty()
@@ -40,5 +47,6 @@ def configure(level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    logging.getLogger("celery.app.trace").addFilter(_calm)
     for noisy in ("celery.worker.strategy", "celery.app.trace", "urllib3", "pymongo", "redis", "kombu"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(level)))

@@ -91,8 +91,8 @@ def obtain(key: PageKey, fresh_after: datetime | None) -> Mark:
             return mark
         try:
             page = tmdb_client().discover(key, deadline)
-        except RateLimited as refusal:
-            log.warning("refused", reason=str(refusal))
+        except RateLimited:
+            continue  # the gate has been told; wait there
         except Claimed as claim:
             if time.monotonic() > deadline:
                 raise NoPermit("claimed elsewhere for too long") from None

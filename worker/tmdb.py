@@ -27,6 +27,7 @@ from typing import Any, NoReturn, TypeGuard, TypeVar
 from urllib.parse import urlencode
 
 import requests
+import structlog
 from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 from requests.utils import get_environ_proxies
@@ -38,6 +39,7 @@ from worker.limiter import Limiter, Permit
 from worker.pages import MAX_PAGE, PageKey, Window
 
 T = TypeVar("T")
+log = structlog.get_logger(__name__)
 
 #: Seconds to connect; the packets of a first try lost cost 1 s and 3 s on Linux.
 CONNECT_S = 3.05
@@ -149,7 +151,9 @@ class TmdbClient:
         try:
             result = read(self._send(path, query), permit)
         except RateLimited as refusal:
-            self._limiter.throttled(permit, pause_for(refusal.retry_after_s))
+            pause_s = pause_for(refusal.retry_after_s)
+            log.warning("refused", reason=str(refusal), pause_s=pause_s)
+            self._limiter.throttled(permit, pause_s)
             raise
         except ApiTrouble:
             self._limiter.trouble(permit)
