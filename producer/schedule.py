@@ -15,14 +15,15 @@ from producer.enqueue import Backfill, begin, unfinished
 from worker.app import app
 from worker.bootstrap import fleet_now, store
 from worker.errors import NotNow
+from worker.settings import settings
 from worker.tasks import queued, send
 
 __all__ = ["app"]
 
 log = structlog.get_logger(__name__)
 
-#: Seconds between two looks at what is due.
-TICK_S = 60
+#: Of the seconds between two looks at what is due: a look asked for before that is one too many.
+EARLY = 5 / 6
 #: This year's and last year's pages are fetched again when they are older.
 RECENT_AGE = timedelta(days=1)
 #: A lane with more messages than this has not lost its own: sweeping it would only double them.
@@ -34,13 +35,13 @@ def tick() -> None:
     """Do what is due, each at most once in its period over the whole fleet."""
     try:
         now = fleet_now()
-        if store().claim_due("sweep", timedelta(seconds=TICK_S - 10), now):
+        if store().claim_due("sweep", _apart(), now):
             sweep()
         if store().claim_due("refresh", RECENT_AGE, now):
             refresh_recent()
     except NotNow as trouble:
         log.warning("not now", reason=str(trouble))
-        raise Reject(str(trouble), requeue=False) from None  # the next tick is a minute away
+        raise Reject(str(trouble), requeue=False) from None  # the next tick is not far
 
 
 def sweep() -> int:
@@ -66,10 +67,19 @@ def refresh_recent() -> int:
     return sent
 
 
+def _apart() -> timedelta:
+    """What lies at least between two looks."""
+    return timedelta(seconds=settings().reelhaul_tick_s * EARLY)
+
+
 app.add_defaults(
     lambda: {
         "beat_schedule": {
-            "tick": {"task": tick.name, "schedule": TICK_S, "options": {"expires": TICK_S - 10}},
+            "tick": {
+                "task": tick.name,
+                "schedule": settings().reelhaul_tick_s,
+                "options": {"expires": _apart().total_seconds()},
+            },
         },
         "beat_scheduler": "celery.beat:Scheduler",
     }

@@ -55,6 +55,8 @@ class Settings(BaseSettings):
     reelhaul_run_folder: Path = Field(default_factory=lambda: Path(gettempdir()) / f"reelhaul-{os.getuid()}")
     #: Seconds to wait for the API to begin, or go on, answering.
     reelhaul_timeout_s: float = Field(8.0, gt=0, le=30)
+    #: Seconds between two looks at what is due: how soon lost messages come back.
+    reelhaul_tick_s: int = Field(60, ge=2, le=3_600)
     reelhaul_log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
     @field_validator("tmdb_base_url")
