@@ -1,0 +1,101 @@
+"""One event a line, in one form, for our lines and Celery's."""
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+SCRIPT = """
+import logging, structlog
+from worker import logs
+logs.configure("{level}")
+{body}
+"""
+
+
+def lines(body: str, level: str = "INFO") -> list[dict[str, Any]]:
+    """What a process that logs `body` writes to stderr, one object a line."""
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT.format(level=level, body=body)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+    )
+    assert done.stdout == ""
+    return [json.loads(line) for line in done.stderr.splitlines()]
+
+
+def test_our_line_and_a_librarys_have_the_same_form() -> None:
+    ours, theirs = lines(
+        'structlog.get_logger("worker.tasks").info("stored", page="18:1999:3", movies=20)\n'
+        'logging.getLogger("celery.worker").warning("lost %s", "broker")'
+    )
+    assert ours.pop("timestamp") <= theirs.pop("timestamp")
+    assert ours == {
+        "event": "stored",
+        "page": "18:1999:3",
+        "movies": 20,
+        "level": "info",
+        "logger": "worker.tasks",
+    }
+    assert theirs == {"event": "lost broker", "level": "warning", "logger": "celery.worker"}
+
+
+def test_an_exception_and_a_text_of_several_lines_are_one_line_each() -> None:
+    failed, long = lines(
+        'log = structlog.get_logger("a")\n'
+        "try:\n    1 / 0\nexcept ZeroDivisionError:\n    log.exception('failed')\n"
+        'log.error("first\\nsecond \\u2028 \\ud800 end")'
+    )
+    assert "ZeroDivisionError" in failed["exception"]
+    assert long["event"] == "first\nsecond \u2028 \ud800 end"
+
+
+def test_bound_words_are_on_every_line_within() -> None:
+    inside, theirs, outside = lines(
+        'log = structlog.get_logger("a")\n'
+        'with structlog.contextvars.bound_contextvars(page="18:1999:3"):\n'
+        '    log.info("in")\n'
+        '    logging.getLogger("b").info("in")\n'
+        'log.info("out")'
+    )
+    assert inside["page"] == theirs["page"] == "18:1999:3"
+    assert "page" not in outside
+
+
+@pytest.mark.parametrize(
+    ("level", "heard"),
+    [
+        ("DEBUG", ["debug", "info", "warning", "error"]),
+        ("INFO", ["info", "warning", "error"]),
+        ("WARNING", ["warning", "error"]),
+        ("ERROR", ["error"]),
+    ],
+)
+def test_levels(level: str, heard: list[str]) -> None:
+    body = (
+        'log = structlog.get_logger("a")\n'
+        'for name in ("debug", "info", "warning", "error"):\n'
+        '    getattr(log, name)("x")'
+    )
+    assert [line["level"] for line in lines(body, level)] == heard
+
+
+def test_chatty_libraries_are_heard_from_warnings_up() -> None:
+    chatty = ["celery.app.trace", "celery.worker.strategy", "urllib3.connectionpool", "pymongo.command"]
+    body = (
+        f"for name in {chatty}:\n"
+        '    logging.getLogger(name).info("chatter")\n'
+        "    logging.getLogger(name).warning(name)"
+    )
+    assert [line["event"] for line in lines(body)] == chatty
+    assert lines(body, "ERROR") == []
+
+
+def test_configuring_twice_says_nothing_twice() -> None:
+    assert len(lines('logs.configure("INFO")\nstructlog.get_logger("a").info("once")')) == 1

@@ -1,0 +1,147 @@
+"""Windows, cells and page keys: what is fetched, and how it splits."""
+
+from datetime import date, timedelta
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from worker.errors import UsageError
+from worker.pages import FIRST_YEAR, LAST_YEAR, MAX_PAGE, Cell, PageKey, Window
+
+DAYS = st.dates(date(FIRST_YEAR, 1, 1), date(LAST_YEAR, 12, 31))
+WINDOWS = st.tuples(DAYS, DAYS).map(lambda ends: Window(min(ends), max(ends)))
+YEARS = st.integers(FIRST_YEAR, LAST_YEAR)
+CELLS = st.builds(Cell, st.integers(1, 99_999), WINDOWS.map(str))
+
+
+def days_of(window: Window) -> list[date]:
+    return [window.first + timedelta(days=n) for n in range((window.last - window.first).days + 1)]
+
+
+class TestWindow:
+    @given(WINDOWS)
+    def test_reads_back_what_it_writes(self, window: Window) -> None:
+        assert Window.parse(str(window)) == window
+
+    @given(YEARS)
+    def test_a_whole_year_is_written_as_the_year(self, year: int) -> None:
+        window = Window.parse(f"{year}-01-01/{year}-12-31")
+        assert str(window) == str(year)
+        assert window == Window.of_year(year) == Window.parse(str(year))
+
+    @given(DAYS, st.integers(1, 1500))
+    def test_halves_partition_the_days(self, first_day: date, more: int) -> None:
+        window = Window(first_day, first_day + timedelta(days=more))
+        first, second = window.halves()
+        assert days_of(first) + days_of(second) == days_of(window)
+        assert abs(len(days_of(first)) - len(days_of(second))) <= 1
+
+    @given(YEARS)
+    def test_halving_again_and_again_ends_at_every_day_once(self, year: int) -> None:
+        open_windows, days = [Window.of_year(year)], []
+        while open_windows:
+            window = open_windows.pop()
+            halves = window.halves()
+            open_windows.extend(reversed(halves))
+            if not halves:
+                days.append(window)
+        assert [day.first for day in days] == days_of(Window.of_year(year))
+
+    @given(DAYS)
+    def test_a_single_day_has_no_halves(self, day: date) -> None:
+        assert Window(day, day).halves() == ()
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            *("", "99", "19990", "1999 ", " 1999", "1999-01", "1999-01-01", "-1999", "١٩٩٩/", "year"),
+            *("1869", "2101", "0000", "9999"),
+            "1999-01-01/",
+            "/1999-01-01",
+            "1999-01-01/1999-02-30",
+            "1999-13-01/1999-12-31",
+            "1999-06-30/1999-01-01",
+            "1999-01-01/1999-06-30/1999-12-31",
+            "1999-01-01 / 1999-06-30",
+            "19990101/19990630",
+            "1999-01-01/1999-06-30\n",
+        ],
+    )
+    def test_anything_else_is_refused(self, text: str) -> None:
+        with pytest.raises(UsageError, match=r"\A(window|year) .*expected .*\Z"):
+            Window.parse(text)
+
+
+class TestCell:
+    @pytest.mark.parametrize("total_pages", [0, 1])
+    def test_nothing_is_left_of_one_page_or_none(self, total_pages: int) -> None:
+        assert Cell(18, "1999").rest(total_pages) == []
+
+    @pytest.mark.parametrize("total_pages", [2, 3, MAX_PAGE])
+    def test_pages_from_2_on_are_left(self, total_pages: int) -> None:
+        cell = Cell(18, "1999")
+        assert cell.rest(total_pages) == [PageKey(18, "1999", page) for page in range(2, total_pages + 1)]
+
+    @pytest.mark.parametrize("total_pages", [MAX_PAGE + 1, 60_000])
+    def test_above_500_pages_the_first_pages_of_both_halves_are_left(self, total_pages: int) -> None:
+        assert Cell(18, "1999").rest(total_pages) == [
+            PageKey(18, "1999-01-01/1999-07-02", 1),
+            PageKey(18, "1999-07-03/1999-12-31", 1),
+        ]
+
+    @pytest.mark.parametrize("total_pages", [MAX_PAGE + 1, 60_000])
+    def test_of_a_single_day_the_first_500_are_all_there_is(self, total_pages: int) -> None:
+        cell = Cell(18, "1999-01-01/1999-01-01")
+        assert cell.rest(total_pages) == [cell.page(page) for page in range(2, MAX_PAGE + 1)]
+
+    @given(CELLS)
+    def test_halves_keep_the_genre_and_cover_the_window(self, cell: Cell) -> None:
+        halves = cell.halves()
+        assume(halves)
+        assert {half.genre_id for half in halves} == {cell.genre_id}
+        whole = Window.parse(cell.window)
+        first, second = (Window.parse(half.window) for half in halves)
+        assert (first.first, second.last) == (whole.first, whole.last)
+        assert first.last + timedelta(days=1) == second.first
+
+
+class TestPageKey:
+    @given(CELLS, st.integers(1, 100_000))
+    def test_the_id_reads_back(self, cell: Cell, page: int) -> None:
+        key = cell.page(page)
+        assert PageKey.parse(key.id) == key
+        assert key.cell == cell
+
+    def test_the_id_is_genre_window_page(self) -> None:
+        assert PageKey(18, "1999", 3).id == "18:1999:3"
+        assert PageKey(18, "1999-01-01/1999-06-30", 3).id == "18:1999-01-01/1999-06-30:3"
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            *("", "18", "18:1999", "18:1999:3:4", "::", "drama:1999:3", "18:1999:three", "18.0:1999:3"),
+            *(
+                "18:1999:0",
+                "18:1999:-1",
+                "18:1999: 3",
+                "018:1999:3",
+                "18:1999:03",
+                "1_8:1999:3",
+                "+18:1999:3",
+            ),
+            "18:1999-01-01/1999-12-31:1",  # the year has a shorter name, and only one id may mean it
+            *("18:1869:1", "18:99:1", "18:1999-02-30/1999-03-01:1", "18:1999:3\n", "١٨:1999:3"),
+        ],
+    )
+    def test_what_no_key_writes_is_refused(self, text: str) -> None:
+        with pytest.raises(UsageError, match="expected"):
+            PageKey.parse(text)
+
+    @given(st.text())
+    def test_any_text_is_a_key_or_refused(self, text: str) -> None:
+        try:
+            key = PageKey.parse(text)
+        except UsageError:
+            return
+        assert key.id == text

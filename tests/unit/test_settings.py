@@ -1,0 +1,164 @@
+"""The environment becomes settings, or one line that names the variable and no secret."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from worker.errors import UsageError
+from worker.rate import Rate
+from worker.settings import Settings, settings
+
+SECRET = "s3cr3t-of-nobody"  # noqa: S105 -- what must not be seen
+NAMES = [name.upper() for name in Settings.model_fields]
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No variable of ours, no .env but the test's, nothing remembered before or after."""
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    settings.cache_clear()
+    yield
+    settings.cache_clear()
+
+
+def test_defaults_are_the_conventional_addresses() -> None:
+    chosen = settings()
+    assert chosen.tmdb_base_url == "https://api.themoviedb.org/3"
+    assert chosen.redis_url.get_secret_value() == "redis://127.0.0.1:6379/0"
+    assert chosen.mongo_url.get_secret_value() == "mongodb://127.0.0.1:27017/reelhaul"
+    assert chosen.reelhaul_rate == Rate(35, 1)
+    assert chosen.reelhaul_rate.per_s + chosen.reelhaul_capacity <= 40
+    assert chosen.key is None
+
+
+def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REELHAUL_RATE", "40/10s")
+    monkeypatch.setenv("REELHAUL_CAPACITY", "7")
+    monkeypatch.setenv("TMDB_BASE_URL", "http://127.0.0.1:8099/3/")
+    chosen = settings()
+    assert chosen.reelhaul_rate == Rate(4, 1)
+    assert chosen.reelhaul_capacity == 7
+    assert chosen.tmdb_base_url == "http://127.0.0.1:8099/3"
+
+
+def test_dot_env_is_read_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(f"TMDB_TOKEN={SECRET}\nREELHAUL_RATE=20\nREELHAUL_SLOTS=3\nOTHERS=1\n")
+    monkeypatch.setenv("REELHAUL_RATE", "30")
+    chosen = settings()
+    assert chosen.key is not None
+    assert chosen.key.get_secret_value() == SECRET
+    assert (chosen.reelhaul_rate, chosen.reelhaul_slots) == (Rate(30, 1), 3)
+
+
+def test_the_example_file_as_it_is_sets_nothing_but_defaults(tmp_path: Path) -> None:
+    example = Path(__file__).resolve().parents[2] / ".env.example"
+    bare = settings()
+    (tmp_path / ".env").write_text(example.read_text())
+    settings.cache_clear()
+    assert settings() == bare
+
+
+def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMDB_TOKEN", "")
+    monkeypatch.setenv("REELHAUL_RATE", "")
+    assert settings().key is None
+    assert settings().reelhaul_rate == Rate(35, 1)
+
+
+@pytest.mark.parametrize(
+    ("variables", "key"),
+    [
+        ({"TMDB_TOKEN": "a", "TMDB_API_KEY": "b"}, "a"),
+        ({"TMDB_TOKEN": "a"}, "a"),
+        ({"TMDB_API_KEY": "b"}, "b"),
+    ],
+)
+def test_the_token_is_preferred(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], key: str) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    chosen = settings()
+    chosen.require_key()
+    assert chosen.key is not None
+    assert chosen.key.get_secret_value() == key
+
+
+def test_without_a_key_one_line_says_where_keys_come_from() -> None:
+    with pytest.raises(UsageError, match=r"\Ano TMDB key: set TMDB_TOKEN .* or TMDB_API_KEY .*\.env.*\Z"):
+        settings().require_key()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("REELHAUL_RATE", value) for value in ("0", "-1", "fast", "35/fortnight", "nan", "9" * 5000)),
+        *(("REELHAUL_CAPACITY", value) for value in ("0", "-1", "1.5", "ten", "10001")),
+        *(("REELHAUL_SLOTS", value) for value in ("0", "257", "many")),
+        *(("REELHAUL_TIMEOUT_S", value) for value in ("0", "-1", "31", "soon", "nan", "inf")),
+        *(("REELHAUL_LOG_LEVEL", value) for value in ("LOUD", "info", "INFO ")),
+        *(("TMDB_BASE_URL", value) for value in ("api.themoviedb.org/3", "https://api.themoviedb.org", "ftp://a/3")),
+        *(("REDIS_URL", value) for value in ("127.0.0.1:6379", "http://127.0.0.1/", "mongodb://a")),
+        *(("MONGO_URL", value) for value in ("127.0.0.1:27017", "redis://127.0.0.1/", "reelhaul")),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_used_is_one_line_that_names_it(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError) as refused:
+        settings()
+    assert str(refused.value).startswith(name)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("REDIS_URL", f"http://:{SECRET}@redis/0"),
+        ("REDIS_URL", f"redis//:{SECRET}@redis/0"),
+        ("MONGO_URL", f"http://user:{SECRET}@mongo/reelhaul"),
+        ("TMDB_BASE_URL", f"https://user:{SECRET}@proxy"),
+        ("REDIS_URL", f"redis://[{SECRET}"),
+    ],
+)
+def test_no_refusal_shows_a_secret(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    monkeypatch.setenv("TMDB_TOKEN", SECRET)
+    with pytest.raises(UsageError) as refused:
+        settings()
+    assert str(refused.value).startswith(name)
+    assert SECRET not in str(refused.value)
+    assert refused.value.__suppress_context__, "a traceback would show what pydantic quotes"
+
+
+@pytest.mark.parametrize("value", [f"{SECRET}\r", f"{SECRET}\nX-Other: 1", f"{SECRET}…"])
+def test_a_token_that_no_header_can_hold_is_refused_without_showing_it(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    """http.client refuses it later, in a text that quotes the whole header. Blanks around may go, too."""
+    monkeypatch.setenv("TMDB_TOKEN", value)
+    try:
+        token = settings().tmdb_token
+    except UsageError as refused:
+        said = str(refused)
+    else:
+        said = "TMDB_TOKEN" if token and token.get_secret_value() == SECRET else "nothing"
+    assert said.startswith("TMDB_TOKEN")
+    assert SECRET not in said
+
+
+def test_settings_show_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TMDB_TOKEN", "TMDB_API_KEY"):
+        monkeypatch.setenv(name, SECRET)
+    monkeypatch.setenv("REDIS_URL", f"redis://:{SECRET}@127.0.0.1/0")
+    monkeypatch.setenv("MONGO_URL", f"mongodb://user:{SECRET}@127.0.0.1/reelhaul")
+    chosen = settings()
+    for shown in (repr(chosen), str(chosen), str(chosen.model_dump()), chosen.model_dump_json()):
+        assert SECRET not in shown
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        settings().reelhaul_slots = 2  # type: ignore[misc] # as mypy knows

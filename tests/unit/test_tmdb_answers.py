@@ -1,0 +1,382 @@
+"""What an answer means: a value or a kind of trouble, and what the fleet's gate is told of it."""
+
+import gzip
+import io
+import json
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import requests
+from hypothesis import given
+from hypothesis import strategies as st
+from requests.adapters import BaseAdapter
+from urllib3 import HTTPResponse
+
+from worker.errors import (
+    ApiTrouble,
+    Forbidden,
+    NotEver,
+    NotNow,
+    RateLimited,
+    ReelhaulError,
+    Rejected,
+    Unparsable,
+)
+from worker.limiter import Limiter, Permit
+from worker.pages import PageKey
+from worker.tmdb import LONGEST_PAUSE_S, PAUSE_S, TmdbClient, pause_for, retry_after
+
+KEY = PageKey(18, "1999", 3)
+#: Microseconds since 1970, and the same time as the client gives it.
+AT_US, AT = 1_767_225_600_123_456, datetime(2026, 1, 1, 0, 0, 0, 123_000, UTC)
+SENT = "Thu, 01 Jan 2026 00:00:00 GMT"
+
+#: Values that make a body no page 3, by the field that holds them.
+NO_PAGES: dict[str, list[Any]] = {
+    "results": [None, {}, "", "text", 7, [7], [None], [[]], [{}], ["a"]]
+    + [[{"id": id_}] for id_ in (None, "603", 603.0, True, [603])],
+    "page": [None, 2, 4, "3", [3], {}],
+    "total_pages": [None, -1, "7", 7.0, True, []],
+    "total_results": [None, -1, "140", 140.0, False],
+}
+
+HTML = b"<html><body><h1>503 Service Temporarily Unavailable</h1></body></html>"
+
+
+class OpenGate(Limiter):
+    """Gives every permit at once and remembers what it was told; reservation is tested with Redis."""
+
+    def __init__(self, *, check: bool = False) -> None:
+        self.told: list[tuple[str, Any]] = []
+        self._permit = Permit(1, AT_US, check=check)
+
+    def acquire(self, deadline: float, claim: str | None = None) -> Permit:  # noqa: ARG002 -- as inherited
+        return self._permit
+
+    def throttled(self, permit: Permit, pause_s: float) -> None:  # noqa: ARG002 -- as inherited
+        self.told.append(("throttled", pause_s))
+
+    def trouble(self, permit: Permit) -> None:  # noqa: ARG002 -- as inherited
+        self.told.append(("trouble", None))
+
+    def well(self, permit: Permit) -> None:  # noqa: ARG002 -- as inherited
+        self.told.append(("well", None))
+
+    def stop(self, reason: str) -> None:
+        self.told.append(("stop", reason))
+
+
+class Canned(BaseAdapter):
+    """Answers every request in the same way, and keeps the addresses asked for."""
+
+    def __init__(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+        self._status, self._body, self._headers = status, body, dict(headers)
+
+    def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
+        self.asked.append(str(request.url))
+        answer = requests.Response()
+        answer.status_code = self._status
+        answer.headers.update(self._headers)
+        answer.raw = HTTPResponse(
+            io.BytesIO(self._body), status=self._status, headers=self._headers, preload_content=False
+        )
+        return answer
+
+    def close(self) -> None:
+        pass
+
+
+def client(
+    status: int, body: bytes, headers: Mapping[str, str] | None = None, *, check: bool = False
+) -> tuple[TmdbClient, OpenGate]:
+    session, gate = requests.Session(), OpenGate(check=check)
+    session.mount("https://", Canned(status, body, headers or {}))
+    return TmdbClient(session, "https://tmdb.test/3", gate, 1.0, {}), gate
+
+
+def refusal(
+    status: int, body: bytes | dict[str, Any] = b"", headers: Mapping[str, str] | None = None
+) -> tuple[ReelhaulError, list[tuple[str, Any]]]:
+    """What asking for a page raises on this answer, and what the gate is told."""
+    text = body if isinstance(body, bytes) else json.dumps(body).encode()
+    asker, gate = client(status, text, headers)
+    with pytest.raises(ReelhaulError) as refused:
+        asker.discover(KEY, time.monotonic() + 5)
+    assert "\n" not in str(refused.value)
+    return refused.value, gate.told
+
+
+def error_body(code: int, message: str = "Words.") -> dict[str, Any]:
+    return {"success": False, "status_code": code, "status_message": message}
+
+
+def page_body(**changes: Any) -> dict[str, Any]:
+    return {"page": 3, "results": [{"id": 603}], "total_pages": 7, "total_results": 140, **changes}
+
+
+class TestStatus:
+    @pytest.mark.parametrize(
+        ("status", "body", "kind"),
+        [
+            (400, error_body(22), Rejected),
+            (400, HTML, Rejected),
+            (401, error_body(7), Forbidden),
+            (401, b"", Forbidden),
+            (403, error_body(10), Forbidden),
+            (403, HTML, ApiTrouble),
+            (404, error_body(34), Rejected),
+            (404, b"", Rejected),
+            (405, b"", Rejected),
+            (408, b"", ApiTrouble),
+            (410, b"", Rejected),
+            (422, error_body(20), Rejected),
+            (422, {"errors": ["page must be less than or equal to 500"]}, Rejected),
+            (425, b"", ApiTrouble),
+            (429, error_body(25), RateLimited),
+            (429, HTML, RateLimited),
+            (500, error_body(11), ApiTrouble),
+            (502, HTML, ApiTrouble),
+            (503, error_body(46), ApiTrouble),
+            (504, b"", ApiTrouble),
+            (599, b"", ApiTrouble),
+            *((status, b"", ApiTrouble) for status in (201, 204, 206, 301, 302, 304, 307)),
+        ],
+    )
+    def test_becomes_the_kind_of_trouble(
+        self, status: int, body: bytes | dict[str, Any], kind: type[ReelhaulError]
+    ) -> None:
+        trouble, told = refusal(status, body)
+        assert type(trouble) is kind
+        words = {RateLimited: ["throttled"], ApiTrouble: ["trouble"], Forbidden: ["stop"], Rejected: []}
+        assert [word for word, _ in told] == words[kind]
+
+    @pytest.mark.parametrize("body", [error_body(34, "Gone."), {"errors": ["Gone.", "Really."]}])
+    def test_tmdbs_words_are_kept_and_so_is_the_answer(self, body: dict[str, Any]) -> None:
+        trouble, _ = refusal(404, body)
+        assert isinstance(trouble, NotEver)
+        assert "HTTP 404: Gone." in str(trouble)
+        assert (trouble.response.status, json.loads(trouble.response.body)) == (404, body)
+
+    def test_a_stopped_fleet_is_told_why_and_what_to_mend(self) -> None:
+        trouble, told = refusal(401, error_body(7, "Invalid API key."))
+        assert told == [("stop", str(trouble))]
+        assert "Invalid API key." in str(trouble)
+        assert "check TMDB_TOKEN or TMDB_API_KEY" in str(trouble)
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            *(b"", b"{", b"[]", b"null", b"7", b'"words"', b"\xff\xfe", b"[" * 100_000, b'{"errors": 1}'),
+            *(b'{"status_message": null}', b'{"status_message": ["a"]}', b'{"errors": [null, {}, []]}'),
+            b'{"status_message": "' + b"x" * 100_000 + b'"}',
+        ],
+    )
+    @pytest.mark.parametrize("status", [400, 403, 429, 503])
+    def test_no_error_body_is_a_surprise(self, status: int, body: bytes) -> None:
+        trouble, _ = refusal(status, body)
+        assert isinstance(trouble, NotNow | NotEver | Forbidden)
+        assert len(str(trouble)) < 400
+
+
+class TestDisguise:
+    """Errors that come with HTTP 200."""
+
+    @pytest.mark.parametrize(
+        ("code", "kind"),
+        [
+            *((code, Forbidden) for code in (3, 7, 10, 14)),
+            (25, RateLimited),
+            (34, Rejected),
+            *((code, Unparsable) for code in (9, 11, 24, 43, 46, 999)),
+        ],
+    )
+    def test_a_200_with_an_error_in_it_is_that_error(self, code: int, kind: type[ReelhaulError]) -> None:
+        trouble, _ = refusal(200, error_body(code))
+        assert type(trouble) is kind
+
+    @pytest.mark.parametrize("code", ["7", [7], {"7": 7}, 7.5, True, None, ""])
+    def test_a_code_that_is_none_makes_it_unparsable(self, code: Any) -> None:
+        trouble, told = refusal(200, {"status_code": code})
+        assert type(trouble) is Unparsable
+        assert told == [("trouble", None)]
+
+    def test_a_page_with_a_code_is_a_page(self) -> None:
+        asker, gate = client(200, json.dumps(page_body(status_code=7)).encode())
+        assert asker.discover(KEY, time.monotonic() + 5).total_pages == 7
+        assert gate.told == []
+
+
+class TestPage:
+    def test_is_read_as_it_is(self) -> None:
+        movie = {"id": 603, "title": "The Matrix", "softcore": False, "new": {"deep": [1, None, 2.50]}}
+        body = json.dumps(page_body(results=[movie, movie], surplus=1)).encode()
+        asker, gate = client(200, body)
+        page = asker.discover(KEY, time.monotonic() + 5)
+        assert (page.number, page.total_pages, page.total_results) == (3, 7, 140)
+        assert page.results == [movie, movie]
+        assert page.fetched_at == AT
+        assert page.body == body
+        assert gate.told == []
+
+    @pytest.mark.parametrize(("total_pages", "total_results"), [(0, 0), (1, 0), (58_326, 1_166_520)])
+    def test_an_empty_page_and_any_total_will_do(self, total_pages: int, total_results: int) -> None:
+        body = page_body(results=[], total_pages=total_pages, total_results=total_results)
+        asker, _ = client(200, json.dumps(body).encode())
+        page = asker.discover(KEY, time.monotonic() + 5)
+        assert (page.results, page.total_pages) == ([], total_pages)
+
+    def test_gzip_is_unpacked_though_nobody_said_so(self) -> None:
+        body = json.dumps(page_body()).encode()
+        asker, _ = client(200, gzip.compress(body))
+        assert asker.discover(KEY, time.monotonic() + 5).body == body
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            *(b"", b"{", b"null", b"[]", b"7", HTML, b"\xff", b"\xef\xbb\xbf{}", b"[" * 100_000),
+            *(b'{"page":3,"results":[],"total_pages":NaN,"total_results":1}', b'{"a":Infinity}'),
+            gzip.compress(b"no json"),
+            gzip.compress(json.dumps(page_body()).encode())[:-20],
+            b"\x1f\x8bno gzip",
+        ],
+    )
+    def test_what_does_not_parse_is_to_be_fetched_again(self, body: bytes) -> None:
+        trouble, told = refusal(200, body)
+        assert type(trouble) is Unparsable
+        assert told == [("trouble", None)]
+
+    @pytest.mark.parametrize(
+        "changes",
+        [{name: value} for name, values in NO_PAGES.items() for value in values],
+    )
+    def test_an_envelope_that_is_not_what_was_asked_for_is_no_page(self, changes: dict[str, Any]) -> None:
+        trouble, _ = refusal(200, page_body(**changes))
+        assert type(trouble) is Unparsable
+
+    @given(st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(
+            st.sampled_from(["page", "results", "total_pages", "total_results", "status_code", "id"]), inner
+        ),
+        max_leaves=10,
+    ))  # fmt: skip
+    def test_any_json_is_a_page_or_a_kind_of_trouble(self, document: Any) -> None:
+        asker, _ = client(200, json.dumps(document).encode())
+        try:
+            page = asker.discover(KEY, time.monotonic() + 5)
+        except ReelhaulError:
+            return
+        assert page.results == document["results"]
+
+    @pytest.mark.parametrize("body", [b"{}", b'{"genres": null}', b'{"genres": 7}', b'{"genres": [7]}', HTML])
+    def test_genres_that_are_none_are_unparsable(self, body: bytes) -> None:
+        asker, _ = client(200, body)
+        with pytest.raises(Unparsable):
+            asker.genres(time.monotonic() + 5)
+
+    def test_genres(self) -> None:
+        asker, _ = client(200, b'{"genres":[{"id":18,"name":"Drama"},{"id":35,"name":"Comedy"}]}')
+        assert asker.genres(time.monotonic() + 5) == {18: "Drama", 35: "Comedy"}
+
+
+class TestGate:
+    @pytest.mark.parametrize(
+        ("status", "body", "told"),
+        [
+            (200, page_body(), ["well"]),
+            (404, error_body(34), ["well"]),
+            (503, error_body(9), ["trouble"]),
+            (429, error_body(25), ["throttled"]),
+        ],
+    )
+    def test_a_permit_that_wants_a_report_gets_one(
+        self, status: int, body: dict[str, Any], told: list[str]
+    ) -> None:
+        asker, gate = client(status, json.dumps(body).encode(), check=True)
+        try:
+            asker.discover(KEY, time.monotonic() + 5)
+        except ReelhaulError as trouble:
+            assert status != 200, trouble  # noqa: PT017 -- the page alone may not raise
+        assert [word for word, _ in gate.told] == told
+
+
+class TestRetryAfter:
+    @pytest.mark.parametrize(
+        ("value", "seconds"),
+        [
+            ("0", 0.0),
+            ("1", 1.0),
+            (" 7 ", 7.0),
+            ("120", 120.0),
+            ("Thu, 01 Jan 2026 00:00:09 GMT", 9.0),
+            ("Thu, 01 Jan 2026 01:00:00 +0100", 0.0),
+            ("Wed, 31 Dec 2025 23:00:00 GMT", 0.0),
+            ("Thursday, 01-Jan-26 00:00:05 GMT", 5.0),
+            *((text, None) for text in (
+                "", "soon", "-1", "1.5", "1e3", "٣", "0x10", "1, 2", "nan", "inf",
+                "Thu, 99 Jan 2026 00:00:00 GMT", "Thu, 01 Jan 2026 00:00:00 +99999999999999999999",
+                "Thu, 01 Jan 99999999999999999999 00:00:00 GMT",
+            )),
+        ],
+    )  # fmt: skip
+    def test_seconds_or_a_date_that_counts_from_the_answers_own(
+        self, value: str, seconds: float | None
+    ) -> None:
+        assert retry_after({"Retry-After": value, "Date": SENT}) == seconds
+
+    def test_absent(self) -> None:
+        assert retry_after({"Date": SENT}) is None
+        assert retry_after({}) is None
+
+    def test_absurd_numbers_are_only_long(self) -> None:
+        waited = retry_after({"Retry-After": "9" * 5000})
+        assert waited is not None
+        assert waited > LONGEST_PAUSE_S
+
+    @pytest.mark.parametrize("date", ["", "yesterday", "Thu, 01 Jan 2026 00:00:00"])
+    def test_a_date_without_a_date_to_count_from_is_no_surprise(self, date: str) -> None:
+        waited = retry_after({"Retry-After": "Thu, 01 Jan 2026 00:00:09 GMT", "Date": date})
+        assert waited is None or waited >= 0
+
+    @given(st.text(), st.text())
+    def test_any_text_is_seconds_or_none(self, value: str, date: str) -> None:
+        waited = retry_after({"Retry-After": value, "Date": date})
+        assert waited is None or waited >= 0
+
+    @pytest.mark.parametrize(
+        ("asked", "paused"),
+        [
+            (None, PAUSE_S),
+            (0.0, PAUSE_S),
+            (0.2, PAUSE_S),
+            (3.0, 3.0),
+            (LONGEST_PAUSE_S, LONGEST_PAUSE_S),
+            (1e9, LONGEST_PAUSE_S),
+        ],
+    )
+    def test_the_pause_has_bounds(self, asked: float | None, paused: float) -> None:
+        assert pause_for(asked) == paused
+
+    @pytest.mark.parametrize(
+        ("headers", "asked", "paused"),
+        [
+            ({}, None, PAUSE_S),
+            ({"Retry-After": "0"}, 0.0, PAUSE_S),
+            ({"retry-after": "5"}, 5.0, 5.0),
+            ({"Retry-After": "Thu, 01 Jan 2026 00:00:07 GMT", "Date": SENT}, 7.0, 7.0),
+            ({"Retry-After": "nonsense"}, None, PAUSE_S),
+            ({"Retry-After": "99999999"}, 99_999_999.0, LONGEST_PAUSE_S),
+        ],
+    )
+    def test_the_gate_pauses_for_what_was_asked(
+        self, headers: dict[str, str], asked: float | None, paused: float
+    ) -> None:
+        trouble, told = refusal(429, error_body(25), headers)
+        assert isinstance(trouble, RateLimited)
+        assert trouble.retry_after_s == asked
+        assert told == [("throttled", paused)]
