@@ -18,6 +18,7 @@ COMMANDS = {
     "refresh": "producer.commands:refresh",
     "export": "producer.commands:export",
     "limit": "producer.limit:limit",
+    "failures": "producer.failures:failures",
     "doctor": "producer.doctor:doctor",
     "standalone": "sandbox.standalone:standalone",
     "demo": "sandbox.demo:demo",

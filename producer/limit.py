@@ -16,7 +16,9 @@ from worker.limiter import GateState
 from worker.rate import Rate
 
 limit = typer.Typer(
-    invoke_without_command=True, help="Show the fleet's limit, or change it for all workers at once."
+    add_completion=False,
+    invoke_without_command=True,
+    help="Show the fleet's limit, or change it for all workers at once.",
 )
 
 

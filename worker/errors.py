@@ -16,21 +16,24 @@
     ├── NotEver              quarantine this page, with its response
     │   ├── Rejected         400, 404, 422 and their like
     │   ├── Poison           failed on every try while the API was well
+    │   ├── Unexpected       a fault of ours, met on this page
     │   └── Unstorable       a body that MongoDB cannot hold as it is
     └── Forbidden            401 or a suspended key: the fleet stops
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class Response:
-    """An answer of the API as far as it came: HTTP status (0: none) and the body's bytes."""
+    """An answer of the API as far as it came: HTTP status (0: none), the body's bytes, its headers."""
 
     status: int
     body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 NO_RESPONSE = Response(0, b"")
@@ -106,6 +109,10 @@ class Rejected(NotEver):
 
 class Poison(NotEver):
     """The page failed on every try while the API was well."""
+
+
+class Unexpected(NotEver):
+    """A fault of ours, met on this page; the log has the traceback."""
 
 
 class Unstorable(NotEver):

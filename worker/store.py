@@ -24,17 +24,12 @@ from worker.tmdb import Page
 
 #: Of a failed answer's body, this much is kept.
 KEPT_BODY = 64 * 1024
+#: Headers that say nothing of the page, and may say something of us.
+UNKEPT_HEADERS = {"set-cookie", "authorization"}
 #: Ids in one query. The embedded server's time for $in grows with its square: 100 ids 25 ms, 1,000 ids 2 s.
 BATCH = 100
 #: Server codes that blame the document: bad value, overflow, invalid BSON, names with $ or dots, too large.
 _DOCUMENT_CODES = {2, 15, 22, 52, 55, 57, 10334, 17280}
-
-
-class Mark(NamedTuple):
-    """What the store knows of a stored page."""
-
-    total_pages: int
-    fetched_at: datetime
 
 
 class Count(NamedTuple):
@@ -67,13 +62,10 @@ class Store:
         with _translated():
             self._database.command("ping")
 
-    def fresh(self, key: PageKey, fresh_after: datetime | None) -> Mark | None:
-        """The page's mark, if it is stored and not fetched before `fresh_after`."""
+    def fresh(self, key: PageKey, fresh_after: datetime | None) -> bool:
+        """Whether the page is stored, and was not fetched before `fresh_after`."""
         with _translated():
-            found = self.pages.find_one({"_id": key.id}, {"total_pages": 1, "fetched_at": 1})
-        if found is None or (fresh_after and found["fetched_at"] < fresh_after):
-            return None
-        return Mark(found["total_pages"], found["fetched_at"])
+            return self.pages.find_one(_fresh_query([key.id], fresh_after), {"_id": 1}) is not None
 
     def save(self, key: PageKey, page: Page) -> Saved:
         """The page's movies, then its mark; Unstorable when MongoDB cannot hold them as they are."""
@@ -95,6 +87,11 @@ class Store:
                         "class": type(trouble).__name__.lower(),
                         "reason": str(trouble)[:500],
                         "status": trouble.response.status,
+                        "headers": {
+                            name: value
+                            for name, value in trouble.response.headers.items()
+                            if name.lower() not in UNKEPT_HEADERS
+                        },
                         "body": trouble.response.body[:KEPT_BODY],
                     },
                     "$inc": {"attempts": 1},
@@ -192,7 +189,7 @@ class Store:
     def quarantined(self) -> dict[PageKey, Document]:
         """What is in quarantine and was not stored since, without the bodies."""
         with _translated():
-            failures = list(self.failures.find({}, {"body": 0}))
+            failures = list(self.failures.find({}, {"body": 0, "headers": 0}))
             ids = [failure["_id"] for failure in failures]
             fetched: dict[str, datetime] = {}
             for start in range(0, len(ids), BATCH):
@@ -205,6 +202,17 @@ class Store:
             for failure in failures
             if failure["_id"] not in fetched or fetched[failure["_id"]] < failure["last_at"]
         }
+
+    def failure(self, key: PageKey) -> Document | None:
+        """What put the page into quarantine, body and all."""
+        with _translated():
+            return self.failures.find_one({"_id": key.id})
+
+    def release(self, keys: Iterable[PageKey]) -> None:
+        """Take the pages out of quarantine; those a backfill lacks count as missing again."""
+        with _translated():
+            for key in keys:
+                self.failures.delete_one({"_id": key.id})
 
     def count_movies(self) -> int:
         """How many movies are stored."""
@@ -258,7 +266,7 @@ class Store:
 
 
 def _fresh_query(ids: list[str], fresh_after: datetime | None) -> Document:
-    query: Document = {"_id": {"$in": ids}}
+    query: Document = {"_id": ids[0] if len(ids) == 1 else {"$in": ids}}
     if fresh_after:
         query["fetched_at"] = {"$gte": fresh_after}
     return query

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import structlog
+from celery import Task
 from celery.exceptions import Reject
 from kombu import exceptions as kombu_errors
 
@@ -25,13 +26,10 @@ from worker.errors import (
     Poison,
     RateLimited,
     StoreAway,
+    Unexpected,
     UsageError,
 )
 from worker.pages import PageKey
-from worker.store import Mark
-
-if TYPE_CHECKING:
-    from celery import Task
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -46,26 +44,38 @@ TRIES = 5
 GLANCE_S = 0.5
 #: How publishing fails; the stubs are older than kombu 5.7, which has both.
 UNSENT = (kombu_errors.OperationalError, kombu_errors.BatchPublishError)  # type: ignore[attr-defined]
+#: The year 3000: no moment in a message is later.
+LATEST_MS = 32_503_680_000_000
 #: Messages in one round trip to the broker.
 SENT_AT_ONCE = 500
 
 
-@app.task(name="reelhaul.fetch_page", bind=True)
-def fetch_page(self: Task[Any, Any], genre_id: int, window: str, page: int, fresh_after_ms: int = 0) -> None:
+class PageTask(Task[Any, Any]):
+    """A task on a page: a failure that nobody foresaw puts the page into quarantine too."""
+
+    def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:  # noqa: ARG002
+        """Called by Celery, which logs the traceback itself."""
+        if _is_key(args[:3]):
+            give_up(PageKey(*args[:3]), Unexpected(f"{type(exc).__name__}: {exc}"))
+
+
+@app.task(name="reelhaul.fetch_page", base=PageTask, bind=True)
+def fetch_page(self: PageTask, genre_id: int, window: str, page: int, fresh_after_ms: int = 0) -> None:
     """Have the page stored, fetched at or after `fresh_after_ms` (milliseconds since 1970; 0: ever).
 
     After page 1, what the cell still lacks is sent to the lane of its kind.
     """
-    key = _key(genre_id, window, page)
-    fresh_after = _time(fresh_after_ms)
+    key, fresh_after = _key(genre_id, window, page), _time(fresh_after_ms)
     with structlog.contextvars.bound_contextvars(page=key.id, task=self.request.id):
         try:
-            obtain(key, fresh_after)
-            if key.page == 1:
-                lane = str((self.request.delivery_info or {}).get("routing_key"))
-                send(store().missing([key.cell], fresh_after), fresh_after_ms, lane)
-        except NotEver as trouble:
-            give_up(key, trouble)
+            try:
+                obtain(key, fresh_after)
+            except NotEver as trouble:
+                give_up(key, trouble)
+            else:
+                if key.page == 1:
+                    lane = str((self.request.delivery_info or {}).get("routing_key"))
+                    send(store().missing([key.cell], fresh_after), fresh_after_ms, lane)
         except (NotNow, Forbidden) as trouble:
             log.debug("back to the queue", reason=str(trouble))
             raise Reject(str(trouble), requeue=True) from None
@@ -77,8 +87,8 @@ def give_up(key: PageKey, trouble: NotEver) -> None:
     _while_away(lambda: store().quarantine(key, trouble, fleet_now()), time.monotonic() + SLOT_S)
 
 
-def obtain(key: PageKey, fresh_after: datetime | None) -> Mark:
-    """The page's mark, after fetching and storing the page if need be.
+def obtain(key: PageKey, fresh_after: datetime | None) -> None:
+    """Fetch and store the page, unless it is stored and fresh.
 
     Waits out what is only for now: raises NotNow when that takes too long for a slot, NotEver for what
     belongs into quarantine, Forbidden when the key does not work.
@@ -86,9 +96,8 @@ def obtain(key: PageKey, fresh_after: datetime | None) -> Mark:
     begun, tries = time.monotonic(), 0
     deadline = begun + SLOT_S
     while True:
-        mark = _while_away(lambda: store().fresh(key, fresh_after), deadline)
-        if mark:
-            return mark
+        if _while_away(lambda: store().fresh(key, fresh_after), deadline):
+            return
         try:
             page = tmdb_client().discover(key, deadline)
         except RateLimited:
@@ -105,7 +114,7 @@ def obtain(key: PageKey, fresh_after: datetime | None) -> Mark:
         else:
             saved = _while_away(partial(store().save, key, page), begun + TASK_S)
             log.info("stored", movies=len(page.results), new=saved.inserted, changed=saved.changed)
-            return Mark(page.total_pages, page.fetched_at)
+            return
 
 
 def send(keys: Iterable[PageKey], fresh_after_ms: int, lane: str = LANES[-1]) -> int:
@@ -159,12 +168,28 @@ def _while_away(work: Callable[[], T], deadline: float) -> T:
 
 def _key(genre_id: Any, window: Any, page: Any) -> PageKey:
     """The key of a message; Reject without requeueing when it is none."""
-    try:
-        return PageKey.parse(f"{genre_id}:{window}:{page}")
-    except UsageError as error:
-        log.error("message refused", reason=str(error)[:200])
-        raise Reject(str(error)[:200], requeue=False) from None
+    if not _is_key((genre_id, window, page)):
+        _refuse(f"not a page: {genre_id!r:.50}, {window!r:.50}, {page!r:.50}")
+    return PageKey(genre_id, window, page)
 
 
-def _time(milliseconds: int) -> datetime | None:
+def _time(milliseconds: Any) -> datetime | None:
+    """The moment of a message, None for 0; Reject without requeueing when it is none."""
+    if type(milliseconds) is not int or not 0 <= milliseconds < LATEST_MS:
+        _refuse(f"not a moment: {milliseconds!r:.50}")
     return datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds else None
+
+
+def _refuse(reason: str) -> NoReturn:
+    log.error("message refused", reason=reason)
+    raise Reject(reason, requeue=False)
+
+
+def _is_key(words: Sequence[Any]) -> bool:
+    if [type(word) for word in words] != [int, str, int]:
+        return False
+    try:
+        PageKey.parse(PageKey(*words).id)
+    except UsageError:
+        return False
+    return True

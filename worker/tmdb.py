@@ -92,6 +92,8 @@ class TmdbClient:
         self._session, self._base_url, self._limiter = session, base_url, limiter
         self._timeout, self._params = (CONNECT_S, timeout_s), dict(params)
         self._connections = connections
+        authorization = str(session.headers.get("Authorization", "")).removeprefix("Bearer ")
+        self._secret = (authorization or params.get("api_key") or "[no key]").encode()
         # Prepared once: merging session and request anew is a third of what requests costs.
         self._headers = CaseInsensitiveDict({name: str(value) for name, value in session.headers.items()})
 
@@ -177,16 +179,16 @@ class TmdbClient:
         request.hooks = {"response": []}
         until = time.monotonic() + WHOLE_S
         try:
-            with self._session.send(
-                request, stream=True, timeout=self._timeout, allow_redirects=False
-            ) as answer:
-                response = Response(answer.status_code, _body(answer, until))
-                headers = answer.headers
+            answer = self._session.send(request, stream=True, timeout=self._timeout, allow_redirects=False)
+            with answer:
+                # Should the API show us our key, it goes no further.
+                body = _body(answer, until).replace(self._secret, b"[key]")
+                response = Response(answer.status_code, body, answer.headers)
         except (requests.RequestException, HTTPError, OSError) as error:
             # The text of these may hold the address, and with it a key: say the kind alone.
             raise ApiTrouble(type(error).__name__) from None
         if response.status != 200:
-            _refuse(response, headers)
+            _refuse(response)
         return response
 
 
@@ -248,16 +250,16 @@ def _body(answer: requests.Response, until: float) -> bytes:
         try:
             return zlib.decompressobj(wbits=31).decompress(body, LARGEST_BODY)
         except zlib.error:
-            raise Unparsable("broken gzip", Response(answer.status_code, body)) from None
+            raise Unparsable("broken gzip", Response(answer.status_code, body, answer.headers)) from None
     return body
 
 
-def _refuse(response: Response, headers: Mapping[str, str]) -> NoReturn:
+def _refuse(response: Response) -> NoReturn:
     """What a status other than 200 means."""
     status, message = response.status, _message(response.body)
     text = f"HTTP {status}{': ' + message if message else ''}"
     if status == 429:
-        raise RateLimited(retry_after(headers))
+        raise RateLimited(retry_after(response.headers))
     if status == 401 or (status == 403 and message):
         raise Forbidden(f"TMDB refuses the key ({text}): check TMDB_TOKEN or TMDB_API_KEY")
     if 400 <= status < 500 and status not in (403, 408, 425):
@@ -288,7 +290,7 @@ def _read(response: Response) -> dict[str, Any]:
         raise Unparsable("not a JSON object", response)
     code = document.get("status_code")
     if code is not None and "results" not in document and "id" not in document:
-        _disguised(code, Response(200, response.body))
+        _disguised(code, response)
     return document
 
 
