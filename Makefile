@@ -13,7 +13,7 @@ PACKAGES := worker producer sandbox
 .PHONY: help demo test check format bench bench-limit lock clean $(VENV)
 
 help: ## list these targets
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z.]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(STAMP) ## the whole chain on this machine: emulated TMDB, embedded Redis and MongoDB, four workers
 	$(BIN)/reelhaul demo $(ARGS)
