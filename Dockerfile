@@ -5,17 +5,17 @@ ENV PATH=/opt/reelhaul/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHEC
 # The lock first: its layer is rebuilt only when a dependency changes. Wheels only, so no compiler is needed.
 COPY requirements-service.lock ./
 RUN pip install --require-hashes --only-binary :all: -r requirements-service.lock
-COPY pyproject.toml LICENSE ./
+COPY pyproject.toml LICENSE README.md ./
 COPY worker worker
 COPY producer producer
 COPY sandbox sandbox
 RUN pip install --no-deps --no-build-isolation .
 
 FROM python:3.12-slim
-RUN useradd --system --uid 10001 --no-create-home reelhaul
+RUN useradd --system --uid 10001 --no-create-home reelhaul \
+    && install --directory --owner reelhaul --mode 0777 /run/reelhaul
 COPY --from=build /opt/reelhaul /opt/reelhaul
 ENV PATH=/opt/reelhaul/bin:$PATH PYTHONUNBUFFERED=1
-# Writable for any user: Celery beat's state, which may be lost at any time.
 WORKDIR /tmp
 USER reelhaul
 CMD ["reelhaul", "--help"]

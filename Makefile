@@ -15,7 +15,7 @@ PACKAGES := worker producer sandbox
 help: ## list these targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(STAMP) ## the whole chain on this machine: emulated TMDB, embedded Redis and MongoDB, four workers
+demo: $(STAMP) ## the whole chain on this machine: emulated TMDB, embedded Redis and MongoDB, two workers
 	$(BIN)/reelhaul demo $(ARGS)
 
 test: $(STAMP) ## every test, on embedded servers
