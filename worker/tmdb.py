@@ -17,7 +17,7 @@ import random
 import time
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -55,7 +55,8 @@ LONGEST_PAUSE_S = 300.0
 SORT = "original_title.asc"
 
 _GZIP = b"\x1f\x8b"
-_KEY_CODES, _LIMIT_CODES, _GONE_CODES = {3, 7, 10, 14}, {25}, {34}
+# Tuples: a body may hold a list where the code belongs, which no set can be asked for.
+_KEY_CODES, _LIMIT_CODES, _GONE_CODES = (3, 7, 10, 14), (25,), (34,)
 
 
 @dataclass(frozen=True)
@@ -181,8 +182,10 @@ class TmdbClient:
         try:
             answer = self._session.send(request, stream=True, timeout=self._timeout, allow_redirects=False)
             with answer:
-                # Should the API show us our key, it goes no further.
-                body = _body(answer, until).replace(self._secret, b"[key]")
+                body = _body(answer, until)
+                if answer.status_code != 200:
+                    # Should an error show us our key, it goes no further; a page stays as it was sent.
+                    body = body.replace(self._secret, b"[key]")
                 response = Response(answer.status_code, body, answer.headers)
         except (requests.RequestException, HTTPError, OSError) as error:
             # The text of these may hold the address, and with it a key: say the kind alone.
@@ -231,7 +234,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         at = parsedate_to_datetime(value)
         sent = parsedate_to_datetime(headers["Date"]) if "Date" in headers else datetime.now(UTC)
         return max(0.0, (at - sent).total_seconds())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
 
 
@@ -344,9 +347,8 @@ def _is_movie(item: Any) -> bool:
 
 
 def _read_genres(response: Response, _: Permit) -> dict[int, str]:
-    genres: Iterable[Any] = _read(response).get("genres") or ()
     try:
-        return {int(genre["id"]): str(genre["name"]) for genre in genres}
+        return {int(genre["id"]): str(genre["name"]) for genre in _read(response)["genres"]}
     except (TypeError, KeyError, ValueError):
         raise Unparsable("not a list of genres", response) from None
 
