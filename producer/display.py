@@ -13,6 +13,8 @@ from producer.coverage import Coverage
 from producer.status import Progress
 from worker.limiter import GateState
 
+#: Seconds that "requests a second" looks back.
+LATELY_S = 5
 _SHUT_STYLE = "bold yellow"
 
 
@@ -35,22 +37,26 @@ def span(seconds: float) -> str:
     return f"{hours // 24}d {hours % 24:02d}h"
 
 
-def live_view(progress: Progress, gate: GateState, per_s: float) -> RenderableType:
-    """A run at this moment; `per_s` is the rate of requests lately."""
+def live_view(progress: Progress, gate: GateState) -> RenderableType:
+    """A run at this moment."""
     total = progress.total
     left = total.expected - total.stored - total.quarantined
-    rate = min(gate.current_per_s, per_s) if per_s else gate.current_per_s
+    lately = gate.granted_per_s(LATELY_S)
+    rate = min(gate.current_per_s, lately) if lately else gate.current_per_s
     facts = Table.grid(padding=(0, 2))
     facts.add_row("cells", f"{total.opened:,} of {total.cells:,} open")
     facts.add_row("pages", f"{total.stored:,} of {_about(total)} stored" + _given_up(total))
     facts.add_row("movies", f"{progress.movies:,}")
     facts.add_row(
         "requests",
-        f"{per_s:.1f}/s of {gate.current_per_s:.1f}/s allowed, {gate.refused:,} refused",
+        f"{lately:.1f}/s of {gate.current_per_s:.1f}/s allowed, {gate.refused:,} refused",
         Text(shut_line(gate), style=_SHUT_STYLE),
     )
     facts.add_row("left", span(left / rate) if left else "nothing")
-    bar = ProgressBar(total=max(1, total.expected), completed=total.stored + total.quarantined, width=60)
+    bar = Table.grid()
+    bar.add_row(
+        ProgressBar(total=max(1, total.expected), completed=total.stored + total.quarantined, width=60)
+    )
     return Group(Text(title(progress), style="bold"), bar, facts)
 
 

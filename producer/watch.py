@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -26,22 +25,18 @@ STALLED_S = 10.0
 
 @dataclass(frozen=True)
 class Look:
-    """One look at a run: what is stored, what the gate says, requests a second lately."""
+    """One look at a run: what is stored, what the gate says."""
 
     progress: Progress
     gate: GateState
-    per_s: float
 
 
 def looks(store: Store, limiter: Limiter, backfill: Backfill) -> Iterator[Look]:
     """A look every now and then, until nothing is missing; the last one shows that."""
-    history: deque[tuple[float, int]] = deque(maxlen=20)
     while True:
         begun = time.monotonic()
-        progress, gate = measure(store, backfill), limiter.look()
-        history.append((begun, gate.granted))
-        (then, granted), (now, now_granted) = history[0], history[-1]
-        yield Look(progress, gate, (now_granted - granted) / (now - then) if now > then else 0.0)
+        progress = measure(store, backfill)
+        yield Look(progress, limiter.look())
         if not progress.total.missing:
             return
         time.sleep(max(LOOK_S, 3 * (time.monotonic() - begun)))
@@ -58,7 +53,7 @@ def follow(store: Store, limiter: Limiter, backfill: Backfill, *, quiet: bool = 
     with Live(console=out, auto_refresh=False, transient=not out.is_terminal) as live:
         for look in looks(store, limiter, backfill):
             if out.is_terminal:
-                live.update(live_view(look.progress, look.gate, look.per_s), refresh=True)
+                live.update(live_view(look.progress, look.gate), refresh=True)
             if look.gate.stopped:
                 raise Forbidden(look.gate.shut)
             if stalled.for_long(look):

@@ -21,7 +21,7 @@ from producer.plan import parse_years
 from producer.status import Progress
 from producer.watch import follow, last_line
 from sandbox.embedded import free_port
-from sandbox.fleet import Fleet, ending_on_sigterm
+from sandbox.fleet import Fleet, ending_in_order
 from sandbox.processes import SandboxError
 from sandbox.servers import EmbeddedMongo, EmbeddedRedis, EmulatorProcess
 from worker.bootstrap import hang_up, limiter, store
@@ -50,7 +50,7 @@ def demo(
 ) -> None:
     """Watch a backfill from an empty machine: no key, no Docker, under a minute."""
     try:
-        with ending_on_sigterm():
+        with ending_in_order():
             _demo(catalog, rate, as_json=as_json, keep=keep)
     except SandboxError as error:
         raise UsageError(str(error)) from None

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import typer
 
 from sandbox.embedded import EmbeddedServer, accepts_connections
-from sandbox.fleet import Fleet, ending_on_sigterm
+from sandbox.fleet import Fleet, ending_in_order
 from sandbox.processes import SandboxError
 from sandbox.servers import EmbeddedMongo, EmbeddedRedis
 from worker.errors import UsageError
@@ -32,7 +32,7 @@ def standalone(
     """Run a whole fleet here until Ctrl-C; Redis and MongoDB too, unless they answer already."""
     settings().require_key()
     try:
-        with ending_on_sigterm(), ExitStack() as stack:
+        with ending_in_order(), ExitStack() as stack:
             _run(stack, workers, flower_port, folder)
     except SandboxError as error:
         raise UsageError(str(error)) from None

@@ -78,10 +78,13 @@ class GateState:
         """The rate in force, requests a second."""
         return self.configured.per_s * self.share
 
+    def granted_per_s(self, seconds: int) -> float:
+        """Requests a second over the last whole `seconds`."""
+        return sum(n for age, n in self.granted_by_age.items() if 1 <= age <= seconds) / seconds
+
     def utilisation(self, seconds: int) -> float:
-        """Requests granted in the last whole `seconds`, by what the configured rate allows in them."""
-        granted = sum(n for age, n in self.granted_by_age.items() if 1 <= age <= seconds)
-        return granted / (self.configured.per_s * seconds)
+        """The same, by what the configured rate allows."""
+        return self.granted_per_s(seconds) / self.configured.per_s
 
 
 class Limiter:
