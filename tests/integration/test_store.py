@@ -1,0 +1,474 @@
+"""The store on a real server: order-free merging, what is missing, what cannot be stored."""
+
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Any
+
+import pymongo
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from producer.coverage import Ledger
+from worker.errors import NO_RESPONSE, Rejected, Response, StoreAway, Unstorable
+from worker.pages import Cell, PageKey
+from worker.store import KEPT_BODY, Store
+from worker.tmdb import Page
+
+AT = datetime(2026, 1, 1, 12, 0, 0, 123_000, UTC)
+CELL = Cell(18, "1999")
+KEY = CELL.page(1)
+#: Examples that share one database: each empties it first.
+ON_ONE_DATABASE = settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+Delivery = tuple[PageKey, Page]
+
+
+def connect(url: str, patience_ms: int = 5_000) -> pymongo.MongoClient[dict[str, Any]]:
+    return pymongo.MongoClient(url, tz_aware=True, tzinfo=UTC, serverSelectionTimeoutMS=patience_ms)
+
+
+@pytest.fixture
+def store(mongo_url: str) -> Iterator[Store]:
+    with connect(mongo_url) as client:
+        yield Store(client.get_default_database())
+
+
+def page_of(
+    movies: Sequence[dict[str, Any]] = (), *, number: int = 1, total_pages: int = 1, at: datetime = AT
+) -> Page:
+    results = list(movies)
+    body = json.dumps({"page": number, "results": results, "total_pages": total_pages}).encode()
+    return Page(number, results, total_pages, len(results), at, sha256(body).hexdigest(), body)
+
+
+def put(store: Store, key: PageKey, total_pages: int = 1, at: datetime = AT) -> None:
+    store.save(key, page_of(number=key.page, total_pages=total_pages, at=at))
+
+
+def contents(store: Store) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    return list(store.movies.find().sort("_id", 1)), list(store.pages.find().sort("_id", 1))
+
+
+def empty(store: Store) -> None:
+    for collection in (store.movies, store.pages, store.failures):
+        collection.delete_many({})
+
+
+TIMES = [AT + timedelta(milliseconds=offset) for offset in (0, 1, 60_000)]
+KEYS = [PageKey(18, "1999", 1), PageKey(18, "1999", 2), PageKey(35, "1999", 1)]
+MOVIES = st.builds(lambda id_, title: {"id": id_, "title": title}, st.integers(1, 4), st.sampled_from("abc"))
+DELIVERIES = st.builds(
+    lambda key, movies, total_pages, at: (
+        key,
+        page_of(movies, number=key.page, total_pages=total_pages, at=at),
+    ),
+    st.sampled_from(KEYS),
+    st.lists(MOVIES, max_size=3),
+    st.integers(0, 2),
+    st.sampled_from(TIMES),
+)
+
+
+class TestMerging:
+    @ON_ONE_DATABASE
+    @given(st.data())
+    def test_any_number_of_deliveries_in_any_order_leave_the_same(
+        self, store: Store, data: st.DataObject
+    ) -> None:
+        deliveries: list[Delivery] = data.draw(st.lists(DELIVERIES, min_size=1, max_size=5))
+        empty(store)
+        for delivery in deliveries:
+            store.save(*delivery)
+        once = contents(store)
+        repeated = data.draw(st.lists(st.sampled_from(deliveries), max_size=4))
+        empty(store)
+        for delivery in data.draw(st.permutations(deliveries + repeated)):
+            store.save(*delivery)
+        assert contents(store) == once
+
+    @ON_ONE_DATABASE
+    @given(st.lists(DELIVERIES, min_size=1, max_size=5))
+    def test_what_is_left_is_the_newest_of_each(self, store: Store, deliveries: list[Delivery]) -> None:
+        empty(store)
+        for delivery in deliveries:
+            store.save(*delivery)
+        movies, pages = contents(store)
+        seen: dict[int, list[tuple[datetime, dict[str, Any], str]]] = {}
+        for key, page in deliveries:
+            for movie in page.results:
+                seen.setdefault(movie["id"], []).append((page.fetched_at, movie, key.id))
+        assert [movie["_id"] for movie in movies] == sorted(seen)
+        for movie in movies:
+            versions, meta = seen[movie.pop("_id")], movie.pop("_meta")
+            newest = max(at for at, _, _ in versions)
+            assert meta["first_seen"] == min(at for at, _, _ in versions)
+            assert meta["fetched_at"] == newest
+            assert (movie, meta["page"]) in [(raw, page) for at, raw, page in versions if at == newest]
+        assert {mark["_id"]: mark["fetched_at"] for mark in pages} == {
+            key.id: max(page.fetched_at for other, page in deliveries if other == key)
+            for key, _ in deliveries
+        }
+
+    def test_eight_threads_at_once_leave_the_same(self, store: Store) -> None:
+        deliveries = [
+            (KEYS[n % 3], page_of(movies, number=KEYS[n % 3].page, total_pages=n % 4, at=TIMES[n % 2]))
+            for n in range(8)
+            for movies in [[{"id": id_, "title": f"{id_} of {n}"} for id_ in range(n % 3, n % 3 + 6)]]
+        ]
+        for delivery in deliveries:
+            store.save(*delivery)
+        once = contents(store)
+        for _ in range(3):
+            empty(store)
+            failed = at_once(
+                [deliveries[n:] + deliveries[:n] for n in range(8)], lambda delivery: store.save(*delivery)
+            )
+            assert failed == []
+            assert contents(store) == once
+
+    def test_older_never_replaces_newer(self, store: Store) -> None:
+        newer, older = AT, AT - timedelta(milliseconds=1)
+        store.save(KEY, page_of([{"id": 603, "title": "new", "more": 1}], total_pages=3, at=newer))
+        saved = store.save(KEY, page_of([{"id": 603, "title": "old"}], total_pages=2, at=older))
+        assert saved == (0, 0)
+        [movie], [mark] = contents(store)
+        assert (movie["title"], movie["more"]) == ("new", 1)
+        assert (movie["_meta"]["first_seen"], movie["_meta"]["fetched_at"]) == (older, newer)
+        assert (mark["total_pages"], mark["fetched_at"]) == (3, newer)
+
+    def test_newer_wins_whole_so_that_a_field_can_go(self, store: Store) -> None:
+        store.save(KEY, page_of([{"id": 603, "title": "old", "gone": 1}]))
+        later = AT + timedelta(days=1)
+        assert store.save(KEY, page_of([{"id": 603, "title": "new"}], at=later)) == (0, 1)
+        [movie], _ = contents(store)
+        assert set(movie) == {"_id", "id", "title", "_meta"}
+        assert (movie["_meta"]["first_seen"], movie["_meta"]["fetched_at"]) == (AT, later)
+
+    def test_what_did_not_change_is_only_touched(self, store: Store) -> None:
+        movie = {"id": 603, "title": "same"}
+        assert store.save(KEY, page_of([movie])) == (1, 0)
+        assert store.save(KEY, page_of([movie], at=AT + timedelta(days=1))) == (0, 0)
+        [stored], _ = contents(store)
+        assert stored["_meta"]["fetched_at"] == AT + timedelta(days=1)
+
+    def test_a_page_keeps_the_order_and_the_twice_told(self, store: Store) -> None:
+        page = page_of([{"id": id_} for id_ in (7, 3, 7, 5)], total_pages=9)
+        assert store.save(KEY, page).inserted == 3
+        _, [mark] = contents(store)
+        assert mark == {
+            "_id": "18:1999:1",
+            "genre_id": 18,
+            "window": "1999",
+            "page": 1,
+            "total_pages": 9,
+            "total_results": 4,
+            "movie_ids": [7, 3, 7, 5],
+            "fetched_at": AT,
+            "sha256": page.sha256,
+        }
+
+
+class TestFaithfulness:
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"a.b": 1, "a": {"b.c": {"d.": 2}, ".": 3}},
+            {"$set": {"title": "no operator"}, "x": {"$gt": 1, "$ref": "a"}},
+            {"": "empty name", "x": {"": {"": 1}}},
+            {"nul": "a\x00b", "emoji": "🎬", "bidi": "\u202e", "combining": "e\u0301"},
+            {"int": 2**63 - 1, "least": -(2**63), "float": 7.5, "zero": 0, "minus": -0.5, "whole": 7.0},
+            {"null": None, "true": True, "list": [1, [2, [None, {}]]], "empty": {}, "texts": ["", "a"]},
+            {"deep": {"a": [{"b": [{"c": [{"d": None}]}]}]}},
+            {"_Id": 1, "__meta": 2, "x": {"_id": 3, "_meta": 4}},
+            {"date": "2026-01-01T00:00:00Z", "oid": {"$oid": "0123456789abcdef01234567"}, "x": {"$date": 0}},
+            {"long": "x" * 1_000_000},
+        ],
+        ids=lambda fields: next(iter(fields)) or "empty",
+    )
+    def test_a_movie_comes_back_field_by_field_in_its_order(
+        self, store: Store, fields: dict[str, Any]
+    ) -> None:
+        movie = {"title": "first", **fields, "id": 603}
+        store.save(KEY, page_of([movie]))
+        changed = {**movie, "title": "second"}
+        for expected, at in ((movie, AT), (changed, AT + timedelta(days=1))):
+            store.save(KEY, page_of([expected], at=at))
+            [stored] = store.each_movie()
+            del stored["_id"], stored["_meta"]
+            assert json.dumps(stored) == json.dumps(expected)
+
+    @pytest.mark.parametrize(
+        "movie",
+        [
+            {"id": 603, "n": 2**63},
+            {"id": 603, "n": -(2**63) - 1},
+            {"id": 603, "deep": [{"n": 2**64}]},
+            {"id": 2**63},
+            {"id": 603, "title": "\ud800"},
+            {"id": 603, "\ud800": 1},
+            {"id": 603, "nul\x00": 1},
+            {"id": 603, "_id": 1},
+            {"id": 603, "_meta": {}},
+            {"id": 603, "overview": "x" * 17_000_000},
+        ],
+        ids=["bigint", "smallint", "deep", "id", "surrogate", "name", "nul", "_id", "_meta", "oversize"],
+    )
+    def test_what_mongodb_cannot_hold_is_unstorable(self, store: Store, movie: dict[str, Any]) -> None:
+        page = page_of([{"id": 1}, movie])
+        with pytest.raises(Unstorable) as refused:
+            store.save(KEY, page)
+        assert "\n" not in str(refused.value)
+        assert refused.value.response == Response(200, page.body)
+        assert not store.fresh(KEY, None)
+        store.quarantine(KEY, refused.value, AT)
+        [failure] = store.failures.find()
+        assert (failure["_id"], failure["class"], failure["status"]) == (KEY.id, "unstorable", 200)
+        assert failure["body"] == page.body[:KEPT_BODY]
+
+    def test_totals_beyond_64_bits_are_unstorable_too(self, store: Store) -> None:
+        with pytest.raises(Unstorable):
+            store.save(KEY, page_of(total_pages=2**63))
+
+
+class TestQuarantine:
+    def test_counts_attempts_and_keeps_first_and_last(self, store: Store) -> None:
+        for offset in (0, 5, -3):
+            at = AT + timedelta(seconds=offset)
+            store.quarantine(KEY, Rejected(f"HTTP 404 at {offset}", Response(404, b"gone")), at)
+        [failure] = store.failures.find()
+        assert (
+            failure.items()
+            >= {
+                "_id": KEY.id,
+                "genre_id": 18,
+                "window": "1999",
+                "page": 1,
+                "class": "rejected",
+                "reason": "HTTP 404 at -3",
+                "status": 404,
+                "body": b"gone",
+                "attempts": 3,
+                "first_at": AT - timedelta(seconds=3),
+                "last_at": AT + timedelta(seconds=5),
+            }.items()
+        )
+
+    @pytest.mark.parametrize("body", [b"\xff\x00\xfe", b"x" * (KEPT_BODY + 1)])
+    def test_keeps_bytes_as_they_are_up_to_a_length(self, store: Store, body: bytes) -> None:
+        store.quarantine(KEY, Rejected("no", Response(404, body)), AT)
+        [failure] = store.failures.find()
+        assert failure["body"] == body[:KEPT_BODY]
+
+    @pytest.mark.parametrize("reason", ["HTTP 404: \ud800", "a\x00b", "x" * 10_000])
+    def test_takes_any_reason(self, store: Store, reason: str) -> None:
+        """TMDB's words are in it, and JSON can hold what BSON cannot."""
+        store.quarantine(KEY, Rejected(reason), AT)
+        assert list(store.quarantined()) == [KEY]
+
+    def test_ends_when_the_page_is_stored_later(self, store: Store) -> None:
+        store.quarantine(KEY, Rejected("no"), AT)
+        put(store, KEY, at=AT - timedelta(seconds=1))
+        assert list(store.quarantined()) == [KEY]
+        put(store, KEY, at=AT + timedelta(seconds=1))
+        assert store.quarantined() == {}
+
+
+class TestMissing:
+    def missing(self, store: Store, *cells: Cell, fresh_after: datetime | None = None) -> list[str]:
+        return [key.id for key in store.missing(cells or [CELL], fresh_after)]
+
+    def test_of_nothing_page_1(self, store: Store) -> None:
+        assert self.missing(store) == ["18:1999:1"]
+
+    def test_nothing_of_no_cells(self, store: Store) -> None:
+        assert list(store.missing([], None)) == []
+
+    @pytest.mark.parametrize("total_pages", [0, 1])
+    def test_nothing_of_one_page_or_none(self, store: Store, total_pages: int) -> None:
+        put(store, KEY, total_pages)
+        assert self.missing(store) == []
+
+    def test_what_page_1_tells_minus_what_is_stored(self, store: Store) -> None:
+        put(store, KEY, 5)
+        put(store, CELL.page(3), 5)
+        assert self.missing(store) == ["18:1999:2", "18:1999:4", "18:1999:5"]
+
+    def test_while_page_1_is_missing_it_stands_for_all(self, store: Store) -> None:
+        put(store, CELL.page(2), 5)
+        assert self.missing(store) == ["18:1999:1"]
+
+    def test_pages_beyond_the_total_do_not_count(self, store: Store) -> None:
+        put(store, KEY, 3)
+        for number in (3, 4, 5, 6):
+            put(store, CELL.page(number), 6)
+        assert self.missing(store) == ["18:1999:2"]
+
+    def test_the_latest_page_1_counts(self, store: Store) -> None:
+        put(store, KEY, 2)
+        put(store, KEY, 3, at=AT + timedelta(seconds=1))
+        assert self.missing(store) == ["18:1999:2", "18:1999:3"]
+
+    def test_what_is_older_than_asked_for(self, store: Store) -> None:
+        put(store, KEY, 3, at=AT)
+        put(store, CELL.page(2), 3, at=AT - timedelta(milliseconds=1))
+        put(store, CELL.page(3), 3, at=AT)
+        assert self.missing(store, fresh_after=AT) == ["18:1999:2"]
+        assert self.missing(store, fresh_after=AT + timedelta(milliseconds=1)) == ["18:1999:1"]
+
+    def test_not_what_is_in_quarantine(self, store: Store) -> None:
+        put(store, KEY, 3)
+        store.quarantine(CELL.page(2), Rejected("no"), AT)
+        other = Cell(35, "1999")
+        store.quarantine(other.page(1), Rejected("no"), AT)
+        assert self.missing(store, CELL, other) == ["18:1999:3"]
+
+    def test_what_was_quarantined_before_the_refresh_is_asked_for_again(self, store: Store) -> None:
+        put(store, KEY, 2, at=AT)
+        store.quarantine(CELL.page(2), Rejected("no"), AT - timedelta(seconds=1))
+        assert self.missing(store, fresh_after=AT) == ["18:1999:2"]
+        assert self.missing(store) == []
+
+    def test_above_500_pages_both_halves(self, store: Store) -> None:
+        put(store, KEY, 501)
+        first, second = CELL.halves()
+        assert self.missing(store) == [first.page(1).id, second.page(1).id]
+        put(store, first.page(1), 2)
+        assert self.missing(store) == [first.page(2).id, second.page(1).id]
+        put(store, second.page(1), 501)
+        quarters = [half.page(1).id for half in second.halves()]
+        assert sorted(self.missing(store)) == sorted([first.page(2).id, *quarters])
+
+    def test_above_500_pages_of_one_day_the_first_500(self, store: Store) -> None:
+        day = Cell(18, "1999-01-01/1999-01-01")
+        put(store, day.page(1), 733)
+        assert self.missing(store, day) == [day.page(number).id for number in range(2, 501)]
+
+    def test_many_cells_in_their_order(self, store: Store) -> None:
+        cells = [Cell(genre, str(year)) for year in range(1900, 1950) for genre in (18, 35, 27)]
+        assert self.missing(store, *cells) == [cell.page(1).id for cell in cells]
+
+
+#: Of one page: not stored, stored before AT or at AT; never failed, failed before AT or at AT.
+BEFORE = AT - timedelta(hours=1)
+FATES = st.tuples(st.sampled_from([None, BEFORE, AT]), st.sampled_from([None, BEFORE, AT]))
+
+
+class TestCoverage:
+    """What `status` counts and what is enqueued are two readings of the same documents."""
+
+    @ON_ONE_DATABASE
+    @given(st.integers(0, 4), st.lists(FATES, min_size=6, max_size=6), st.sampled_from([None, AT]))
+    def test_counts_as_missing_what_would_be_fetched(
+        self,
+        store: Store,
+        total_pages: int,
+        fates: list[tuple[datetime | None, datetime | None]],
+        fresh_after: datetime | None,
+    ) -> None:
+        empty(store)
+        for number, (stored_at, failed_at) in enumerate(fates, start=1):
+            if stored_at:
+                put(store, CELL.page(number), total_pages, at=stored_at)
+            if failed_at:
+                store.quarantine(CELL.page(number), Rejected("no"), failed_at)
+        would_be_fetched = list(store.missing([CELL], fresh_after))
+        assert Ledger(store, fresh_after).coverage(CELL).missing == len(would_be_fetched)
+
+    def test_of_a_split_cell_its_first_page_and_both_halves(self, store: Store) -> None:
+        put(store, KEY, 501)
+        put(store, CELL.page(2), 501)  # of an earlier time, when the cell was smaller
+        first, second = CELL.halves()
+        put(store, first.page(1), 3)
+        put(store, first.page(3), 3)
+        coverage = Ledger(store, None).coverage(CELL)
+        assert coverage.as_dict() == {
+            "cells": 1,
+            "opened": 1,
+            "pages_planned": 1 + 3 + 1,
+            "pages_stored": 1 + 2,
+            "missing": 2,
+            "quarantined": 0,
+        }
+        put(store, first.page(2), 3)
+        put(store, second.page(1), 1)
+        assert Ledger(store, None).coverage(CELL).missing == 0
+
+
+class TestRest:
+    def test_a_page_is_fresh_or_not(self, store: Store) -> None:
+        assert not store.fresh(KEY, None)
+        put(store, KEY, 7)
+        assert store.fresh(KEY, None)
+        assert store.fresh(KEY, AT)
+        assert not store.fresh(KEY, AT + timedelta(milliseconds=1))
+
+    def test_requests_are_remembered_the_latest_first(self, store: Store) -> None:
+        for name, offset in (("a", 0), ("b", 1), ("a", 2)):
+            store.remember(name, {"requested_at": AT + timedelta(seconds=offset)})
+        assert [request["_id"] for request in store.remembered()] == ["a", "b"]
+
+    def test_names_of_genres_get_old(self, store: Store) -> None:
+        store.name_genres({18: "Drama", 35: "Comedy"}, AT)
+        store.name_genres({18: "Dramas"}, AT + timedelta(days=1))
+        assert list(store.named_genres().items()) == [(35, "Comedy"), (18, "Dramas")]
+        assert store.named_genres(AT + timedelta(days=1)) == {18: "Dramas"}
+
+    def test_what_is_due_is_claimed_once_in_its_period(self, store: Store) -> None:
+        hour = timedelta(hours=1)
+        assert store.claim_due("sweep", hour, AT)
+        assert not store.claim_due("sweep", hour, AT)
+        assert not store.claim_due("sweep", hour, AT + timedelta(minutes=59))
+        assert store.claim_due("refresh", hour, AT)
+        assert store.claim_due("sweep", hour, AT + hour)
+
+    def test_of_eight_that_claim_at_once_one_is_told_so(self, store: Store) -> None:
+        for day in range(5):
+            told: list[bool] = []
+
+            def claim(at: datetime, told: list[bool] = told) -> None:
+                told.append(store.claim_due("sweep", timedelta(hours=1), at))
+
+            assert at_once([[AT + timedelta(days=day)]] * 8, claim) == []
+            assert sorted(told) == [False] * 7 + [True]
+
+    def test_a_server_that_is_away_is_not_now(self) -> None:
+        with connect("mongodb://127.0.0.1:1/reelhaul", patience_ms=100) as client:
+            away = Store(client.get_default_database())
+            for call in (
+                away.ping,
+                lambda: away.fresh(KEY, None),
+                lambda: put(away, KEY),
+                lambda: list(away.missing([CELL], None)),
+                lambda: away.quarantine(KEY, Rejected("no", NO_RESPONSE), AT),
+                away.count_movies,
+                lambda: list(away.each_movie()),
+            ):
+                with pytest.raises(StoreAway, match=r"\AMongoDB: [^\n]*\Z"):
+                    call()
+
+
+def at_once(tracks: Sequence[Sequence[Any]], work: Any) -> list[BaseException]:
+    """Do `work` on each track's entries, all tracks beginning together; returns what went wrong."""
+    together, failed = threading.Barrier(len(tracks)), list[BaseException]()
+
+    def follow(track: Sequence[Any]) -> None:
+        try:
+            together.wait(30)
+            for entry in track:
+                work(entry)
+        except BaseException as error:  # noqa: BLE001 -- it is told to the test
+            failed.append(error)
+
+    threads = [threading.Thread(target=follow, args=(track,)) for track in tracks]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in threads)
+    return failed

@@ -1,0 +1,414 @@
+"""The client against servers that misbehave, and against what TMDB was recorded to answer."""
+
+import csv
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pymongo
+import pytest
+import redis
+
+from sandbox.servers import EmbeddedRedis, EmulatorProcess
+from worker.errors import (
+    ApiTrouble,
+    Forbidden,
+    NoPermit,
+    RateLimited,
+    ReelhaulError,
+    Rejected,
+    Unparsable,
+    Unstorable,
+)
+from worker.limiter import Limiter
+from worker.pages import PageKey
+from worker.rate import Rate
+from worker.store import Store
+from worker.tmdb import Page, TmdbClient, build_session
+
+RECORDED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "recorded"
+without_recordings = pytest.mark.skipif(
+    not RECORDED.is_dir(), reason="the recorded answers are not here: ../shared/data/recorded"
+)
+
+KEY = PageKey(18, "2020", 1)
+#: Seconds the client of these tests waits for a byte, and for a whole answer.
+TIMEOUT_S, WHOLE_S = 0.4, 1.2
+#: Seconds after which a request that should have been given up has hung.
+HUNG_S = 15.0
+GATE = "gate-of-test-tmdb"
+TOKEN = "a-token-of-nobody"  # noqa: S105 -- the emulator takes any
+
+
+@pytest.fixture(scope="module")
+def tmdb() -> Iterator[EmulatorProcess]:
+    """One emulator; each test sets its faults."""
+    with EmulatorProcess("--movies", "400") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def gate(redis_server: EmbeddedRedis) -> Limiter:
+    """One gate for all; its listening thread needs the client for as long as this process lives."""
+    client = redis.Redis.from_url(redis_server.url)
+    return Limiter(client, Rate(2000, 1), 50, gate=GATE)
+
+
+@pytest.fixture
+def limiter(gate: Limiter, redis_server: EmbeddedRedis) -> Limiter:
+    """The gate, as new."""
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.delete(GATE)
+    return gate
+
+
+@pytest.fixture
+def client(limiter: Limiter, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., TmdbClient]]:
+    """Makes a client for a base address; all give up early."""
+    monkeypatch.setattr("worker.tmdb.WHOLE_S", WHOLE_S)
+    sessions = []
+
+    def make(base_url: str, token: str | None = TOKEN, **params: str) -> TmdbClient:
+        session = build_session(token, 4, base_url)
+        sessions.append(session)
+        return TmdbClient(session, base_url, limiter, TIMEOUT_S, params)
+
+    yield make
+    for session in sessions:
+        session.close()
+
+
+@pytest.fixture
+def struck(tmdb: EmulatorProcess, client: Callable[..., TmdbClient]) -> Iterator[Callable[[str], Any]]:
+    """Asks for a page under a fault: the page, or the trouble that came of it."""
+
+    def ask(fault: str) -> Page | ReelhaulError:
+        tmdb.configure(faults=[fault])
+        begun = time.monotonic()
+        try:
+            return client(tmdb.base_url).discover(KEY, time.monotonic() + 30)
+        except ReelhaulError as trouble:
+            return trouble
+        finally:
+            assert time.monotonic() - begun < HUNG_S
+
+    yield ask
+    tmdb.configure(faults=[])
+
+
+def deadline() -> float:
+    return time.monotonic() + 30
+
+
+class TestFaults:
+    @pytest.mark.parametrize(
+        ("fault", "kind"),
+        [
+            *((f"429={value}", RateLimited) for value in ("none", "0", "3", "date+5", "date-5")),
+            ("429=absurd", RateLimited),
+            ("429=garbage", RateLimited),
+            *((f"status={status}/json", Rejected) for status in (400, 404, 405, 406, 422)),
+            ("status=404/html", Rejected),
+            ("status=404/empty", Rejected),
+            *((f"status=401/{form}", Forbidden) for form in ("json", "html", "empty")),
+            ("status=403/json", Forbidden),
+            ("status=403/html", ApiTrouble),
+            *((f"status={status}/{form}", ApiTrouble)
+              for status in (500, 502, 503, 504) for form in ("json", "html", "empty")),
+            *((f"error={code}", Forbidden) for code in (3, 7, 10)),
+            *((f"error={code}", Rejected) for code in (5, 20, 22, 23, 34)),
+            *((f"error={code}", ApiTrouble) for code in (9, 11, 24, 43, 46)),
+            *((f"error-200={code}", Forbidden) for code in (3, 7, 10)),
+            ("error-200=34", Rejected),
+            *((f"error-200={code}", Unparsable) for code in (9, 11, 24, 43, 46)),
+            ("html", Unparsable),
+            ("empty", Unparsable),
+            ("not-json", Unparsable),
+            *((f"reset={where}", ApiTrouble) for where in ("start", "head", "body")),
+            ("close", ApiTrouble),
+            ("truncate", ApiTrouble),
+            ("hang", ApiTrouble),
+            ("latency=20", ApiTrouble),
+            ("drip=20", ApiTrouble),
+            ("drip=4", ApiTrouble),  # every byte in time, the whole too late
+            *((f"results={kind}", Unparsable) for kind in ("null", "object", "text", "missing")),
+            ("wrong-page", Unparsable),
+            ("wrong-page=7", Unparsable),
+            *((f"hostile={what}", Unparsable) for what in ("abyss", "bad-ids", "bad-rows", "nan")),
+            ("hostile=oversize", ApiTrouble),
+        ],
+    )  # fmt: skip
+    def test_becomes_its_kind_of_trouble(
+        self, struck: Callable[[str], Any], fault: str, kind: type[ReelhaulError]
+    ) -> None:
+        trouble = struck(fault)
+        assert type(trouble) is kind
+        assert "\n" not in str(trouble)
+        assert TOKEN not in str(trouble)
+
+    @pytest.mark.parametrize(
+        ("value", "least_s", "most_s"),
+        [("0", 0, 0), ("3", 3, 3), ("date+5", 3, 9), ("date-5", 0, 0), ("absurd", 301, 1e12)],
+    )
+    def test_retry_after_is_read(
+        self, struck: Callable[[str], Any], value: str, least_s: float, most_s: float
+    ) -> None:
+        trouble = struck(f"429={value}")
+        assert least_s <= trouble.retry_after_s <= most_s
+
+    @pytest.mark.parametrize("value", ["none", "garbage"])
+    def test_without_a_usable_retry_after_there_is_none(
+        self, struck: Callable[[str], Any], value: str
+    ) -> None:
+        assert struck(f"429={value}").retry_after_s is None
+
+    @pytest.mark.parametrize(
+        ("fault", "total_pages"),
+        [("totals=0/0", 0), ("totals=58326/1166520", 58_326), ("totals=999999999999/1", 999_999_999_999)],
+    )
+    def test_any_totals_are_a_page(self, struck: Callable[[str], Any], fault: str, total_pages: int) -> None:
+        assert struck(fault).total_pages == total_pages
+
+    @pytest.mark.parametrize("fault", ["gzip", "short=3", "latency=0.1", "drip=0.3"])
+    def test_what_is_only_odd_is_a_page(
+        self, tmdb: EmulatorProcess, struck: Callable[[str], Any], fault: str
+    ) -> None:
+        whole = struck("latency=0")
+        page = struck(fault)
+        kept = len(whole.results) - (3 if fault.startswith("short") else 0)
+        assert page.results == whole.results[:kept]
+        assert tmdb.stats()["by_fault"]
+
+    @pytest.mark.parametrize(
+        ("what", "storable"),
+        [
+            ("bigint", False),
+            ("big-id", False),
+            ("reserved", False),
+            ("nul", False),
+            ("surrogate", False),
+            ("duplicates", True),
+            ("keys", True),
+            ("megabyte", True),
+        ],
+    )
+    def test_a_hostile_page_is_stored_as_it_is_or_not_at_all(
+        self, struck: Callable[[str], Any], store: Store, what: str, storable: bool
+    ) -> None:
+        page = struck(f"hostile={what}")
+        if not storable:
+            with pytest.raises(Unstorable):
+                store.save(KEY, page)
+            assert not store.fresh(KEY, None)
+            return
+        store.save(KEY, page)
+        assert_stored_as_sent(store, page)
+
+    def test_200_levels_are_stored_or_refused_but_no_surprise(
+        self, struck: Callable[[str], Any], store: Store
+    ) -> None:
+        """MongoDB takes 100, the embedded server more."""
+        page = struck("hostile=nesting")
+        try:
+            store.save(KEY, page)
+        except Unstorable:
+            return
+        assert_stored_as_sent(store, page)
+
+
+class TestGate:
+    def test_a_refusal_pauses_the_fleet(self, struck: Callable[[str], Any], limiter: Limiter) -> None:
+        struck("429=30:count=1")
+        state = limiter.look()
+        assert (state.shut, state.refused) == ("throttled", 1)
+        assert state.shut_s is not None
+        assert 20 < state.shut_s <= 30
+        assert state.share < 1
+
+    def test_a_wrong_key_stops_the_fleet_until_it_works(
+        self,
+        tmdb: EmulatorProcess,
+        client: Callable[..., TmdbClient],
+        struck: Callable[[str], Any],
+        limiter: Limiter,
+    ) -> None:
+        assert isinstance(struck("latency=0"), Page)
+        with pytest.raises(Forbidden):
+            client(tmdb.base_url, "wrong").discover(KEY, deadline())
+        assert limiter.look().shut.startswith("TMDB refuses the key")
+        with pytest.raises(NoPermit, match="TMDB refuses the key"):
+            client(tmdb.base_url).discover(KEY, time.monotonic() + 0.2)
+        client(tmdb.base_url).check_key(deadline())
+        assert limiter.look().shut == ""
+        assert client(tmdb.base_url).discover(KEY, deadline()).number == 1
+
+    def test_troubles_in_a_row_close_it_and_a_probe_opens_it(
+        self, tmdb: EmulatorProcess, client: Callable[..., TmdbClient], limiter: Limiter
+    ) -> None:
+        tmdb.configure(faults=["status=503/html:count=3"])
+        asker = client(tmdb.base_url)
+        for _ in range(3):
+            with pytest.raises(ApiTrouble):
+                asker.discover(KEY, deadline())
+        assert limiter.look().shut == "outage"
+        assert asker.discover(KEY, deadline()).number == 1
+        assert limiter.look().shut == ""
+
+    def test_a_refused_connection_is_trouble(
+        self, client: Callable[..., TmdbClient], limiter: Limiter
+    ) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+        with pytest.raises(ApiTrouble, match=r"\AConnectionError\Z"):
+            client(f"http://127.0.0.1:{port}/3").discover(KEY, deadline())
+        assert limiter.look().granted == 1
+
+
+class TestSecrets:
+    def test_a_key_in_the_address_is_not_in_the_trouble(
+        self, tmdb: EmulatorProcess, client: Callable[..., TmdbClient], limiter: Limiter
+    ) -> None:
+        asker = client(tmdb.base_url, None, api_key=TOKEN)
+        assert asker.discover(KEY, deadline()).number == 1
+        for fault in ("reset=start", "close", "hang", "status=500/json", "error=34", "truncate", "html"):
+            tmdb.configure(faults=[f"{fault}:count=1"])
+            with pytest.raises(ReelhaulError) as trouble:
+                asker.discover(KEY, deadline())
+            assert TOKEN not in f"{trouble.value!r}{trouble.value}"
+            assert trouble.value.__cause__ is None
+            limiter.resume()
+        tmdb.configure(faults=[])
+
+    @pytest.mark.parametrize("token", ["e", "the", "id", "demo", "0", "page"])
+    def test_a_page_is_left_alone_whatever_the_key(
+        self, tmdb: EmulatorProcess, client: Callable[..., TmdbClient], token: str
+    ) -> None:
+        tmdb.configure(faults=[])
+        whole = client(tmdb.base_url).discover(KEY, deadline())
+        assert client(tmdb.base_url, token).discover(KEY, deadline()).results == whole.results
+
+
+@pytest.fixture
+def store(mongo_url: str) -> Iterator[Store]:
+    database: pymongo.MongoClient[dict[str, Any]]
+    with pymongo.MongoClient(mongo_url, tz_aware=True) as database:
+        yield Store(database.get_default_database())
+
+
+def assert_stored_as_sent(store: Store, page: Page) -> None:
+    """Every movie of the page stands in the store, token for token, in its order."""
+    sent = {movie["id"]: json.dumps(movie) for movie in page.results}
+    twice = {id_ for id_ in sent if sum(movie["id"] == id_ for movie in page.results) > 1}
+    stored = {}
+    for movie in store.each_movie():
+        del movie["_id"], movie["_meta"]
+        stored[movie["id"]] = json.dumps(movie)
+    assert stored.keys() == sent.keys()
+    assert {id_: text for id_, text in stored.items() if id_ not in twice} == {
+        id_: text for id_, text in sent.items() if id_ not in twice
+    }
+    versions = {json.dumps(movie) for movie in page.results}
+    assert set(stored.values()) <= versions
+    mark = store.pages.find_one()
+    assert mark is not None
+    assert mark["movie_ids"] == [movie["id"] for movie in page.results]
+
+
+@pytest.fixture
+def canned() -> Iterator[Callable[[int, bytes], str]]:
+    """Serves one body with one status to whoever asks; returns the base address."""
+    servers: list[ThreadingHTTPServer] = []
+
+    def serve(status: int, body: bytes) -> str:
+        class Answer(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json;charset=utf-8")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        return f"http://127.0.0.1:{server.server_port}/3"
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def recorded(*prefixes: str) -> list[Path]:
+    return sorted(path for prefix in prefixes for path in RECORDED.glob(f"{prefix}-*.json"))
+
+
+def manifest() -> dict[str, dict[str, str]]:
+    with (RECORDED / "MANIFEST.tsv").open(encoding="utf-8", newline="") as lines:
+        return {row["file"]: row for row in csv.DictReader(lines, delimiter="\t")}
+
+
+@without_recordings
+class TestRecordings:
+    def test_there_are_some_of_each(self) -> None:
+        for prefix in ("discover-movie", "movie-popular", "search-movie", "error", "genre-movie-list"):
+            assert recorded(prefix), prefix
+
+    @pytest.mark.parametrize(
+        "path", recorded("discover-movie", "movie-popular", "search-movie"), ids=lambda path: path.stem
+    )
+    def test_a_list_passes_through_client_and_store_unchanged(
+        self,
+        path: Path,
+        canned: Callable[[int, bytes], str],
+        client: Callable[..., TmdbClient],
+        store: Store,
+    ) -> None:
+        body = path.read_bytes()
+        sent = json.loads(body)
+        key = PageKey(18, "2020", sent["page"])
+        page = client(canned(200, body)).discover(key, deadline())
+        assert page.body == body
+        assert json.dumps(page.results) == json.dumps(sent["results"])
+        assert (page.total_pages, page.total_results) == (sent["total_pages"], sent["total_results"])
+        store.save(key, page)
+        assert_stored_as_sent(store, page)
+        assert store.fresh(key, page.fetched_at)
+
+    @pytest.mark.parametrize("path", recorded("error"), ids=lambda path: path.stem)
+    def test_an_error_is_the_right_kind_of_trouble(
+        self, path: Path, canned: Callable[[int, bytes], str], client: Callable[..., TmdbClient]
+    ) -> None:
+        status = int(path.stem.split("-")[1])
+        assert status == int(manifest()[path.name]["http_status"])
+        kinds: dict[int, type[ReelhaulError]] = {401: Forbidden, 429: RateLimited}
+        with pytest.raises(ReelhaulError) as trouble:
+            client(canned(status, path.read_bytes())).discover(KEY, deadline())
+        assert type(trouble.value) is kinds.get(status, Rejected)
+        if isinstance(trouble.value, Rejected):
+            body = json.loads(path.read_bytes())
+            words = body.get("status_message") or body["errors"][0]
+            assert words in str(trouble.value)
+            assert trouble.value.response.body == path.read_bytes()
+
+    @pytest.mark.parametrize("path", recorded("genre-movie-list"), ids=lambda path: path.stem)
+    def test_genres_are_read(
+        self, path: Path, canned: Callable[[int, bytes], str], client: Callable[..., TmdbClient]
+    ) -> None:
+        body = path.read_bytes()
+        names = client(canned(200, body)).genres(deadline())
+        assert [{"id": id_, "name": name} for id_, name in names.items()] == json.loads(body)["genres"]
+
+    @pytest.mark.parametrize("path", recorded("configuration"), ids=lambda path: path.stem)
+    def test_the_configuration_tells_that_the_key_works(
+        self, path: Path, canned: Callable[[int, bytes], str], client: Callable[..., TmdbClient]
+    ) -> None:
+        client(canned(200, path.read_bytes())).check_key(deadline())
