@@ -38,7 +38,9 @@ class _Commands(TyperGroup):
         module, _, function = COMMANDS[cmd_name].partition(":")
         found = getattr(import_module(module), function)
         if isinstance(found, typer.Typer):  # a group of its own
-            return typer.main.get_command(found)
+            group = typer.main.get_command(found)
+            group.name = cmd_name  # what the help lists it by
+            return group
         one = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         one.command(cmd_name)(found)
         return typer.main.get_command(one)
