@@ -1,0 +1,223 @@
+"""The gate's script against a plain model, in virtual time: any rate, any arrivals, any trouble.
+
+The script runs in a real Redis; only the line that reads its clock is replaced: time is the last argument.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fractions import Fraction
+from importlib.resources import files
+from typing import Any
+
+import pytest
+import redis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from redis.commands.core import Script
+
+from worker.rate import Rate
+
+CLOCK = "local time = redis.call('TIME')"
+VIRTUAL_CLOCK = "local time = {math.floor(ARGV[#ARGV] / 1000000), ARGV[#ARGV] % 1000000}"
+#: About the year 2026, in microseconds.
+EPOCH_US = 1_790_000_000_000_000
+SECOND, HOUR = 1_000_000, 3_600_000_000
+GATE = "{test}:gate"
+
+ONE_EXAMPLE_AT_A_TIME = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+rates = st.one_of(
+    st.sampled_from(["1/hour", "1/s", "35/s", "40/10s", "200/s", "5000/s", "1/day", "100000/s"]).map(
+        Rate.parse
+    ),
+    st.builds(lambda n: Rate.parse(f"{n}/s"), st.integers(1, 5000)),
+    st.builds(
+        lambda n, s: Rate.parse(f"{n}/{s}s"), st.integers(1, 300), st.sampled_from([2, 4, 5, 8, 10, 16])
+    ),
+)
+capacities = st.integers(1, 40)
+#: Microseconds from one call to the next: mostly crowds, now and then a rest.
+gaps = st.one_of(st.just(0), st.integers(0, 2_000), st.integers(0, 5 * SECOND), st.integers(0, 3 * HOUR))
+
+
+@dataclass
+class Grant:
+    at: int
+    generation: int
+
+
+@dataclass
+class VirtualGate:
+    """The script at a time of our own."""
+
+    client: redis.Redis
+    rate: Rate
+    capacity: int
+    now: int = EPOCH_US
+    #: Of the server's clock.
+    clock_error: int = 0
+    #: All grants that nothing has voided before their time came.
+    grants: list[Grant] = field(default_factory=list)
+    _script: Script = field(init=False)
+
+    def __post_init__(self) -> None:
+        source = files("worker").joinpath("token_bucket.lua").read_text(encoding="utf-8")
+        assert source.count(CLOCK) == 1
+        self._script = self.client.register_script(source.replace(CLOCK, VIRTUAL_CLOCK))
+        self.client.delete(GATE)
+
+    def call(self, verb: str, *argv: Any, client: redis.Redis | None = None) -> Any:
+        policy = (self.rate.requests, self.rate.period_s, self.capacity)
+        answer = self._script(
+            keys=[GATE], args=[verb, "channel", *policy, *argv, self.now + self.clock_error], client=client
+        )
+        if isinstance(answer, bytes):
+            self._void(int(answer))
+        return answer
+
+    def reserve(self, longest_us: int = 30 * SECOND) -> tuple[str, int, int]:
+        """Verdict, wait and generation."""
+        return self._take("reserve", longest_us, "", 0)
+
+    def preflight(self, longest_us: int = 30 * SECOND) -> tuple[str, int, int]:
+        return self._take("preflight", longest_us)
+
+    def look(self) -> dict[str, str]:
+        words = [word.decode() for word in self.call("look")]
+        return dict(zip(words[::2], words[1::2], strict=True))
+
+    def saturate(self, count: int) -> list[int]:
+        """When `count` tokens in a row are due, all asked for now."""
+        with self.client.pipeline(transaction=False) as pipe:
+            for _ in range(count):
+                self.call("reserve", 10**15, "", 0, client=pipe)
+            return [self._note(answer) for answer in pipe.execute()]
+
+    def _take(self, verb: str, *argv: Any) -> tuple[str, int, int]:
+        answer = self.call(verb, *argv)
+        self._note(answer)
+        return answer[0].decode(), int(answer[1]), int(answer[2])
+
+    def _note(self, answer: list[bytes]) -> int:
+        """Keep a grant, and return its time."""
+        verdict, wait, generation, _, at = answer
+        self._void(int(generation))
+        if verdict in {b"granted", b"probe"}:
+            assert int(at) == self.now + self.clock_error + int(wait)
+            self.grants.append(Grant(self.now + int(wait), int(generation)))
+        return self.now + int(wait)
+
+    def _void(self, generation: int) -> None:
+        """Whoever still waits under an older generation does not use its token."""
+        self.grants = [
+            grant for grant in self.grants if grant.generation >= generation or grant.at <= self.now
+        ]
+
+
+class Model:
+    """The promise in fractions: a token each interval, and a rest saves up capacity - 1 of them."""
+
+    def __init__(self, rate: Rate, capacity: int, now: int) -> None:
+        self.interval = Fraction(rate.period_s * SECOND, rate.requests)
+        self.saved = math.floor((capacity - 1) * self.interval)
+        self.due = Fraction(now + math.floor(self.interval))
+
+    def reserve(self, now: int, longest: int) -> int | None:
+        self.due = max(self.due, Fraction(now - self.saved))
+        at = max(now, math.ceil(self.due))
+        if at - now > longest:
+            return None
+        self.due += self.interval
+        return at
+
+
+def fullest(times: list[int], interval: Fraction) -> Fraction:
+    """The most tokens in any window, less those that become due in it: what the capacity must cover.
+
+    A token that is due at a fraction of a microsecond is given at the next whole one: one is allowed for.
+    """
+    worst = lead = Fraction(-(10**30))
+    for index, at in enumerate(sorted(times)):
+        lead = max(lead, at / interval - index)
+        worst = max(worst, index + 1 + lead - (at + 1) / interval)
+    return worst
+
+
+@pytest.fixture
+def client(redis_url: str) -> Any:
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+MakeGate = Callable[[Rate, int], VirtualGate]
+
+
+@pytest.fixture
+def gate_of(client: redis.Redis) -> MakeGate:
+    return lambda rate, capacity: VirtualGate(client, rate, capacity)
+
+
+@ONE_EXAMPLE_AT_A_TIME
+@given(
+    rates,
+    capacities,
+    st.lists(st.tuples(gaps, st.sampled_from([0, 10_000, 30 * SECOND, 10**13])), max_size=60),
+)
+def test_grants_are_the_models_to_the_microsecond(
+    gate_of: MakeGate, rate: Rate, capacity: int, calls: list[tuple[int, int]]
+) -> None:
+    gate = gate_of(rate, capacity)
+    gate.look()  # it begins with the first call
+    model = Model(rate, capacity, gate.now)
+    for gap, longest in calls:
+        gate.now += gap
+        expected = model.reserve(gate.now, longest)
+        verdict, wait, _ = gate.reserve(longest)
+        assert (gate.now + wait if verdict == "granted" else None) == expected
+
+
+@pytest.mark.parametrize(
+    "rate", ["1/hour", "1/day", "7/3s", "40/s", "4999/s", "5000/s", "99999/s", "33333.333333"]
+)
+def test_no_token_is_gained_or_lost_in_a_long_run(gate_of: MakeGate, rate: str) -> None:
+    gate = gate_of(Rate.parse(rate), 5)
+    interval = Fraction(gate.rate.period_s * SECOND, gate.rate.requests)
+    times = gate.saturate(2_000)
+    first = gate.now + math.floor(interval)
+    assert times == [first + math.ceil(n * interval) for n in range(len(times))]
+
+
+@ONE_EXAMPLE_AT_A_TIME
+@given(rates, capacities)
+def test_a_new_gate_is_empty(gate_of: MakeGate, rate: Rate, capacity: int) -> None:
+    gate = gate_of(rate, capacity)
+    interval = Fraction(gate.rate.period_s * SECOND, gate.rate.requests)
+    assert gate.saturate(1) == [gate.now + math.floor(interval)]
+
+
+def test_a_gate_that_rested_holds_its_capacity_and_no_more(gate_of: MakeGate) -> None:
+    gate = gate_of(Rate(10, 1), 5)
+    gate.reserve()
+    gate.now += HOUR
+    assert [at - gate.now for at in gate.saturate(7)] == [0, 0, 0, 0, 0, 100_000, 200_000]
+
+
+def test_tokens_reserved_ahead_follow_the_rate_as_it_climbs(gate_of: MakeGate) -> None:
+    """A crowd that reserves at half the rate must not hold the fleet to that for as long as its queue is."""
+    ahead = gate_of(Rate(40, 1), 1)
+    _, _, generation = ahead.reserve()
+    ahead.now += SECOND
+    ahead.call("throttled", generation, SECOND)
+    reserved = ahead.saturate(300)
+    in_time = gate_of(Rate(40, 1), 1)
+    _, _, generation = in_time.reserve()
+    in_time.now += SECOND
+    in_time.call("throttled", generation, SECOND)
+    asked: list[int] = []
+    for _ in range(300):
+        asked += in_time.saturate(1)
+        in_time.now = asked[-1]
+    assert reserved == asked
