@@ -1,0 +1,384 @@
+"""A whole fleet of real processes, made to be hurt: servers, workers, beat; a plan to judge the end by.
+
+A `Rig` is one run: `backfill()` enqueues through the command line, faults are done to what is public
+(`rig.redis`, `rig.mongo`, `rig.emulator`, `rig.workers`), `completes()` waits until nothing is missing and
+compares what is stored with the emulator's own catalogue, page by page and movie by movie.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import pymongo
+import requests
+from pymongo.database import Database
+from pymongo.errors import PyMongoError
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from sandbox.embedded import EmbeddedServer
+from sandbox.fleet import Fleet
+from sandbox.processes import ChildProcess
+from sandbox.servers import EmbeddedMongo, EmbeddedRedis, EmulatorProcess
+
+Document = dict[str, Any]
+Server = TypeVar("Server", bound=EmbeddedServer)
+
+#: Celery's prefix of every key in Redis (worker.app).
+PREFIX = "{reelhaul}:"
+#: Seconds between two looks at what a run waits for.
+LOOK_S = 0.2
+#: Seconds for workers to start on a machine that does much else.
+READY_S = 60.0
+#: The promise: what a fault took is back within two minutes.
+RECOVERY_S = 120.0
+#: Requests above the plan, answers that the emulator spoiled not counted: at most this share of it.
+EXTRA = 0.05
+GENRES = {"Drama": 18, "Comedy": 35}
+PAGE_SIZE = 20
+#: A credential that can be looked for wherever it does not belong.
+TOKEN = "canary-0b7e6d1f"  # noqa: S105 -- made up
+COMMAND = Path(sys.executable).with_name("reelhaul")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One row of the table that ends `make chaos`."""
+
+    fault: str
+    pages: int
+    lost: int
+    doubled: int
+    extra: int
+    #: From the fault's end until nothing was missing; None when the fault lasted as long as the run.
+    recovery_s: float | None
+
+
+@dataclass
+class Audit:
+    """What is stored, compared with the catalogue: ids of what is not as it should be."""
+
+    planned: int
+    extra: int
+    lost: list[str] = field(default_factory=list)
+    doubled: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    quarantined: list[str] = field(default_factory=list)
+
+
+class ChaosMongo(EmbeddedMongo):
+    """The embedded server with MongoDB's own failpoints: errors, delays and cuts, command by command."""
+
+    def _command(self, port: int, folder: Path) -> list[str]:
+        return [*super()._command(port, folder), "--enable-test-commands"]
+
+    def fail(self, *commands: str, **how: Any) -> None:
+        """Until `heal`, strike these commands of Reelhaul's connections: errorCode, blockTimeMS, ..."""
+        data = {"failCommands": list(commands), "appName": "reelhaul", **how}
+        self._configure({"mode": "alwaysOn", "data": data})
+
+    def heal(self) -> None:
+        """Answer again as a server should."""
+        self._configure({"mode": "off"})
+
+    def _configure(self, point: Mapping[str, Any]) -> None:
+        client: pymongo.MongoClient[Document]
+        with pymongo.MongoClient(self.url) as client:
+            client.admin.command({"configureFailPoint": "failCommand", **point})
+
+
+class Rig:
+    """Servers, workers and beat of one run, with what is planned; ends them all when it is left."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        movies: int = 20_000,
+        years: tuple[int, int] = (2010, 2025),
+        rate: int = 30,
+        slots: int = 8,
+        latency_ms: int = 30,
+        emulator: Sequence[str] = (),
+        **environment: str,
+    ) -> None:
+        self.folder, self.years, self._rate = folder, years, rate
+        self._emulator_options = ("--movies", str(movies), "--latency-ms", str(latency_ms), *emulator)
+        self._settings = {
+            "REELHAUL_RATE": str(rate),
+            "REELHAUL_SLOTS": str(slots),
+            "REELHAUL_TICK_S": "4",
+            "REELHAUL_RUN_FOLDER": str(folder / "run"),
+            **environment,
+        }
+        self._stack = ExitStack()
+        self._fault_over_s: float | None = None
+        self.workers: list[ChildProcess] = []
+        self.recovery_s: float | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    # What a run is made of
+
+    def start_workers(self, *options: Sequence[str]) -> list[ChildProcess]:
+        """Start one worker for each line of options, two by default, and return when they consume."""
+        started = [self.fleet.worker(*line) for line in options or ((), ())]
+        for worker in started:
+            worker.wait_until(lambda worker=worker: " ready." in worker.log_text(), READY_S)  # type: ignore[misc]
+        self.workers += started
+        return started
+
+    def start_beat(self) -> ChildProcess:
+        """Start the one that says that something may be due."""
+        return self.fleet.beat()
+
+    def backfill(self) -> None:
+        """Enqueue the plan, as a user does."""
+        first, last = self.years
+        self.reelhaul("backfill", "--genres", ",".join(GENRES), "--years", f"{first}..{last}", "--detach")
+
+    def reelhaul(self, *arguments: str) -> str:
+        """Run one command to its end; its output."""
+        ended = subprocess.run(
+            [COMMAND, *arguments], env=self.environment, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        return ended.stdout
+
+    def kill(self, *workers: ChildProcess) -> None:
+        """SIGKILL, to be followed by other workers: nothing of these is told or closed."""
+        for worker in workers:
+            worker.kill()
+            self.forget(worker)
+
+    def forget(self, worker: ChildProcess) -> None:
+        """It ends on purpose."""
+        self.workers.remove(worker)
+        self.fleet.processes.remove(worker)
+
+    # What is waited for
+
+    def until(self, what: str, is_true: Callable[[], bool], timeout_s: float = RECOVERY_S) -> None:
+        """Wait until it is true; fails after `timeout_s`, or when a process ended that nobody killed."""
+        deadline = time.monotonic() + timeout_s
+        while not is_true():
+            self.fleet.check()
+            assert time.monotonic() < deadline, f"after {timeout_s:g} s not yet: {what}\n{self.situation()}"
+            time.sleep(LOOK_S)
+
+    def until_stored(self, share: float) -> None:
+        """Wait until this share of the plan is stored."""
+        self.until(f"{share:.0%} stored", lambda: self.stored() >= share * len(self.planned_pages()))
+
+    def fault_is_over(self) -> None:
+        """From here on the fleet recovers by itself, and the clock runs."""
+        self._fault_over_s = time.monotonic()
+
+    def stored(self) -> int:
+        """Pages stored so far; -1 while MongoDB does not answer."""
+        try:
+            return self.database.pages.count_documents({})
+        except PyMongoError:
+            return -1
+
+    def completes(self, *, quarantined: int = 0, within_s: float = RECOVERY_S) -> Audit:
+        """Wait until nothing is missing, then compare all of it; returns what was found, which is good."""
+        pages = self.planned_pages()
+
+        def nothing_is_missing() -> bool:
+            try:
+                failures = self.database.failures.count_documents({})
+            except PyMongoError:
+                return False
+            return self.stored() + failures >= len(pages)
+
+        self.until("complete", nothing_is_missing, within_s)
+        if self._fault_over_s is not None:
+            self.recovery_s = time.monotonic() - self._fault_over_s
+        self.audit = audit = self.compare()
+        assert not audit.lost[quarantined:], self.situation()
+        assert not audit.doubled
+        assert not audit.wrong
+        assert len(audit.quarantined) == quarantined
+        assert audit.extra <= EXTRA * audit.planned, f"{audit.extra} requests above {audit.planned}"
+        self.fleet.check()
+        return audit
+
+    # What the end is judged by
+
+    def read_catalogue(self) -> dict[int, Document]:
+        """What the emulator serves at this moment, by id."""
+        answer = requests.get(
+            self.emulator.base_url.removesuffix("/3") + "/_emulator/movies", timeout=30, stream=False
+        )
+        return {movie["id"]: movie for movie in map(json.loads, answer.content.splitlines())}
+
+    def cells(self) -> dict[tuple[int, str], set[int]]:
+        """Movie ids of each planned cell, by genre and year."""
+        first, last = self.years
+        cells = {(genre, str(year)): set[int]() for genre in GENRES.values() for year in range(first, last + 1)}
+        for movie in self.catalogue.values():
+            for genre in movie["genre_ids"]:
+                cells.get((genre, movie["release_date"][:4]), set()).add(movie["id"])
+        return cells
+
+    def planned_pages(self) -> set[str]:
+        """Ids of the pages that make up the plan."""
+        return {
+            f"{genre}:{year}:{page}"
+            for (genre, year), ids in self.cells().items()
+            for page in range(1, max(1, math.ceil(len(ids) / PAGE_SIZE)) + 1)
+        }
+
+    def compare(self) -> Audit:
+        """The store beside the catalogue."""
+        planned = self.planned_pages()
+        audit = Audit(len(planned), self.extra_requests())
+        pages = list(self.database.pages.find())
+        audit.lost = sorted(planned - {page["_id"] for page in pages})
+        audit.quarantined = [failure["_id"] for failure in self.database.failures.find()]
+        self._compare_cells(pages, audit)
+        self._compare_movies(audit)
+        return audit
+
+    def _compare_cells(self, pages: list[Document], audit: Audit) -> None:
+        stored = defaultdict[tuple[int, str], list[int]](list)
+        places = Counter((page["genre_id"], page["window"], page["page"]) for page in pages)
+        audit.doubled += [f"page {place}" for place, times in places.items() if times > 1]
+        for page in pages:
+            stored[page["genre_id"], page["window"]] += page["movie_ids"]
+        given_up = {tuple(id_.rsplit(":", 1)[0].split(":", 1)) for id_ in audit.quarantined}
+        for (genre, window), ids in self.cells().items():
+            audit.doubled += [f"{genre}:{window} {id_}" for id_, n in Counter(stored[genre, window]).items() if n > 1]
+            whole = (str(genre), window) not in given_up
+            if not (set(stored[genre, window]) == ids if whole else set(stored[genre, window]) < ids):
+                audit.wrong.append(f"cell {genre}:{window}")
+
+    def _compare_movies(self, audit: Audit) -> None:
+        movies = list(self.database.movies.find())
+        copies = Counter(movie["id"] for movie in movies)
+        audit.doubled += [f"movie {id_}" for id_, times in copies.items() if times > 1]
+        for movie in movies:
+            raw = {name: value for name, value in movie.items() if name not in ("_id", "_meta")}
+            if raw != self.catalogue.get(movie["_id"]):
+                audit.wrong.append(f"movie {movie['_id']}")
+        expected = set[int]().union(*self.cells().values())
+        if not audit.quarantined and copies.keys() != expected:
+            audit.wrong.append(f"{len(copies.keys() ^ expected)} movies too many or too few")
+
+    def extra_requests(self) -> int:
+        """Pages asked for again, or for nothing, among the answers that were as they should be."""
+        good = Counter(
+            key
+            for _, _, status, kind, key, _, fault in self.emulator.log()
+            if kind == "discover" and status == 200 and fault is None
+        )
+        return good.total() - len(good.keys() & self._asked_for())
+
+    def _asked_for(self) -> set[str]:
+        """The planned pages as the emulator's log calls them."""
+        pages = (page.split(":") for page in self.planned_pages())
+        return {f"{genre}:{year}-01-01/{year}-12-31:{page}" for genre, year, page in pages}
+
+    def outcome(self, fault: str) -> Outcome:
+        """The row of a run that ended well."""
+        audit = self.audit
+        return Outcome(
+            fault, audit.planned, len(audit.lost), len(audit.doubled), audit.extra, self.recovery_s
+        )
+
+    def queue_lengths(self) -> dict[str, int]:
+        """Messages by lane, and those with a worker; empty while Redis does not answer."""
+        client = self.redis_client()
+        try:
+            lengths = {lane: client.llen(f"{PREFIX}{lane}") for lane in ("refresh", "pages", "cells")}
+            return {**lengths, "unacked": client.hlen(f"{PREFIX}unacked")}  # type: ignore[dict-item]
+        except RedisError:
+            return {}
+        finally:
+            client.close()
+
+    def redis_client(self) -> Redis:
+        """For a look or a blow; close it."""
+        return Redis.from_url(self.redis.url, socket_timeout=5, retry=Retry(NoBackoff(), 0))
+
+    def situation(self) -> str:
+        """What a person wants to know of a run that went wrong."""
+        missing: list[str] = []
+        with suppress(PyMongoError):
+            missing = sorted(self.planned_pages() - {page["_id"] for page in self.database.pages.find({}, {"_id": 1})})
+        words = [f"missing {len(missing)}: {' '.join(missing[:10])}", f"queues {self.queue_lengths()}"]
+        words += [f"{worker}\n{worker.log_tail()}" for worker in self.workers]
+        return "\n".join(words)
+
+    # How it starts and ends
+
+    def _start(self) -> None:
+        self.redis = self._serve(EmbeddedRedis(folder=self._made("redis")))
+        self.mongo = self._serve(ChaosMongo(folder=self._made("mongo")))
+        # Twice what the fleet may ask for in a second: how evenly it asks is for others to judge.
+        limit = ("--rate", str(self._rate), "--capacity", str(2 * self._rate))
+        self.emulator = self._serve(
+            EmulatorProcess(*limit, *self._emulator_options, folder=self._made("emulator"))
+        )
+        self.environment = {
+            **{name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ},
+            "HOME": str(self.folder),
+            "REDIS_URL": self.redis.url,
+            "MONGO_URL": f"{self.mongo.url}/reelhaul",
+            "TMDB_BASE_URL": self.emulator.base_url,
+            "TMDB_TOKEN": TOKEN,
+            **self._settings,
+        }
+        self.fleet = Fleet(self.environment, self._made("logs"))
+        self._stack.callback(self._end_fleet)
+        self.catalogue = self.read_catalogue()
+        client: pymongo.MongoClient[Document] = pymongo.MongoClient(
+            self.mongo.url, serverSelectionTimeoutMS=1_000, socketTimeoutMS=5_000, tz_aware=True
+        )
+        self._stack.callback(client.close)
+        self.database: Database[Document] = client["reelhaul"]
+        # Today's refresh is done: what it fetches would count as requests above the plan.
+        self.database.schedule.insert_one({"_id": "refresh", "claimed_at": datetime.now(UTC)})
+
+    def _serve(self, server: Server) -> Server:
+        server.start()
+        self._stack.callback(server.kill)
+        return server
+
+    def _made(self, name: str) -> Path:
+        folder = self.folder / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _end_fleet(self) -> None:
+        """At once: a fault may have left them waiting for what will not come."""
+        for worker in self.fleet.processes:
+            # The whole session: children of a killed main process must not linger either.
+            with suppress(ProcessLookupError):
+                os.killpg(worker.pid, signal.SIGKILL)
+            worker.kill()

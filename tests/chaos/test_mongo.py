@@ -1,0 +1,82 @@
+"""MongoDB fails: killed, away, stopped, slow, full. Pages wait; none is given up."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.chaos.harness import Rig
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
+
+Start = Callable[..., Rig]
+Report = Callable[[str, Rig], None]
+
+#: MongoDB's OutOfDiskSpace.
+FULL = 14031
+
+
+def begun(run: Rig, share: float = 0.3) -> Rig:
+    """A run with a share of its plan stored."""
+    run.start_beat()
+    run.start_workers()
+    run.backfill()
+    run.until_stored(share)
+    return run
+
+
+@pytest.mark.parametrize("away_s", [pytest.param(1, marks=pytest.mark.quick), 30])
+def test_mongo_is_killed_and_comes_back(rig: Start, report: Report, away_s: int) -> None:
+    run = begun(rig())
+    run.mongo.kill()
+    time.sleep(away_s)
+    run.mongo.start()
+    run.fault_is_over()
+    run.completes()
+    report(f"MongoDB killed, back after {away_s} s", run)
+
+
+def test_mongo_stands_still(rig: Start, report: Report) -> None:
+    run = begun(rig())
+    os.kill(run.mongo.pid, signal.SIGSTOP)
+    time.sleep(30)
+    os.kill(run.mongo.pid, signal.SIGCONT)
+    run.fault_is_over()
+    run.completes()
+    report("MongoDB stopped for 30 s (SIGSTOP)", run)
+
+
+def test_every_write_takes_a_second(rig: Start, report: Report) -> None:
+    run = rig(movies=8_000)
+    run.mongo.fail("insert", "update", blockConnection=True, blockTimeMS=1_000)
+    run.start_beat()
+    run.start_workers()
+    run.backfill()
+    run.completes()
+    report("MongoDB slow: 1 s a write", run)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param({"errorCode": FULL}, id="command refused"),
+        pytest.param({"writeConcernError": {"code": 64, "errmsg": "journal"}}, id="not journalled"),
+    ],
+)
+def test_writes_fail(rig: Start, report: Report, error: dict[str, Any], request: pytest.FixtureRequest) -> None:
+    run = begun(rig())
+    run.mongo.fail("insert", "update", **error)
+    stored = run.stored()
+    time.sleep(10)
+    if "errorCode" in error:
+        assert run.stored() <= stored + 1  # what was being written at that moment
+    assert run.database.failures.count_documents({}) == 0
+    run.mongo.heal()
+    run.fault_is_over()
+    run.completes()
+    report(f"MongoDB writes fail for 10 s: {request.node.callspec.id}", run)
