@@ -2,7 +2,8 @@
 
 import itertools
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -11,6 +12,7 @@ import pytest
 import redis
 
 from sandbox.servers import EmbeddedMongo, EmbeddedRedis, EmulatorProcess
+from tests.stage import Stage
 
 #: Of Redis' 16 logical databases. They take turns: what a stray process still writes misses the next test.
 REDIS_DATABASES = itertools.cycle(range(1, 16))
@@ -55,3 +57,10 @@ def emulator() -> Iterator[Callable[..., EmulatorProcess]]:
     """Starts an emulated TMDB with the options of `python -m sandbox.emulator`; all stop after the test."""
     with ExitStack() as started:
         yield lambda *options: started.enter_context(EmulatorProcess(*options))
+
+
+@pytest.fixture
+def stage(tmp_path: Path, redis_url: str, mongo_url: str) -> Iterator[Stage]:
+    """A fleet on the test's own databases; it starts what is asked for, and ends with the test."""
+    with closing(Stage(tmp_path, redis_url, mongo_url)) as stage:
+        yield stage
