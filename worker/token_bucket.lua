@@ -204,10 +204,11 @@ function act.trouble()
   end
   state.outage = state.closed and state.outage + 1 or 0
   local pause = math.min(PAUSE_LONGEST, PAUSE_FIRST * 2 ^ math.min(state.outage, 16))
+  if not state.closed then empty(math.max(now, state.paused or 0) + step) end
   state.closed = now + math.floor(pause * (0.75 + jitter / 4000))
   state.lease = nil
   renew()
-  save('streak', 'outage', 'closed', 'lease', 'gen')
+  save('streak', 'outage', 'closed', 'lease', 'gen', 'due', 'frac', 'den')
   return whole(state.gen)
 end
 
@@ -216,7 +217,7 @@ function act.well()
   if shut and tonumber(ARGV[6]) < state.gen then return whole(state.gen) end -- asked before it was shut
   state.streak, state.outage, state.closed, state.lease, state.stop = nil, nil, nil, nil, nil
   if shut then
-    empty(math.max(now, state.paused or 0))
+    if state.due < now then empty(now) end -- the probe's token counts, what was saved up meanwhile does not
     renew()
   end
   save('streak', 'outage', 'closed', 'lease', 'stop', 'gen', 'due', 'frac', 'den')
@@ -224,9 +225,10 @@ function act.well()
 end
 
 function act.stop()
+  if not state.stop then empty(math.max(now, state.paused or 0) + step) end
   state.stop = ARGV[6]
   renew()
-  save('stop', 'gen')
+  save('stop', 'gen', 'due', 'frac', 'den')
   return whole(state.gen)
 end
 

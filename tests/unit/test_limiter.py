@@ -221,3 +221,70 @@ def test_tokens_reserved_ahead_follow_the_rate_as_it_climbs(gate_of: MakeGate) -
         asked += in_time.saturate(1)
         in_time.now = asked[-1]
     assert reserved == asked
+
+
+steps = st.tuples(
+    st.one_of(st.integers(1_000, 200_000), st.integers(1_000, 3 * SECOND), st.integers(1_000, 90 * SECOND)),
+    st.one_of(
+        st.tuples(st.just("reserve"), st.integers(1, 20)),
+        st.tuples(st.just("reserve"), st.integers(1, 20)),
+        st.tuples(st.just("throttled"), st.sampled_from([0, SECOND, 10 * SECOND, 300 * SECOND])),
+        st.tuples(st.just("stale 429"), st.sampled_from([SECOND, 300 * SECOND])),
+        st.tuples(st.just("set"), st.sampled_from(["1/s", "7/3s", "40/s", "90/s"]).map(Rate.parse)),
+        st.tuples(st.just("pause"), st.sampled_from([0, SECOND, 60 * SECOND])),
+        st.tuples(st.just("trouble"), st.integers(0, 999)),
+        st.tuples(st.just("outage"), st.integers(0, 999)),
+        st.tuples(st.sampled_from(["resume", "well", "stop", "preflight", "lose", "flush"]), st.none()),
+    ),
+)
+
+
+def act(gate: VirtualGate, verb: str, value: Any, generation: int) -> int:
+    """One step; returns the generation that a permit in flight carries."""
+    if verb == "reserve":
+        generation = [gate.reserve(10**15)[2] for _ in range(value)][-1]
+    elif verb == "throttled":
+        gate.call("throttled", generation, value)
+    elif verb == "stale 429":
+        gate.call("throttled", generation - 1, value)
+    elif verb == "set":
+        gate.call("set", *value)
+    elif verb == "pause":
+        gate.call("pause", value)
+    elif verb == "trouble":
+        gate.call("trouble", 1, value)
+    elif verb == "outage":
+        for _ in range(3):
+            gate.call("trouble", 0, value)
+        gate.now += SECOND
+        _, wait, generation = gate.reserve(10**15)
+        gate.now += wait
+        gate.call("well", generation)
+    elif verb == "preflight":
+        generation = gate.preflight(10**15)[2]
+    elif verb == "well":
+        gate.call("well", generation)
+    elif verb == "lose":
+        gate.client.delete(GATE)
+    elif verb == "flush":
+        gate.client.script_flush()
+    else:
+        gate.call(verb, "reason")
+    return generation
+
+
+@settings(ONE_EXAMPLE_AT_A_TIME, max_examples=200)
+@given(
+    st.sampled_from(["1/s", "7/3s", "40/s"]).map(Rate.parse), st.integers(1, 8), st.lists(steps, max_size=40)
+)
+def test_whatever_happens_lets_no_burst_through(
+    gate_of: MakeGate, rate: Rate, capacity: int, calls: list[tuple[int, tuple[str, Any]]]
+) -> None:
+    gate = gate_of(rate, capacity)
+    asked = [rate, *(value for _, (verb, value) in calls if verb == "set")]
+    interval = min(Fraction(one.period_s * SECOND, one.requests) for one in asked)
+    generation = 0
+    for gap, (verb, value) in calls:
+        gate.now += gap
+        generation = act(gate, verb, value, generation)
+    assert fullest([grant.at for grant in gate.grants], interval) <= capacity
