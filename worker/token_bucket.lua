@@ -183,6 +183,7 @@ function act.throttled()
   local till = now + pause
   if generation >= state.gen then -- granted since the last pause, so this one is new: halve
     state.wmax, state.cut = share(now), till
+    state.streak, state.outage, state.closed, state.lease = nil, nil, nil, nil -- an API that refuses is up
   elseif (state.paused or 0) < 0 or till <= (state.paused or 0) + SLACK then
     return whole(state.gen)
   elseif state.cut then
@@ -191,7 +192,7 @@ function act.throttled()
   if (state.paused or 0) >= 0 then state.paused, state.why = till, 'throttled' end
   empty(math.max(till, now + step))
   renew()
-  save('gen', 'due', 'frac', 'den', 'paused', 'why', 'wmax', 'cut')
+  save('gen', 'due', 'frac', 'den', 'paused', 'why', 'wmax', 'cut', 'streak', 'outage', 'closed', 'lease')
   return whole(state.gen)
 end
 

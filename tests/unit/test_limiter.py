@@ -78,7 +78,7 @@ class VirtualGate:
             self._void(int(answer))
         return answer
 
-    def reserve(self, longest_us: int = 30 * SECOND) -> tuple[str, int, int]:
+    def reserve(self, longest_us: int = 30 * SECOND, heard: int = 0) -> tuple[str, int, int]:
         """Verdict, wait and generation."""
         return self._take("reserve", longest_us, "", 0)
 
@@ -288,3 +288,66 @@ def test_whatever_happens_lets_no_burst_through(
         gate.now += gap
         generation = act(gate, verb, value, generation)
     assert fullest([grant.at for grant in gate.grants], interval) <= capacity
+
+
+def shut(gate: VirtualGate) -> None:
+    """Three troubles in a row, and the pause that follows."""
+    for _ in range(3):
+        gate.call("trouble", 0, 999)
+    gate.now += SECOND
+
+
+def test_a_single_probe_goes_through_a_closed_gate(gate_of: MakeGate) -> None:
+    gate = gate_of(Rate(40, 1), 5)
+    gate.reserve()
+    shut(gate)
+    assert [gate.reserve()[0] for _ in range(5)] == ["probe", "closed", "closed", "closed", "closed"]
+
+
+def test_a_probe_that_never_reports_is_followed_by_another(gate_of: MakeGate) -> None:
+    gate = gate_of(Rate(40, 1), 5)
+    gate.reserve()
+    shut(gate)
+    gate.reserve()
+    verdict, wait, _ = gate.reserve()
+    assert verdict == "closed"
+    gate.now += wait
+    assert gate.reserve()[0] == "probe"
+
+
+def test_a_refused_probe_ends_the_outage(gate_of: MakeGate) -> None:
+    """429 is an answer: the API is back, and its pause is all that there is to wait for."""
+    gate = gate_of(Rate(40, 1), 5)
+    gate.reserve()
+    shut(gate)
+    _, _, generation = gate.reserve()
+    gate.call("throttled", generation, SECOND)
+    gate.now += SECOND
+    assert gate.reserve()[0] == "granted"
+
+
+def test_a_late_429_from_before_an_outage_does_not_open_the_gate(gate_of: MakeGate) -> None:
+    gate = gate_of(Rate(40, 1), 5)
+    _, _, generation = gate.reserve()
+    shut(gate)
+    gate.reserve()
+    gate.call("throttled", generation, SECOND)
+    gate.now += 2 * SECOND
+    assert gate.reserve()[0] == "closed"
+
+
+def test_pauses_of_an_outage_grow_and_end(gate_of: MakeGate) -> None:
+    gate = gate_of(Rate(40, 1), 5)
+    gate.reserve()
+    for _ in range(3):
+        gate.call("trouble", 0, 500)
+    pauses = []
+    for _ in range(10):
+        _, wait, _ = gate.reserve()
+        pauses.append(wait)
+        gate.now += wait
+        assert gate.reserve()[0] == "probe"
+        gate.call("trouble", 1, 500)
+    assert pauses == sorted(pauses)
+    assert pauses[0] < SECOND
+    assert pauses[-1] == pauses[-2] < 31 * SECOND
