@@ -37,12 +37,11 @@ local PAUSE_FIRST, PAUSE_LONGEST = 500000, 30000000 -- outage gate, us
 local STREAK = 3                                    -- failures in a row that mean an outage
 local LEASE = 15000000                              -- a probe has this long to report, us
 local FOREVER = 86400000000                         -- "until resume": ask again in a day, us
-local WAITERS = 16384                               -- more reservations ahead than any fleet makes
 local SLACK = 100000                                -- a pause that is longer by less is the same pause, us
 local RING = 64                                     -- seconds of history
 
 local NAMES = {'gen', 'due', 'frac', 'den', 'requests', 'period', 'wmax', 'cut', 'paused', 'why', 'stop', 'streak',
-               'outage', 'closed', 'lease'}
+               'outage', 'closed', 'lease', 'seen'}
 local WORDS = {why = true, stop = true}
 local state = {}
 for i, value in ipairs(redis.call('HMGET', gate, unpack(NAMES))) do
@@ -64,6 +63,15 @@ local function save(...)
   if #changes > 0 then redis.call('HSET', gate, unpack(changes)) end
   if #dead > 0 then redis.call('HDEL', gate, unpack(dead)) end
 end
+
+local back = (state.seen or 0) - now
+if back > 0 then -- the clock leapt back (set by hand, a failover): all that is waited for comes back with it
+  for _, name in ipairs({'due', 'cut', 'paused', 'closed', 'lease'}) do
+    if (state[name] or 0) > 0 then state[name] = state[name] - back end
+  end
+  save('due', 'cut', 'paused', 'closed', 'lease')
+end
+state.seen = now
 
 -- Share of the configured rate in force at a time, in thousandths. After a refusal at `wmax`, from `cut` on: half of
 -- it, back to 93 % of it in 2 s, creeping up to it until 45 s, and to the whole configured rate at 60 s. These and
@@ -123,8 +131,6 @@ local function closed(wait, reason)
 end
 
 local function take(longest, claim, owner, life)
-  local far = now + tolerance + WAITERS * (step + 1) + math.max(0, (state.paused or 0) - now)
-  if state.due > far then empty(now + step) end -- a clock that leapt back (failover) must not close it for ever
   if state.due < now - tolerance then state.due, state.frac = now - tolerance, 0 end
   local at = math.max(now, state.due + (state.frac > 0 and 1 or 0))
   local wait = at - now
@@ -284,4 +290,5 @@ function act.look()
           'granted_by_age', table.concat(granted, ','), 'refused_by_age', table.concat(refused, ',')}
 end
 
+save('seen')
 return act[ARGV[1]]()

@@ -233,43 +233,47 @@ steps = st.tuples(
         st.tuples(st.just("set"), st.sampled_from(["1/s", "7/3s", "40/s", "90/s"]).map(Rate.parse)),
         st.tuples(st.just("pause"), st.sampled_from([0, SECOND, 60 * SECOND])),
         st.tuples(st.just("trouble"), st.integers(0, 999)),
-        st.tuples(st.just("outage"), st.integers(0, 999)),
-        st.tuples(st.sampled_from(["resume", "well", "stop", "preflight", "lose", "flush"]), st.none()),
+        st.tuples(
+            st.sampled_from(["resume", "well", "stop", "preflight", "outage", "lose", "flush"]), st.none()
+        ),
     ),
 )
 
 
+def shut(gate: VirtualGate) -> None:
+    """Three troubles in a row, and the pause that follows."""
+    for _ in range(3):
+        gate.call("trouble", 0, 999)
+    gate.now += SECOND
+
+
 def act(gate: VirtualGate, verb: str, value: Any, generation: int) -> int:
     """One step; returns the generation that a permit in flight carries."""
-    if verb == "reserve":
-        generation = [gate.reserve(10**15)[2] for _ in range(value)][-1]
-    elif verb == "throttled":
-        gate.call("throttled", generation, value)
-    elif verb == "stale 429":
-        gate.call("throttled", generation - 1, value)
-    elif verb == "set":
-        gate.call("set", *value)
-    elif verb == "pause":
-        gate.call("pause", value)
-    elif verb == "trouble":
-        gate.call("trouble", 1, value)
+    said: dict[str, tuple[Any, ...]] = {
+        "throttled": ("throttled", generation, value),
+        "stale 429": ("throttled", generation - 1, value),
+        "set": ("set", *(value if verb == "set" else ())),
+        "pause": ("pause", value),
+        "trouble": ("trouble", 1, value),
+        "well": ("well", generation),
+        "stop": ("stop", "reason"),
+        "resume": ("resume",),
+    }
+    if verb in said:
+        gate.call(*said[verb])
+    elif verb == "reserve":
+        return [gate.reserve(10**15)[2] for _ in range(value)][-1]
+    elif verb == "preflight":
+        return gate.preflight(10**15)[2]
     elif verb == "outage":
-        for _ in range(3):
-            gate.call("trouble", 0, value)
-        gate.now += SECOND
+        shut(gate)
         _, wait, generation = gate.reserve(10**15)
         gate.now += wait
         gate.call("well", generation)
-    elif verb == "preflight":
-        generation = gate.preflight(10**15)[2]
-    elif verb == "well":
-        gate.call("well", generation)
     elif verb == "lose":
         gate.client.delete(GATE)
-    elif verb == "flush":
-        gate.client.script_flush()
     else:
-        gate.call(verb, "reason")
+        gate.client.script_flush()
     return generation
 
 
@@ -288,13 +292,6 @@ def test_whatever_happens_lets_no_burst_through(
         gate.now += gap
         generation = act(gate, verb, value, generation)
     assert fullest([grant.at for grant in gate.grants], interval) <= capacity
-
-
-def shut(gate: VirtualGate) -> None:
-    """Three troubles in a row, and the pause that follows."""
-    for _ in range(3):
-        gate.call("trouble", 0, 999)
-    gate.now += SECOND
 
 
 def test_a_single_probe_goes_through_a_closed_gate(gate_of: MakeGate) -> None:
@@ -351,3 +348,34 @@ def test_pauses_of_an_outage_grow_and_end(gate_of: MakeGate) -> None:
     assert pauses == sorted(pauses)
     assert pauses[0] < SECOND
     assert pauses[-1] == pauses[-2] < 31 * SECOND
+
+
+@ONE_EXAMPLE_AT_A_TIME
+@given(
+    st.lists(st.one_of(st.integers(-(10**13), 10**13), st.integers(-(10**6), 10**6)), min_size=1, max_size=5),
+    st.integers(0, 50),
+    st.sampled_from(["reserve", "throttled", "outage", "pause"]),
+)
+def test_a_clock_that_leaps_delays_nothing(
+    gate_of: MakeGate, leaps: list[int], ahead: int, trouble: str
+) -> None:
+    """Back: as if it had not leapt. Forward: what was waited for may come early, by a bucketful at most."""
+    waits: list[int] = []
+    for leaping in (False, True):
+        gate = gate_of(Rate(7, 3), 5)
+        for _ in range(ahead):
+            gate.reserve(10**15)
+        _, _, generation = gate.reserve(10**15)
+        if trouble == "outage":
+            for _ in range(3):
+                gate.call("trouble", 0, 500)
+        elif trouble != "reserve":
+            gate.call(trouble, *([generation] if trouble == "throttled" else []), 20 * SECOND)
+        for leap in leaps:
+            gate.clock_error += leap if leaping else 0
+            gate.look()
+        waits.append(gate.reserve(10**15)[1])
+    if max(leaps) <= 0:
+        assert waits[1] == waits[0]
+    else:
+        assert waits[1] <= waits[0]
