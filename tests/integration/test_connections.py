@@ -1,0 +1,115 @@
+"""The host's connections to the API: shared evenly by whoever is there, never exceeded."""
+
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from sandbox.processes import spawn
+from tests.stage import PATIENCE_S, Stage, wait_for
+from worker.connections import SETTLE_S, Connections, HostShare
+from worker.errors import NoPermit
+
+MOST = 20
+HOLD = """
+import sys, time
+from pathlib import Path
+from worker.connections import HostShare
+share = HostShare(20, Path(sys.argv[1]))
+while not share.size(): time.sleep(0.05)
+print("holding", share.size(), flush=True)
+time.sleep(600)
+"""
+
+
+def sizes(*shares: HostShare) -> list[int]:
+    time.sleep(2 * SETTLE_S)  # longer than any of them takes to notice the others
+    return [share.size() for share in shares]
+
+
+def test_alone_a_process_has_all_of_them_at_once(tmp_path: Path) -> None:
+    assert HostShare(MOST, tmp_path).size() == MOST
+
+
+@pytest.mark.parametrize("number", [2, 3, 7, 20])
+def test_shares_are_even_and_add_up(tmp_path: Path, number: int) -> None:
+    shared = sizes(*(HostShare(MOST, tmp_path) for _ in range(number)))
+    assert sum(shared) == MOST
+    assert max(shared) - min(shared) <= 1
+
+
+def test_more_processes_than_connections_leave_some_with_none(tmp_path: Path) -> None:
+    assert sorted(sizes(*(HostShare(2, tmp_path) for _ in range(3)))) == [0, 1, 1]
+
+
+def test_a_newcomer_waits_until_the_others_have_given_up_their_surplus(tmp_path: Path) -> None:
+    first = HostShare(MOST, tmp_path)
+    assert first.size() == MOST
+    second = HostShare(MOST, tmp_path)
+    assert second.size() == 0
+    assert sizes(first, second) == [MOST // 2, MOST // 2]
+
+
+def test_who_leaves_or_is_killed_gives_back(tmp_path: Path) -> None:
+    share = HostShare(MOST, tmp_path / "run")
+    other = HostShare(MOST, tmp_path / "run")
+    child = spawn([sys.executable, "-c", HOLD, str(tmp_path / "run")], log_path=tmp_path / "child.log")
+    wait_for(lambda: "holding" in child.log_text(), watching=[child])
+    assert sum(sizes(share, other)) < MOST
+    child.kill()
+    other.leave()
+    wait_for(lambda: share.size() == MOST)
+
+
+def test_no_more_threads_than_connections_get_through(tmp_path: Path) -> None:
+    connections = Connections(HostShare(3, tmp_path).size, shrink=lambda: None)
+    inside, most, lock = 0, 0, threading.Lock()
+
+    def visit() -> None:
+        nonlocal inside, most
+        with connections.one(time.monotonic() + PATIENCE_S):
+            with lock:
+                inside += 1
+                most = max(most, inside)
+            time.sleep(0.02)
+            with lock:
+                inside -= 1
+
+    threads = [threading.Thread(target=visit) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 3
+
+
+def test_who_gets_none_in_time_is_told(tmp_path: Path) -> None:
+    connections = Connections(HostShare(1, tmp_path).size, shrink=lambda: None)
+    with connections.one(time.monotonic() + 1), pytest.raises(NoPermit, match="connection"):
+        connections.one(time.monotonic() + 0.1).__enter__()
+
+
+def test_open_connections_are_let_go_when_the_share_shrinks() -> None:
+    size, shrunk = 4, []
+    connections = Connections(lambda: size, shrink=lambda: shrunk.append(size))
+    with connections.one(time.monotonic() + 1):
+        size = 2
+    with connections.one(time.monotonic() + 1):
+        pass
+    assert shrunk == [2]
+
+
+@pytest.mark.timeout(120)
+def test_three_workers_of_a_host_open_at_most_20_connections(stage: Stage) -> None:
+    stage.environment |= {"REELHAUL_CONNECTIONS": "20", "REELHAUL_SLOTS": "16"}
+    server = stage.emulator("--movies", "4000", "--latency-ms", "300")
+    stage.send(cells=[(18, str(year), 1) for year in range(1960, 2026)])
+    workers = [stage.worker() for _ in range(3)]
+    wait_for(lambda: len(stage.stored_pages()) >= 66, watching=workers)
+    peak = server.stats()["peak_connections"]
+    # The test's own questions to the emulator go over one connection more, now and then two.
+    assert peak <= 20 + 2
+    assert server.stats()["peak_concurrent_requests"] <= 20 + 2
+    assert peak > 12
