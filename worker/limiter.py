@@ -114,7 +114,7 @@ class Limiter:
         owner = f"{self._owner}:{threading.get_ident()}"
         while True:
             left_us = max(0, int((deadline - time.monotonic()) * 1e6))
-            permit = self._try("reserve", keys, deadline, left_us, owner, CLAIM_MS)
+            permit = self._try("reserve", keys, deadline, left_us, self._heard, owner, CLAIM_MS)
             if permit:
                 return permit
 
@@ -123,7 +123,7 @@ class Limiter:
         permit = None
         while not permit:
             left_us = max(0, int((deadline - time.monotonic()) * 1e6))
-            permit = self._try("preflight", [self._gate], deadline, left_us)
+            permit = self._try("preflight", [self._gate], deadline, left_us, self._heard)
         return permit
 
     def throttled(self, permit: Permit, pause_s: float) -> None:

@@ -8,12 +8,13 @@
 -- ARGV[4]  configured rate, period     }
 -- ARGV[5]  capacity: tokens the bucket holds
 -- ARGV[6+] by what to do:
---   reserve    longest wait the caller accepts (us), claim's owner or "", life of a claim beyond the wait (ms)
+--   reserve    longest wait the caller accepts (us), newest generation it has heard of, claim's owner or "", life of a
+--              claim beyond the wait (ms)
 --   throttled  the permit's generation, pause (us)
 --   trouble    1 when a probe failed, jitter 0..999
 --   well       the permit's generation
 --   stop       reason: closed until the key is seen to work (`preflight`, then `well`) or `resume`
---   preflight  longest wait (us): as reserve, through a gate that is stopped, paused or closed
+--   preflight  longest wait (us), newest generation heard of: as reserve, through a gate that is stopped, paused or closed
 --   set        requests, period: replaces the configured rate for the fleet; 0, 0 goes back to it
 --   pause      length (us), 0: until `resume`
 --
@@ -148,10 +149,20 @@ local function take(longest, claim, owner, life)
   return at, wait
 end
 
+-- The caller knows a generation that this Redis does not: it has lost data, and its clock may be behind the lost one's.
+local function catch_up(heard)
+  if heard <= state.gen then return end
+  state.gen = heard
+  renew()
+  empty(now + step)
+  save('gen', 'due', 'frac', 'den')
+end
+
 local act = {}
 
 function act.reserve()
-  local longest, owner, life = tonumber(ARGV[6]), ARGV[7], tonumber(ARGV[8])
+  local longest, owner, life = tonumber(ARGV[6]), ARGV[8], tonumber(ARGV[9])
+  catch_up(tonumber(ARGV[7]))
   if state.stop then return closed(FOREVER, state.stop) end
   if (state.paused or 0) < 0 then return closed(FOREVER, state.why) end
   if state.closed then
@@ -177,6 +188,7 @@ function act.reserve()
 end
 
 function act.preflight()
+  catch_up(tonumber(ARGV[7]))
   local at, wait = take(tonumber(ARGV[6]))
   if not at then return closed(wait, 'rate') end
   return {'granted', whole(wait), whole(state.gen), 'check', whole(at)}

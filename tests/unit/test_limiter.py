@@ -80,10 +80,10 @@ class VirtualGate:
 
     def reserve(self, longest_us: int = 30 * SECOND, heard: int = 0) -> tuple[str, int, int]:
         """Verdict, wait and generation."""
-        return self._take("reserve", longest_us, "", 0)
+        return self._take("reserve", longest_us, heard, "", 0)
 
     def preflight(self, longest_us: int = 30 * SECOND) -> tuple[str, int, int]:
-        return self._take("preflight", longest_us)
+        return self._take("preflight", longest_us, 0)
 
     def look(self) -> dict[str, str]:
         words = [word.decode() for word in self.call("look")]
@@ -93,7 +93,7 @@ class VirtualGate:
         """When `count` tokens in a row are due, all asked for now."""
         with self.client.pipeline(transaction=False) as pipe:
             for _ in range(count):
-                self.call("reserve", 10**15, "", 0, client=pipe)
+                self.call("reserve", 10**15, 0, "", 0, client=pipe)
             return [self._note(answer) for answer in pipe.execute()]
 
     def _take(self, verb: str, *argv: Any) -> tuple[str, int, int]:
@@ -379,3 +379,15 @@ def test_a_clock_that_leaps_delays_nothing(
         assert waits[1] == waits[0]
     else:
         assert waits[1] <= waits[0]
+
+
+def test_reservations_from_before_a_loss_are_void_even_if_the_new_clock_is_behind(gate_of: MakeGate) -> None:
+    """A Redis that lost its data on a machine whose clock is late: no generation may repeat."""
+    gate = gate_of(Rate(40, 1), 5)
+    heard = gate.reserve()[2]
+    gate.client.delete(GATE)
+    gate.clock_error -= HOUR
+    gate.reserve()
+    verdict, wait, generation = gate.reserve(heard=heard)
+    assert generation > heard
+    assert (verdict, wait) == ("granted", 25_000)
