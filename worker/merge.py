@@ -17,9 +17,9 @@ from pymongo import ReplaceOne, UpdateOne
 from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError
 
+from worker.answers import Page
 from worker.errors import Response, Unstorable
 from worker.pages import PageKey
-from worker.tmdb import Page
 
 Document = dict[str, Any]
 _Update = ReplaceOne[Document] | UpdateOne

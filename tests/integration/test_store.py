@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from producer.coverage import Ledger
+from worker.answers import Page
 from worker.errors import NO_RESPONSE, Rejected, Response, StoreAway, Unstorable
 from worker.pages import Cell, PageKey
 from worker.store import KEPT_BODY, Store
-from worker.tmdb import Page
 
 AT = datetime(2026, 1, 1, 12, 0, 0, 123_000, UTC)
 CELL = Cell(18, "1999")

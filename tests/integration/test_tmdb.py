@@ -15,6 +15,7 @@ import pytest
 import redis
 
 from sandbox.servers import EmbeddedRedis, EmulatorProcess
+from worker.answers import Page
 from worker.errors import (
     ApiTrouble,
     Forbidden,
@@ -29,7 +30,7 @@ from worker.limiter import Limiter
 from worker.pages import PageKey
 from worker.rate import Rate
 from worker.store import Store
-from worker.tmdb import Page, TmdbClient, build_session
+from worker.tmdb import TmdbClient, build_session
 
 RECORDED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "recorded"
 without_recordings = pytest.mark.skipif(

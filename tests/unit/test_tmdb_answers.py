@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from requests.adapters import BaseAdapter
 from urllib3 import HTTPResponse
 
+from worker.answers import LONGEST_PAUSE_S, PAUSE_S, pause_for, retry_after
 from worker.errors import (
     ApiTrouble,
     Forbidden,
@@ -27,7 +28,7 @@ from worker.errors import (
 )
 from worker.limiter import Limiter, Permit
 from worker.pages import PageKey
-from worker.tmdb import LONGEST_PAUSE_S, PAUSE_S, TmdbClient, pause_for, retry_after
+from worker.tmdb import TmdbClient
 
 KEY = PageKey(18, "1999", 3)
 #: Microseconds since 1970, and the same time as the client gives it.

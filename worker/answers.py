@@ -1,0 +1,167 @@
+"""What an answer of TMDB means: a value, or a kind of trouble. Pure.
+
+    200 that is not what was asked for                    Unparsable
+    429 (or code 25)                                      RateLimited
+    401, 403 of TMDB (or codes 3, 7, 10, 14)              Forbidden
+    any other 4xx (or code 34)                            Rejected
+    5xx, and 403 or 3xx of a middlebox                    ApiTrouble
+
+Codes in brackets are TMDB's own, in a body that came with HTTP 200.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, NoReturn, TypeGuard
+
+from worker.errors import ApiTrouble, Forbidden, RateLimited, Rejected, Response, Unparsable
+
+#: A 429 without Retry-After (seen in 2023) pauses this long; 0 (seen until 2019) too.
+PAUSE_S = 1.0
+#: Nobody is kept waiting longer by one answer, whatever it says.
+LONGEST_PAUSE_S = 300.0
+
+# Tuples: a body may hold a list where the code belongs, which no set can be asked for.
+_KEY_CODES, _LIMIT_CODES, _GONE_CODES = (3, 7, 10, 14), (25,), (34,)
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of a list: raw items in TMDB's order, as TMDB sent them."""
+
+    number: int
+    results: list[dict[str, Any]]
+    total_pages: int
+    total_results: int
+    #: When it was asked for, on the fleet's clock: the answer is at least as new.
+    fetched_at: datetime
+    #: Of the body, in hexadecimal.
+    sha256: str
+    body: bytes
+
+
+def pause_for(retry_after_s: float | None) -> float:
+    """Seconds to pause the fleet: at least PAUSE_S, at most LONGEST_PAUSE_S."""
+    return min(max(retry_after_s or PAUSE_S, PAUSE_S), LONGEST_PAUSE_S)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Retry-After in seconds (RFC 9110, 10.2.3: seconds or a date); None when absent or neither.
+
+    A date counts from the answer's own Date, so that no clock of ours matters.
+    """
+    value = headers.get("Retry-After", "").strip()
+    if value.isascii() and value.isdigit():
+        return float(value[:9])
+    try:
+        at = parsedate_to_datetime(value)
+        sent = parsedate_to_datetime(headers["Date"]) if "Date" in headers else datetime.now(UTC)
+        return max(0.0, (at - sent).total_seconds())
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def refuse(response: Response) -> NoReturn:
+    """What a status other than 200 means."""
+    status, message = response.status, _message(response.body)
+    text = f"HTTP {status}{': ' + message if message else ''}"
+    if status == 429:
+        raise RateLimited(retry_after(response.headers))
+    if status == 401 or (status == 403 and message):
+        raise Forbidden(f"TMDB refuses the key ({text}): check TMDB_TOKEN or TMDB_API_KEY")
+    if 400 <= status < 500 and status not in (403, 408, 425):
+        raise Rejected(text, response)
+    raise ApiTrouble(text, response)
+
+
+def _message(body: bytes) -> str:
+    """TMDB's words in an error body, "" when it is none of TMDB's."""
+    try:
+        error = json.loads(body)
+    except (ValueError, RecursionError):
+        return ""
+    if not isinstance(error, dict):
+        return ""
+    if isinstance(error.get("errors"), list):
+        return "; ".join(map(str, error["errors"]))[:200]
+    return str(error.get("status_message", ""))[:200]
+
+
+def _read(response: Response) -> dict[str, Any]:
+    """The JSON object of a 200; an error in disguise becomes the error it is."""
+    try:
+        document = json.loads(response.body, parse_constant=_no_json)
+    except (ValueError, RecursionError) as error:
+        raise Unparsable(f"not JSON: {type(error).__name__}", response) from None
+    if not isinstance(document, dict):
+        raise Unparsable("not a JSON object", response)
+    code = document.get("status_code")
+    if code is not None and "results" not in document and "id" not in document:
+        _disguised(code, response)
+    return document
+
+
+def _no_json(word: str) -> NoReturn:
+    raise ValueError(f"{word} is not JSON")
+
+
+def _disguised(code: Any, response: Response) -> NoReturn:
+    text = f"HTTP 200 with code {code}: {_message(response.body)}"
+    if code in _KEY_CODES:
+        raise Forbidden(f"TMDB refuses the key ({text}): check TMDB_TOKEN or TMDB_API_KEY")
+    if code in _LIMIT_CODES:
+        raise RateLimited(None)
+    if code in _GONE_CODES:
+        raise Rejected(text, response)
+    raise Unparsable(text, response)
+
+
+def page_reader(number: int) -> Callable[[Response, datetime], Page]:
+    """Reads page `number` of a list; Unparsable when the body is anything else."""
+
+    def read(response: Response, fetched_at: datetime) -> Page:
+        document = _read(response)
+        results = document.get("results")
+        page, total_pages, total_results = map(document.get, ("page", "total_pages", "total_results"))
+        if not isinstance(results, list) or not all(map(_is_movie, results)):
+            raise Unparsable("results is not a list of movies with ids", response)
+        if not (_is_count(total_pages) and _is_count(total_results)):
+            raise Unparsable("total_pages or total_results is not a count", response)
+        if page != number:
+            raise Unparsable(f"page {page!r} where {number} was asked for", response)
+        return Page(
+            number=number,
+            results=results,
+            total_pages=total_pages,
+            total_results=total_results,
+            fetched_at=fetched_at,
+            sha256=hashlib.sha256(response.body).hexdigest(),
+            body=response.body,
+        )
+
+    return read
+
+
+def _is_count(value: Any) -> TypeGuard[int]:
+    return type(value) is int and value >= 0
+
+
+def _is_movie(item: Any) -> bool:
+    return isinstance(item, dict) and type(item.get("id")) is int
+
+
+def read_genres(response: Response, _: datetime) -> dict[int, str]:
+    try:
+        return {int(genre["id"]): str(genre["name"]) for genre in _read(response)["genres"]}
+    except (TypeError, KeyError, ValueError):
+        raise Unparsable("not a list of genres", response) from None
+
+
+def read_configuration(response: Response, _: datetime) -> None:
+    if "images" not in _read(response):
+        raise Unparsable("not the configuration", response)
