@@ -42,8 +42,8 @@ local SLACK = 100000                                -- a pause that is longer by
 local RING = 64                                     -- seconds of history
 
 local NAMES = {'gen', 'due', 'frac', 'den', 'requests', 'period', 'wmax', 'cut', 'paused', 'why', 'stop', 'streak',
-               'outage', 'closed', 'lease', 'seen'}
-local WORDS = {why = true, stop = true}
+               'outage', 'closed', 'lease', 'seen', 'run'}
+local WORDS = {why = true, stop = true, run = true}
 local state = {}
 for i, value in ipairs(redis.call('HMGET', gate, unpack(NAMES))) do
   state[NAMES[i]] = value and (WORDS[NAMES[i]] and value or tonumber(value)) or nil
@@ -114,10 +114,15 @@ local function renew()
   redis.call('PUBLISH', channel, whole(state.gen))
 end
 
-if not state.gen then -- the first call, or Redis lost its data: begin with an empty bucket, never with a burst
+-- The first call, or Redis lost its data, or it is another one (restarted, or a replica) that may have lost the last
+-- second's reservations: begin with an empty bucket, never with a burst.
+local server = redis.pcall('INFO', 'server')
+local run = type(server) == 'string' and string.match(server, 'run_id:(%x+)') or nil
+if not state.gen or state.run ~= run then
   renew()
-  empty(now + step)
-  save('gen', 'due', 'frac', 'den')
+  empty(math.max(now, state.paused or 0) + step)
+  state.run = run
+  save('gen', 'due', 'frac', 'den', 'run')
 end
 
 local function count(field, at)

@@ -1,0 +1,118 @@
+"""What the gate does when its Redis restarts, forgets, or goes away: one process, a real server."""
+
+import threading
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import redis
+
+from sandbox.servers import EmbeddedRedis
+from worker.errors import BrokerAway
+from worker.limiter import GATE, Limiter, Permit
+from worker.rate import Rate
+
+DEADLINE_S = 20.0
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[EmbeddedRedis]:
+    """A Redis that keeps its data, to be killed."""
+    with EmbeddedRedis(folder=tmp_path / "redis") as server:
+        yield server
+
+
+def limiter_at(url: str, rate: str = "10/s", capacity: int = 5) -> Limiter:
+    return Limiter(redis.Redis.from_url(url), Rate.parse(rate), capacity)
+
+
+def acquire(limiter: Limiter) -> Permit:
+    """A permit, however often Redis is away meanwhile."""
+    until = time.monotonic() + DEADLINE_S
+    while True:
+        try:
+            return limiter.acquire(until)
+        except BrokerAway:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+
+
+def lose_last_write(server: EmbeddedRedis, before: bytes) -> None:
+    """As a kill does where the append-only file is synced every second: the gate is an older one."""
+    with redis.Redis.from_url(server.url) as client:
+        client.restore(GATE, 0, before, replace=True)
+    server.kill()
+    server.start()
+
+
+def gate_of(server: EmbeddedRedis) -> bytes:
+    with redis.Redis.from_url(server.url) as client:
+        return bytes(client.dump(GATE) or b"")
+
+
+def test_reservations_that_a_crash_forgot_are_void_and_not_given_twice(server: EmbeddedRedis) -> None:
+    limiter = limiter_at(server.url)
+    before = acquire(limiter)
+    kept = gate_of(server)
+    permits = [acquire(limiter) for _ in range(5)]
+    assert {permit.generation for permit in permits} == {before.generation}
+    lose_last_write(server, kept)
+    after = acquire(limiter)
+    assert after.generation > before.generation
+    assert after.at_us > permits[-1].at_us
+
+
+def test_the_token_of_a_waiting_slot_is_not_given_twice_after_a_crash(server: EmbeddedRedis) -> None:
+    """It waits for one that stands in no book any more, and hears of that when the next one reserves."""
+    limiter, permits = limiter_at(server.url, "1/2s", 1), []
+    limiter.look()
+    kept = gate_of(server)
+    slot = threading.Thread(target=lambda: permits.append(acquire(limiter)))
+    slot.start()
+    while limiter.look().granted == 0:
+        time.sleep(0.01)
+    lose_last_write(server, kept)
+    permits.append(acquire(limiter_at(server.url, "1/2s", 1)))
+    slot.join(DEADLINE_S)
+    first, second = sorted(permit.at_us for permit in permits)
+    assert second - first >= 2_000_000
+
+
+def test_a_gate_that_was_forgotten_begins_empty(server: EmbeddedRedis) -> None:
+    limiter = limiter_at(server.url, capacity=5)
+    before = acquire(limiter)
+    with redis.Redis.from_url(server.url) as client:
+        client.delete(GATE)
+    after = [acquire(limiter) for _ in range(3)]
+    assert after[0].generation > before.generation
+    assert after[0].at_us - before.at_us >= 100_000
+    assert [later.at_us - earlier.at_us for earlier, later in pairwise(after)] == [100_000] * 2
+
+
+def test_the_script_is_loaded_again_when_redis_forgot_it(redis_url: str) -> None:
+    limiter = limiter_at(redis_url)
+    acquire(limiter)
+    with redis.Redis.from_url(redis_url) as client:
+        client.script_flush()
+    assert acquire(limiter).generation
+
+
+def test_without_redis_there_is_no_permit(server: EmbeddedRedis) -> None:
+    limiter = limiter_at(server.url)
+    acquire(limiter)
+    server.kill()
+    with pytest.raises(BrokerAway):
+        limiter.acquire(time.monotonic() + 1)
+
+
+def test_a_rate_that_was_set_outlives_a_restart(server: EmbeddedRedis) -> None:
+    limiter = limiter_at(server.url)
+    limiter.set_rate(Rate(3, 1))
+    limiter.pause(60)
+    time.sleep(1.1)  # the append-only file is synced every second
+    server.kill()
+    server.start()
+    state = limiter_at(server.url).look()
+    assert (state.configured, state.shut) == (Rate(3, 1), "paused")
