@@ -39,12 +39,13 @@ class Fleet:
         return self._start("beat", "producer.schedule", "beat")
 
     def flower(self, port: int) -> ChildProcess:
-        """Start Flower on loopback; SandboxError when the port is taken."""
+        """Start Flower on loopback, its memory in the folder; SandboxError when the port is taken."""
         if not port_is_free(port):
             raise SandboxError(
                 f"port {port} is in use: stop what listens there, or choose another for Flower"
             )
-        return self._start("flower", "worker.app", "flower", f"--address={HOST}", f"--port={port}")
+        options = (f"--address={HOST}", f"--port={port}", f"--db={self._folder.resolve() / 'flower.db'}")
+        return self._start("flower", "worker.app", "flower", *options)
 
     def wait_until_ready(self, workers: int) -> None:
         """Return when so many workers answer; SandboxError when one ends, or after READY_S."""

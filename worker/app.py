@@ -1,12 +1,15 @@
 """The Celery app: broker, queues and the rules of delivery.
 
-Importing it reads no environment: the configuration is made when Celery first asks for it.
+Importing it reads no environment: the configuration is made when Celery first asks for it. It only
+tells Flower, should this process become that, where its configuration is.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import click
@@ -41,6 +44,8 @@ def configuration() -> dict[str, Any]:
         "broker_url": chosen.redis_url.get_secret_value(),
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
+        # Redis out of memory refuses what gives a message back: connect anew, instead of ending the worker.
+        "broker_channel_error_retry": True,
         "broker_transport_options": {
             "visibility_timeout": VISIBILITY_S,
             "unacked_restore_interval": 10,
@@ -73,6 +78,7 @@ def configuration() -> dict[str, Any]:
 
 
 transport.install()
+os.environ.setdefault("FLOWER_CONF", str(Path(__file__).with_name("flowerconfig.py")))
 app = Celery("reelhaul", set_as_current=True)
 app.add_defaults(configuration)
 

@@ -19,6 +19,7 @@ from worker.merge import Document
 from worker.settings import DEFAULT_DATABASE, settings
 from worker.store import Store
 from worker.tmdb import TmdbClient, build_session, open_anew
+from worker.words import Names
 
 
 @cache
@@ -77,6 +78,12 @@ def store() -> Store:
     return Store(client.get_default_database(DEFAULT_DATABASE))
 
 
+@cache
+def names() -> Names:
+    """What pages are called."""
+    return Names(store())
+
+
 def fleet_now() -> datetime:
     """Now, on the fleet's one clock."""
     return datetime.fromtimestamp(limiter().now_us() // 1000 / 1000, UTC)
@@ -92,7 +99,7 @@ def hang_up() -> None:
 
 def forget() -> None:
     """Drop what was built: sockets must not be shared with the parent of a fork."""
-    for built in (redis_client, limiter, host_share, tmdb_client, store):
+    for built in (redis_client, limiter, host_share, tmdb_client, store, names):
         built.cache_clear()
 
 

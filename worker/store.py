@@ -67,6 +67,12 @@ class Store:
         with _translated():
             return self.pages.find_one(_fresh_query([key.id], fresh_after), {"_id": 1}) is not None
 
+    def total_pages(self, cell: Cell) -> int | None:
+        """What the cell's page 1 says of its length; None when that is not stored."""
+        with _translated():
+            mark = self.pages.find_one({"_id": cell.page(1).id}, {"total_pages": 1})
+        return mark["total_pages"] if mark else None
+
     def save(self, key: PageKey, page: Page) -> Saved:
         """The page's movies, then its mark; Unstorable when MongoDB cannot hold them as they are."""
         with _translated(page):

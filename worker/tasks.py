@@ -14,7 +14,7 @@ from celery.exceptions import Reject
 from kombu import exceptions as kombu_errors
 
 from worker.app import LANES, app
-from worker.bootstrap import fleet_now, limiter, store, tmdb_client
+from worker.bootstrap import fleet_now, limiter, names, store, tmdb_client
 from worker.errors import (
     ApiTrouble,
     BrokerAway,
@@ -55,15 +55,17 @@ class PageTask(Task[Any, Any]):
 
     def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:  # noqa: ARG002
         """Called by Celery, which logs the traceback itself."""
-        if _is_key(args[:3]):
+        if _is_key(args[:3]) and not isinstance(exc, NotEver):
             give_up(PageKey(*args[:3]), Unexpected(f"{type(exc).__name__}: {exc}"))
 
 
-@app.task(name="reelhaul.fetch_page", base=PageTask, bind=True)
+# What is thrown on purpose gets no traceback in the log.
+@app.task(name="reelhaul.fetch_page", base=PageTask, bind=True, throws=(NotEver,))
 def fetch_page(self: PageTask, genre_id: int, window: str, page: int, fresh_after_ms: int = 0) -> None:
     """Have the page stored, fetched at or after `fresh_after_ms` (milliseconds since 1970; 0: ever).
 
-    After page 1, what the cell still lacks is sent to the lane of its kind.
+    After page 1, what the cell still lacks is sent to the lane of its kind. A page that went into
+    quarantine fails the task, for Flower to show: NotEver.
     """
     key, fresh_after = _key(genre_id, window, page), _time(fresh_after_ms)
     with structlog.contextvars.bound_contextvars(page=key.id, task=self.request.id):
@@ -72,6 +74,7 @@ def fetch_page(self: PageTask, genre_id: int, window: str, page: int, fresh_afte
                 obtain(key, fresh_after)
             except NotEver as trouble:
                 give_up(key, trouble)
+                raise
             else:
                 if key.page == 1:
                     lane = str((self.request.delivery_info or {}).get("routing_key"))
@@ -125,13 +128,13 @@ def send(keys: Iterable[PageKey], fresh_after_ms: int, lane: str = LANES[-1]) ->
     sent = 0
     try:
         with app.producer_or_acquire() as producer, producer.batch(max_size=SENT_AT_ONCE):
-            for key in keys:
+            for key, words in names().of(keys):
                 queue = lane if lane == "refresh" else "cells" if key.page == 1 else "pages"
                 fetch_page.apply_async(  # type: ignore[call-arg] # the stubs lack argsrepr
                     args=(*key, fresh_after_ms),
                     queue=queue,
                     producer=producer,
-                    argsrepr=key.id,
+                    argsrepr=words,
                     kwargsrepr="",
                 )
                 sent += 1

@@ -1,0 +1,149 @@
+"""Flower as it is shipped, in a real browser: who may look, what tasks are called, what is kept."""
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+import requests
+from playwright.sync_api import Page, expect
+
+from sandbox.embedded import free_port
+from sandbox.processes import ChildProcess
+from tests.browser import browser_page
+from tests.stage import PATIENCE_S, Stage, wait_for
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(120)]
+
+LOGIN = ("haul", "s3cret-enough")
+#: The emulator refuses one page of Drama for good.
+REFUSED = "status=404:match=with_genres=18&.*page=2$"
+PICTURES = Path("test-pictures")
+
+
+@contextmanager
+def flower(stage: Stage, *options: str) -> Iterator[tuple[str, ChildProcess]]:
+    """A plain `celery -A worker.app flower`; its address."""
+    port = free_port()
+    command = ("-m", "celery", "-A", "worker.app", "flower", f"--port={port}", *options)
+    process = stage.start(sys.executable, *command)
+    address = f"http://127.0.0.1:{port}"
+
+    def answers() -> bool:
+        with suppress(requests.ConnectionError):
+            return requests.get(f"{address}/healthcheck", timeout=PATIENCE_S).ok
+        return False
+
+    try:
+        wait_for(answers, watching=[process])
+        yield address, process
+    finally:
+        process.stop()
+
+
+def refusal(stage: Stage, *options: str) -> str:
+    """What a Flower says that does not start."""
+    command = ("-m", "celery", "-A", "worker.app", "flower", f"--port={free_port()}", *options)
+    process = stage.start(sys.executable, *command)
+    assert process.wait(PATIENCE_S) == 2
+    return process.log_text().strip()
+
+
+def show(page: Page, path: str, text: str) -> None:
+    """Load the page until it shows the text: Flower hears of things a little later."""
+    wait_for(lambda: bool(page.goto(path)) and bool(text in page.inner_text("body")))
+
+
+def search(page: Page, words: str) -> None:
+    """The row of tasks that alone is left when the words are searched for."""
+    box = page.locator("input[type=search]")
+    box.fill(words)
+    expect(page.locator("#tasks-table tbody tr")).to_have_count(1)
+
+
+def test_tasks_by_name_states_and_lanes_in_a_browser(stage: Stage, request: pytest.FixtureRequest) -> None:
+    stage.emulator("--movies", "20000", "--fault", REFUSED)
+    worker = stage.worker()
+    stage.environment["FLOWER_BASIC_AUTH"] = ":".join(LOGIN)
+    pictures = request.config.rootpath / PICTURES / request.node.name
+    with flower(stage) as (address, process), browser_page(pictures, LOGIN) as page:
+        show(page, f"{address}/workers", "w0@")
+        ended = stage.reelhaul("backfill", "--genres", "Drama", "--years", "2017")
+        assert ended.returncode == 1, ended.stderr  # one page is in quarantine
+        pages = stage.progress()["pages_planned"]
+
+        page.goto(f"{address}/tasks")
+        search(page, '"18:2017:3"')
+        expect(page.locator("#tasks-table")).to_contain_text(f"Drama 2017, page 3 of {pages} (18:2017:3)")
+        expect(page.locator("#tasks-table .badge")).to_have_text("SUCCESS")
+        runtime = page.locator("#tasks-table tbody td").nth(3).inner_text()
+        assert re.match(r"\d", runtime), runtime
+
+        search(page, '"18:2017:2"')
+        expect(page.locator("#tasks-table .badge")).to_have_text("FAILURE")
+        page.locator("#tasks-table tbody a[href*='/task/']").first.click()
+        expect(page.locator("#task-page")).to_contain_text(f"Drama 2017, page 2 of {pages} (18:2017:2)")
+        expect(page.locator("#task-page")).to_contain_text("Rejected('HTTP 404")
+
+        page.goto(f"{address}/workers")
+        expect(page.locator("body")).to_contain_text("w0@")
+        worker.stop()
+        stage.send(cells=[(35, "2001", 1), (35, "2002", 1)], refresh=[(35, "2003", 1)])
+        page.goto(f"{address}/broker")
+        for lane, waiting in (("refresh", "1"), ("pages", "0"), ("cells", "2")):
+            expect(page.locator(f"#queue-table tr[id={lane}] td").nth(1)).to_have_text(waiting)
+        assert process.running
+    assert "a-token-of-nobody" not in "".join(child.log_text() for child in stage.children)
+
+
+def test_it_remembers_over_a_restart(stage: Stage) -> None:
+    stage.emulator("--movies", "500")
+    stage.environment["FLOWER_BASIC_AUTH"] = ":".join(LOGIN)
+    stage.worker()
+
+    def tasks(address: str) -> dict[str, str]:
+        told = requests.get(f"{address}/api/tasks", auth=LOGIN, timeout=PATIENCE_S)
+        told.raise_for_status()
+        return {task["args"]: task["state"] for task in json.loads(told.content).values()}
+
+    with flower(stage) as (address, _):
+        wait_for(lambda: "w0@" in requests.get(f"{address}/workers", auth=LOGIN, timeout=PATIENCE_S).text)
+        stage.send(cells=[(35, "2001", 1)])
+        name = "genre 35 2001, page 1 (35:2001:1)"  # nobody has asked TMDB for names yet
+        wait_for(lambda: tasks(address).get(name) == "SUCCESS")
+    with flower(stage) as (address, _):
+        assert tasks(address)[name] == "SUCCESS"
+
+
+def test_nobody_looks_without_the_password_and_nobody_steers(stage: Stage) -> None:
+    stage.environment["FLOWER_BASIC_AUTH"] = ":".join(LOGIN)
+    with flower(stage, "--address=0.0.0.0") as (address, _):
+        for path in ("", "workers", "tasks", "broker", "metrics", "api/workers", "api/tasks"):
+            assert requests.get(f"{address}/{path}", timeout=PATIENCE_S).status_code == 401, path
+            wrong = requests.get(f"{address}/{path}", auth=("haul", "guess"), timeout=PATIENCE_S)
+            assert wrong.status_code == 401, path
+        assert requests.get(f"{address}/metrics", auth=LOGIN, timeout=PATIENCE_S).ok
+        for path in ("api/worker/shutdown/w0", "api/task/revoke/0"):
+            steer = requests.post(f"{address}/{path}", auth=LOGIN, timeout=PATIENCE_S)
+            assert steer.status_code == 403, path
+
+
+def test_on_loopback_pages_are_shown_and_the_api_is_not(stage: Stage) -> None:
+    with flower(stage) as (address, _):
+        assert requests.get(f"{address}/tasks", timeout=PATIENCE_S).ok
+        assert requests.get(f"{address}/api/tasks", timeout=PATIENCE_S).status_code == 401
+
+
+def test_what_would_show_the_fleet_to_anybody_does_not_start(stage: Stage) -> None:
+    for address in ("0.0.0.0", "::", "a-host.example"):  # noqa: S104 -- it is refused
+        assert refusal(stage, f"--address={address}") == (
+            f"reelhaul: Flower would show the fleet to anybody who reaches {address}: set "
+            "FLOWER_BASIC_AUTH=user:password, or leave --address at 127.0.0.1"
+        )
+    stage.environment["FLOWER_BASIC_AUTH"] = "haul:"
+    assert "must be user:password" in refusal(stage)
+    stage.environment |= {"FLOWER_BASIC_AUTH": ":".join(LOGIN), "FLOWER_UNAUTHENTICATED_API": "true"}
+    assert "unset it" in refusal(stage)

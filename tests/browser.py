@@ -1,0 +1,52 @@
+"""A real browser for tests: the machine's own Chromium, a picture of every page when a test fails."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Error, Page, sync_playwright
+
+#: Where Debian, Ubuntu and others put it.
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+#: Works as root and without a display; speaks to nobody but who it is sent to.
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+#: No test decides anything by this: it is how long a hang may last.
+PATIENCE_MS = 30_000
+
+
+@contextmanager
+def browser_page(pictures: Path, login: tuple[str, str] | None = None) -> Iterator[Page]:
+    """One page of a fresh browser; should the block fail, its picture and text stay in `pictures`."""
+    chromium = next(filter(None, map(shutil.which, NAMES)), None)
+    if chromium is None:
+        pytest.skip("no Chromium on this machine: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
+        credentials = {"username": login[0], "password": login[1]} if login else None
+        page = browser.new_page(
+            viewport={"width": 1280, "height": 800},
+            http_credentials=credentials,  # type: ignore[arg-type] # a TypedDict of the same shape
+        )
+        page.set_default_timeout(PATIENCE_MS)
+        try:
+            yield page
+        except (AssertionError, Error):
+            pictures.mkdir(parents=True, exist_ok=True)
+            page.screenshot(path=pictures / "failed.png", full_page=True)
+            (pictures / "failed.html").write_text(page.content())
+            raise
+        finally:
+            browser.close()
