@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import signal
@@ -21,6 +20,7 @@ from producer.plan import parse_years
 from producer.status import Progress
 from producer.watch import follow, last_line
 from sandbox.embedded import free_port
+from sandbox.emulator_items import CatalogError, read_catalog
 from sandbox.fleet import Fleet, ending_in_order
 from sandbox.processes import SandboxError
 from sandbox.servers import EmbeddedMongo, EmbeddedRedis, EmulatorProcess
@@ -59,10 +59,13 @@ def demo(
 
 
 def _demo(catalog: Path | None, rate: int, *, as_json: bool, keep: bool) -> None:
+    # Read before anything starts: a bad line is told at once.
+    genres, years = ("all", _years_of(catalog)) if catalog else (GENRES, YEARS)
+    chosen = parse_years(years)
     with _sandbox(catalog, rate) as (fleet, emulator):
         out = console()
         out.print(f"emulated TMDB at {emulator.base_url}, limit {rate}/s; two workers with 16 slots each")
-        ended = _haul(catalog)
+        ended = _haul(genres, chosen)
         out.print(last_line(ended))
         summary = _summary(ended, emulator, rate)
         if as_json:
@@ -102,20 +105,22 @@ def _sandbox(catalog: Path | None, rate: int) -> Iterator[tuple[Fleet, EmulatorP
         yield fleet, emulator
 
 
-def _haul(catalog: Path | None) -> Progress:
+def _haul(genres: str, years: list[int]) -> Progress:
     """The backfill, followed until it ends; its Progress."""
-    genres, years = ("all", _years_of(catalog)) if catalog else (GENRES, YEARS)
-    wanted = request(genres, parse_years(years), None)
+    wanted = request(genres, years, None)
     hang_up()
     begin(store(), wanted)
     return follow(store(), limiter(), wanted)
 
 
 def _years_of(catalog: Path) -> str:
-    """All years in which the catalogue's movies came out."""
-    opened = gzip.open if catalog.suffix == ".gz" else open
-    with opened(catalog, "rt", encoding="utf-8") as lines:
-        years = {json.loads(line)["release_date"][:4] for line in lines} - {""}
+    """All years in which the catalogue's movies came out; UsageError names the line that cannot be served."""
+    try:
+        years = {movie.release_date[:4] for movie in read_catalog(catalog)} - {""}
+    except CatalogError as error:
+        raise UsageError(str(error)) from None
+    if not years:
+        raise UsageError(f"{catalog}: no movie has a release_date")
     return ",".join(sorted(years))
 
 
