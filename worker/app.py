@@ -46,6 +46,8 @@ def configuration() -> dict[str, Any]:
         "broker_connection_max_retries": None,
         # Redis out of memory refuses what gives a message back: connect anew, instead of ending the worker.
         "broker_channel_error_retry": True,
+        # Redis out of memory refuses what gives a message back: connect anew, instead of ending the worker.
+        "broker_channel_error_retry": True,
         "broker_transport_options": {
             "visibility_timeout": VISIBILITY_S,
             "unacked_restore_interval": 10,
