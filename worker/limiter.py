@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -49,6 +50,11 @@ class Permit:
     at_us: int
     probe: bool = False
     check: bool = False
+
+    @property
+    def at(self) -> datetime:
+        """`at_us` in whole milliseconds, as MongoDB keeps times."""
+        return datetime.fromtimestamp(self.at_us // 1000 / 1000, UTC)
 
 
 @dataclass(frozen=True)
