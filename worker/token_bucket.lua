@@ -212,8 +212,9 @@ function act.throttled()
   elseif state.cut then
     state.cut = math.max(state.cut, till)
   end
-  if (state.paused or 0) >= 0 then state.paused, state.why = till, 'throttled' end
-  empty(math.max(till, now + step))
+  local paused = state.paused or 0
+  if paused >= 0 and till > paused then state.paused, state.why = till, 'throttled' end
+  empty(math.max(till, paused, now + step))
   renew()
   save('gen', 'due', 'frac', 'den', 'paused', 'why', 'wmax', 'cut', 'streak', 'outage', 'closed', 'lease')
   return whole(state.gen)

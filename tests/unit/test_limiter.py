@@ -1,29 +1,19 @@
-"""The gate's script against a plain model, in virtual time: any rate, any arrivals, any trouble.
-
-The script runs in a real Redis; only the line that reads its clock is replaced: time is the last argument.
-"""
+"""The gate's script against a plain model, in virtual time: any rate, any arrivals, any trouble."""
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from fractions import Fraction
-from importlib.resources import files
 from typing import Any
 
 import pytest
 import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from redis.commands.core import Script
 
+from tests.virtual_gate import GATE, SECOND, VirtualGate
 from worker.rate import Rate
 
-CLOCK = "local time = redis.call('TIME')"
-VIRTUAL_CLOCK = "local time = {math.floor(ARGV[#ARGV] / 1000000), ARGV[#ARGV] % 1000000}"
-#: About the year 2026, in microseconds.
-EPOCH_US = 1_790_000_000_000_000
-SECOND, HOUR = 1_000_000, 3_600_000_000
-GATE = "{test}:gate"
+HOUR = 3600 * SECOND
 
 ONE_EXAMPLE_AT_A_TIME = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -41,80 +31,6 @@ rates = st.one_of(
 capacities = st.integers(1, 40)
 #: Microseconds from one call to the next: mostly crowds, now and then a rest.
 gaps = st.one_of(st.just(0), st.integers(0, 2_000), st.integers(0, 5 * SECOND), st.integers(0, 3 * HOUR))
-
-
-@dataclass
-class Grant:
-    at: int
-    generation: int
-
-
-@dataclass
-class VirtualGate:
-    """The script at a time of our own."""
-
-    client: redis.Redis
-    rate: Rate
-    capacity: int
-    now: int = EPOCH_US
-    #: Of the server's clock.
-    clock_error: int = 0
-    #: All grants that nothing has voided before their time came.
-    grants: list[Grant] = field(default_factory=list)
-    _script: Script = field(init=False)
-
-    def __post_init__(self) -> None:
-        source = files("worker").joinpath("token_bucket.lua").read_text(encoding="utf-8")
-        assert source.count(CLOCK) == 1
-        self._script = self.client.register_script(source.replace(CLOCK, VIRTUAL_CLOCK))
-        self.client.delete(GATE)
-
-    def call(self, verb: str, *argv: Any, client: redis.Redis | None = None) -> Any:
-        policy = (self.rate.requests, self.rate.period_s, self.capacity)
-        answer = self._script(
-            keys=[GATE], args=[verb, "channel", *policy, *argv, self.now + self.clock_error], client=client
-        )
-        if isinstance(answer, bytes):
-            self._void(int(answer))
-        return answer
-
-    def reserve(self, longest_us: int = 30 * SECOND, heard: int = 0) -> tuple[str, int, int]:
-        """Verdict, wait and generation."""
-        return self._take("reserve", longest_us, heard, "", 0)
-
-    def preflight(self, longest_us: int = 30 * SECOND) -> tuple[str, int, int]:
-        return self._take("preflight", longest_us, 0)
-
-    def look(self) -> dict[str, str]:
-        words = [word.decode() for word in self.call("look")]
-        return dict(zip(words[::2], words[1::2], strict=True))
-
-    def saturate(self, count: int) -> list[int]:
-        """When `count` tokens in a row are due, all asked for now."""
-        with self.client.pipeline(transaction=False) as pipe:
-            for _ in range(count):
-                self.call("reserve", 10**15, 0, "", 0, client=pipe)
-            return [self._note(answer) for answer in pipe.execute()]
-
-    def _take(self, verb: str, *argv: Any) -> tuple[str, int, int]:
-        answer = self.call(verb, *argv)
-        self._note(answer)
-        return answer[0].decode(), int(answer[1]), int(answer[2])
-
-    def _note(self, answer: list[bytes]) -> int:
-        """Keep a grant, and return its time."""
-        verdict, wait, generation, _, at = answer
-        self._void(int(generation))
-        if verdict in {b"granted", b"probe"}:
-            assert int(at) == self.now + self.clock_error + int(wait)
-            self.grants.append(Grant(self.now + int(wait), int(generation)))
-        return self.now + int(wait)
-
-    def _void(self, generation: int) -> None:
-        """Whoever still waits under an older generation does not use its token."""
-        self.grants = [
-            grant for grant in self.grants if grant.generation >= generation or grant.at <= self.now
-        ]
 
 
 class Model:
@@ -391,3 +307,113 @@ def test_reservations_from_before_a_loss_are_void_even_if_the_new_clock_is_behin
     verdict, wait, generation = gate.reserve(heard=heard)
     assert generation > heard
     assert (verdict, wait) == ("granted", 25_000)
+
+
+def cut_gate(gate_of: MakeGate) -> tuple[VirtualGate, int]:
+    """A gate that was refused just now, with a pause of a second, and the refused permit's generation."""
+    gate = gate_of(Rate(40, 1), 5)
+    _, _, generation = gate.reserve()
+    gate.now += SECOND
+    gate.call("throttled", generation, SECOND)
+    return gate, generation
+
+
+def share(gate: VirtualGate) -> int:
+    return int(gate.look()["share"])
+
+
+def test_a_refusal_pauses_all_and_halves_the_rate(gate_of: MakeGate) -> None:
+    gate, _ = cut_gate(gate_of)
+    assert gate.reserve()[1] == SECOND
+    assert share(gate) == 500
+
+
+def test_all_refusals_of_one_pause_halve_the_rate_once(gate_of: MakeGate) -> None:
+    gate, generation = cut_gate(gate_of)
+    for _ in range(5):
+        gate.now += 10_000
+        gate.call("throttled", generation, SECOND)
+    assert share(gate) == 500
+
+
+def test_a_longer_pause_than_the_present_one_counts(gate_of: MakeGate) -> None:
+    gate, generation = cut_gate(gate_of)
+    gate.call("throttled", generation, 60 * SECOND)
+    assert gate.reserve(10**15)[1] == 60 * SECOND
+    assert share(gate) == 500
+
+
+def test_a_shorter_pause_than_the_present_one_does_not_count(gate_of: MakeGate) -> None:
+    gate, generation = cut_gate(gate_of)
+    gate.call("throttled", generation, 60 * SECOND)
+    gate.call("throttled", generation, SECOND)
+    assert gate.reserve(10**15)[1] == 60 * SECOND
+
+
+def test_a_refusal_after_a_pause_halves_the_rate_again(gate_of: MakeGate) -> None:
+    gate, _ = cut_gate(gate_of)
+    gate.now += SECOND
+    _, _, generation = gate.reserve()
+    gate.call("throttled", generation, SECOND)
+    assert share(gate) == 250
+
+
+def test_the_rate_climbs_back_within_a_minute_and_never_above(gate_of: MakeGate) -> None:
+    gate, _ = cut_gate(gate_of)
+    shares = []
+    for _ in range(90):
+        gate.now += SECOND
+        shares.append(share(gate))
+    assert shares == sorted(shares)
+    assert (shares[0], shares[-1]) == (500, 1000)
+    assert 40 <= shares.index(1000) <= 62
+
+
+@ONE_EXAMPLE_AT_A_TIME
+@given(st.lists(st.integers(0, 100 * SECOND), min_size=1, max_size=12))
+def test_the_share_is_never_above_the_configured_rate_and_never_nothing(
+    gate_of: MakeGate, gaps_between_refusals: list[int]
+) -> None:
+    gate = gate_of(Rate(40, 1), 5)
+    for gap in gaps_between_refusals:
+        gate.now += gap
+        _, _, generation = gate.reserve(10**15)
+        gate.call("throttled", generation, SECOND)
+        assert 1 <= share(gate) <= 1000
+    gate.now += 62 * SECOND
+    assert share(gate) == 1000
+
+
+def test_a_pause_by_hand_outlasts_a_refusal(gate_of: MakeGate) -> None:
+    gate = gate_of(Rate(40, 1), 5)
+    _, _, generation = gate.reserve()
+    gate.call("pause", 0)
+    gate.call("throttled", generation, SECOND)
+    gate.now += 2 * SECOND
+    assert gate.reserve()[0] == "closed"
+    gate.call("resume")
+    assert gate.reserve()[0] == "granted"
+
+
+def test_a_timed_pause_by_hand_is_not_shortened_by_a_refusal(gate_of: MakeGate) -> None:
+    gate = gate_of(Rate(40, 1), 5)
+    gate.call("pause", 60 * SECOND)
+    _, _, generation = gate.preflight(10**15)
+    gate.call("throttled", generation, SECOND)
+    gate.now += 10 * SECOND
+    assert gate.reserve(20 * SECOND)[0] == "closed"
+
+
+def test_a_new_rate_holds_from_now_on_and_can_be_taken_back(gate_of: MakeGate) -> None:
+    gate = gate_of(Rate(40, 1), 5)
+    gate.call("set", 2, 1)
+    assert [at - gate.now for at in gate.saturate(3)] == [25_000, 525_000, 1_025_000]
+    gate.call("set", 0, 0)
+    assert gate.look()["requests"] == "40"
+
+
+def test_a_pause_outlasts_a_new_rate(gate_of: MakeGate) -> None:
+    gate = gate_of(Rate(40, 1), 5)
+    gate.call("pause", 10 * SECOND)
+    gate.call("set", 20, 1)
+    assert gate.reserve()[1] >= 10 * SECOND
