@@ -15,6 +15,7 @@ from worker.errors import BrokerAway, ReelhaulError, StoreAway
 COMMANDS = {
     "backfill": "producer.commands:backfill",
     "status": "producer.commands:status",
+    "verify": "producer.verify:verify",
     "refresh": "producer.commands:refresh",
     "export": "producer.commands:export",
     "limit": "producer.limit:limit",
