@@ -17,10 +17,10 @@ from pymongo.database import Database
 from pymongo.errors import BulkWriteError, DocumentTooLarge, DuplicateKeyError, PyMongoError
 from pymongo.write_concern import WriteConcern
 
+from worker.answers import Page
 from worker.errors import NotEver, Response, StoreAway, Unstorable
 from worker.merge import Document, Saved, merge, versions_of
 from worker.pages import Cell, PageKey
-from worker.tmdb import Page
 
 #: Of a failed answer's body, this much is kept.
 KEPT_BODY = 64 * 1024
@@ -224,6 +224,13 @@ class Store:
         """How many movies are stored."""
         with _translated():
             return self.movies.count_documents({})
+
+    def each_page(self) -> Iterator[tuple[PageKey, Document]]:
+        """Every stored page with its movie_ids and totals, in no order; flat memory."""
+        fields = {"movie_ids": 1, "total_pages": 1, "total_results": 1}
+        with _translated():
+            for mark in self.pages.find({}, fields):
+                yield PageKey.parse(mark["_id"]), mark
 
     def each_movie(self) -> Iterator[Document]:
         """Every stored movie with its `_meta`, in the order of ids; flat memory."""
