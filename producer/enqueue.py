@@ -85,10 +85,12 @@ def known_backfills(store: Store) -> list[Backfill]:
     return [Backfill.of_document(document) for document in store.remembered()]
 
 
-def unfinished(store: Store) -> Iterator[tuple[Backfill, Iterator[PageKey]]]:
-    """Backfills that lack pages, each with what it lacks."""
-    for backfill in known_backfills(store):
+def unfinished(store: Store, now: datetime) -> Iterator[tuple[Backfill, Iterator[PageKey]]]:
+    """Backfills that lack pages, each with what it lacks; the others are noted as finished."""
+    for backfill in map(Backfill.of_document, store.remembered(unfinished=True)):
         lacking = backfill.missing(store)
         first = next(lacking, None)
         if first is not None:
             yield backfill, chain([first], lacking)
+        else:
+            store.finish(backfill.id, backfill.requested_at, now)

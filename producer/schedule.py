@@ -49,7 +49,7 @@ def sweep() -> int:
     if sum(queued().values()) > SHORT:
         return 0
     sent = 0
-    for backfill, missing in unfinished(store()):
+    for backfill, missing in unfinished(store(), fleet_now()):
         sent += send(missing, backfill.fresh_after_ms)
     if sent:
         log.info("swept", sent=sent)

@@ -71,7 +71,7 @@ def store() -> Store:
             tzinfo=UTC,
             appname="reelhaul",
             serverSelectionTimeoutMS=5_000,
-            socketTimeoutMS=20_000,
+            socketTimeoutMS=10_000,
         )
     except PyMongoError as error:
         raise UsageError(f"MONGO_URL: {error}") from None

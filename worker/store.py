@@ -132,12 +132,23 @@ class Store:
     def remember(self, backfill_id: str, request: Document) -> None:
         """Keep what was asked for; the same request again only becomes the latest."""
         with _translated():
-            self.backfills.update_one({"_id": backfill_id}, {"$set": request}, upsert=True)
+            again = {"$set": request, "$unset": {"finished_at": ""}}
+            self.backfills.update_one({"_id": backfill_id}, again, upsert=True)
 
-    def remembered(self) -> list[Document]:
-        """Every request kept, the latest first."""
+    def finish(self, backfill_id: str, requested_at: datetime, at: datetime) -> None:
+        """Note that the request lacks nothing any more, unless it was made anew meanwhile.
+
+        Only so that nobody computes it again every minute: what counts is what is stored.
+        """
         with _translated():
-            return list(self.backfills.find().sort("requested_at", -1))
+            request = {"_id": backfill_id, "requested_at": requested_at}
+            self.backfills.update_one(request, {"$set": {"finished_at": at}})
+
+    def remembered(self, *, unfinished: bool = False) -> list[Document]:
+        """Every request kept, or those not known to be finished; the latest first."""
+        query = {"finished_at": {"$exists": False}} if unfinished else {}
+        with _translated():
+            return list(self.backfills.find(query).sort("requested_at", -1))
 
     def name_genres(self, names: Mapping[int, str], at: datetime) -> None:
         """Keep the API's names of genres, as of `at`."""
