@@ -1,0 +1,137 @@
+"""One gate for several processes, judged by what arrived at an API that enforces the limit."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.arrivals import least_share, longest_gap, utilisation, worst_excess
+from benchmarks.fleet import LoadFleet
+from sandbox.servers import EmbeddedRedis, EmulatorProcess
+
+pytestmark = pytest.mark.acceptance
+
+RATE, CAPACITY = 40, 5
+#: What scheduling may add between grant and arrival: 100 ms worth of requests.
+BUNCHED = 0.1 * RATE
+LATENCY_MS = 100
+
+Arrivals = list[list[Any]]
+StartFleet = Callable[..., tuple[LoadFleet, EmulatorProcess]]
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[EmbeddedRedis]:
+    """A Redis that keeps its data, to be killed."""
+    with EmbeddedRedis(folder=tmp_path / "redis") as server:
+        yield server
+
+
+@pytest.fixture
+def fleet_on(tmp_path: Path) -> Iterator[StartFleet]:
+    """A fleet behind a Redis, and the API that it loads; all ends with the test."""
+    with ExitStack() as started:
+
+        def start(redis: EmbeddedRedis) -> tuple[LoadFleet, EmulatorProcess]:
+            limit = ("--rate", str(RATE), "--capacity", str(CAPACITY + BUNCHED))
+            api = EmulatorProcess("--movies", "1", "--latency-ms", str(LATENCY_MS), *limit)
+            started.enter_context(api)
+            fleet = LoadFleet(redis, api, tmp_path, f"{RATE}/s", CAPACITY)
+            return started.enter_context(fleet), api
+
+        yield start
+
+
+def times_of(log: Arrivals) -> list[float]:
+    return [row[1] for row in log]
+
+
+def check_promise(log: Arrivals) -> None:
+    """At most capacity + rate x T in any window, and nothing refused."""
+    assert worst_excess(times_of(log), RATE, CAPACITY) <= BUNCHED
+    assert [row for row in log if row[2] == 429] == []
+
+
+def sources(log: Arrivals) -> list[tuple[float, str]]:
+    return [(row[1], row[4].split(":")[0]) for row in log]
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4, 8])
+def test_the_limit_is_kept_and_used_up(
+    redis_server: EmbeddedRedis, fleet_on: StartFleet, processes: int
+) -> None:
+    fleet, api = fleet_on(redis_server)
+    with fleet.gate() as gate:
+        gate.pause()
+        fleet.start(processes, threads=max(4, 16 // processes))
+        gate.resume()
+        time.sleep(4)
+    fleet.stop()
+    log = api.log()
+    check_promise(log)
+    assert len({source for _, source in sources(log)}) == processes
+    # What the first second of a process costs weighs more here than in the benchmark's minute.
+    assert utilisation(times_of(log), RATE, CAPACITY) > 0.9
+
+
+def test_every_process_gets_its_share_whatever_its_clock_says(
+    redis_server: EmbeddedRedis, fleet_on: StartFleet
+) -> None:
+    """A day behind, an hour ahead, and two that are right: the script takes no time from a caller."""
+    fleet, api = fleet_on(redis_server)
+    with fleet.gate() as gate:
+        gate.pause()
+        for offset_s in (0, 0, 3_600, -86_400):
+            fleet.start(threads=6, clock_offset_s=offset_s)
+        gate.resume()
+        time.sleep(12)
+    fleet.stop()
+    log = api.log()
+    check_promise(log)
+    assert len({source for _, source in sources(log)}) == 4
+    assert least_share(sources(log), window_s=10) >= 0.5
+
+
+def test_processes_that_come_and_are_killed_change_nothing(
+    redis_server: EmbeddedRedis, fleet_on: StartFleet
+) -> None:
+    fleet, api = fleet_on(redis_server)
+    fleet.start(2, threads=8)
+    for _ in range(3):
+        time.sleep(1.0)
+        fleet.start(1, wait=False, threads=8)
+        time.sleep(1.0)
+        next(process for process in fleet.processes if process.running).kill()
+    time.sleep(2.0)
+    fleet.stop()
+    log = api.log()
+    check_promise(log)
+    # The tokens of the dead are lost, at most one for each of its eight slots: so long may a gap be.
+    assert longest_gap(times_of(log)) <= 8 / RATE + BUNCHED / RATE
+
+
+@pytest.mark.parametrize("keeps_its_data", [True, False])
+def test_a_redis_that_is_killed_and_restarted_lets_no_burst_through(
+    own_redis: EmbeddedRedis, fleet_on: StartFleet, keeps_its_data: bool
+) -> None:
+    fleet, api = fleet_on(own_redis)
+    fleet.start(3, threads=10)
+    for _ in range(2):
+        time.sleep(2.0)
+        own_redis.kill()
+        if not keeps_its_data:
+            shutil.rmtree(own_redis.folder / "appendonlydir")
+        own_redis.start()
+    restarted_s = time.monotonic()
+    time.sleep(3.0)
+    fleet.stop()
+    log = api.log()
+    check_promise(log)
+    # Everybody goes on.
+    late = [source for at, source in sources(log) if at > restarted_s]
+    assert len(set(late)) == 3
+    assert len(late) > RATE
