@@ -23,8 +23,9 @@ from worker.settings import settings
 
 #: Drained in this order: a refresh before anything else, open cells before new ones.
 LANES = ("refresh", "pages", "cells")
-#: Seconds until a message that died with its worker is delivered again. Above twice the longest task
-#: (worker.tasks.TASK_S), so that nothing runs twice; with the check every 10 s, below two minutes.
+#: Seconds until a message that died with its worker is delivered again. Well above the longest task
+#: (worker.tasks.TASK_S and one timeout of MongoDB), so that nothing runs twice; with the check every
+#: 10 s, below two minutes.
 VISIBILITY_S = 100
 #: Modules of the pools that keep the promise of late acknowledgement.
 POOLS = ("thread", "prefork", "solo")
@@ -44,8 +45,6 @@ def configuration() -> dict[str, Any]:
         "broker_url": chosen.redis_url.get_secret_value(),
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
-        # Redis out of memory refuses what gives a message back: connect anew, instead of ending the worker.
-        "broker_channel_error_retry": True,
         # Redis out of memory refuses what gives a message back: connect anew, instead of ending the worker.
         "broker_channel_error_retry": True,
         "broker_transport_options": {
@@ -81,7 +80,7 @@ def configuration() -> dict[str, Any]:
 
 transport.install()
 os.environ.setdefault("FLOWER_CONF", str(Path(__file__).with_name("flowerconfig.py")))
-app = Celery("reelhaul", set_as_current=True)
+app = Celery("reelhaul", set_as_current=True, task_cls="worker.messages:CheckedTask")
 app.add_defaults(configuration)
 
 
