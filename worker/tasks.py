@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 import structlog
-from celery import Task
 from celery.exceptions import Reject
 from kombu import exceptions as kombu_errors
 
@@ -29,6 +28,7 @@ from worker.errors import (
     Unexpected,
     UsageError,
 )
+from worker.messages import CheckedTask
 from worker.pages import PageKey
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ LATEST_MS = 32_503_680_000_000
 SENT_AT_ONCE = 500
 
 
-class PageTask(Task[Any, Any]):
+class PageTask(CheckedTask):
     """A task on a page: a failure that nobody foresaw puts the page into quarantine too."""
 
     def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:  # noqa: ARG002
