@@ -9,7 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,8 @@ class Stage:
             "REELHAUL_TIMEOUT_S": "2",
             "COLUMNS": "200",
         }
+        #: How long a command may take.
+        self.patience_s = 2 * PATIENCE_S
         self._started = ExitStack()
         self.children: list[ChildProcess] = []
         self.emulators: list[EmulatorProcess] = []
@@ -89,7 +91,7 @@ class Stage:
             cwd=self.folder,
             capture_output=True,
             text=True,
-            timeout=2 * PATIENCE_S,
+            timeout=self.patience_s,
             check=False,
         )
 
@@ -157,6 +159,16 @@ def page_id(logged: str) -> str:
     """The id of a page that the emulator names by its days."""
     genre_id, window, number = logged.split(":")
     return f"{genre_id}:{Window.parse(window)}:{number}"
+
+
+def marked_processes(scratch: Path) -> list[int]:
+    """Pids of living processes whose TMPDIR is `scratch`. Needs /proc: elsewhere none is found."""
+    mark, found = f"TMPDIR={scratch}".encode(), []
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if mark in environ.read_bytes().split(b"\0"):
+                found.append(int(environ.parent.name))
+    return found
 
 
 def wait_for(is_so: Callable[[], bool], *, watching: Iterable[ChildProcess] = ()) -> None:

@@ -1,0 +1,196 @@
+"""`reelhaul backfill` from a terminal: it completes, resumes, detaches, splits, and fetches nothing twice."""
+
+import json
+import re
+import signal
+from typing import Any
+
+import pytest
+import redis
+
+from sandbox.servers import EmulatorProcess
+from tests.stage import Stage, catalogue, expected_cell, page_id, page_requests, wait_for
+from worker.pages import PageKey
+
+pytestmark = pytest.mark.acceptance
+
+GENRES = {18: "Drama", 35: "Comedy", 10752: "War"}
+YEARS = range(2016, 2020)
+ASKED = ("--genres", "Drama,comedy,10752", "--years", "2016..2019")
+#: The parts of a store that the same responses leave the same.
+MOVIES = "3000"
+
+
+def assert_store_equals_catalogue(stage: Stage, server: EmulatorProcess) -> None:
+    """Cell by cell and field by field; and nothing else."""
+    movies, pages, stored = catalogue(server), stage.stored_pages(), stage.stored_movies()
+    everything: set[int] = set()
+    cells = [(genre_id, year) for genre_id in GENRES for year in YEARS]
+    for genre_id, year in cells:
+        wanted = expected_cell(movies, genre_id, year)
+        of_cell = [ids for id_, ids in pages.items() if id_.startswith(f"{genre_id}:{year}:")]
+        assert sorted(id_ for ids in of_cell for id_ in ids) == sorted(wanted), (genre_id, year)
+        assert len(of_cell) == max(1, -(-len(wanted) // 20))
+        everything |= wanted
+    assert len({(PageKey.parse(id_).genre_id, PageKey.parse(id_).window) for id_ in pages}) == len(cells)
+    assert {id_: json.dumps(movie) for id_, movie in stored.items()} == {
+        id_: json.dumps(movies[id_]) for id_ in everything
+    }
+
+
+@pytest.mark.timeout(120)
+def test_it_completes_and_a_second_run_asks_for_nothing(stage: Stage) -> None:
+    server = stage.emulator("--movies", MOVIES)
+    stage.worker()
+    stage.worker()
+    planned = stage.reelhaul("backfill", *ASKED, "--dry-run")
+    assert planned.returncode == 0, planned.stderr
+    assert planned.stdout.startswith("12 cells: 3 genres x 4 years")
+    assert page_requests(server) == {}
+
+    first = stage.reelhaul("backfill", *ASKED)
+    assert first.returncode == 0, first.stderr
+    assert_store_equals_catalogue(stage, server)
+    pages = len(stage.stored_pages())
+    assert f"{pages} of {pages} pages stored" in first.stdout
+    asked_for = page_requests(server)
+    assert asked_for.keys() == stage.stored_pages().keys()
+    assert set(asked_for.values()) == {1}
+
+    told = stage.progress()
+    assert (told["cells"], told["opened"], told["pages_planned"]) == (12, 12, pages)
+    assert (told["pages_stored"], told["missing"], told["quarantined"]) == (pages, 0, 0)
+    assert told["movies"] == len(stage.stored_movies())
+    assert list(told["by_year"]) == [str(year) for year in YEARS]
+    assert set(told["by_genre"]) == set(GENRES.values())
+
+    server.reset()
+    second = stage.reelhaul("backfill", *ASKED)
+    assert second.returncode == 0, second.stderr
+    part = stage.reelhaul("backfill", "--genres", "Drama", "--years", "2017", "--quiet")
+    assert (part.returncode, part.stdout) == (0, "")
+    assert server.log() == []
+
+    written = stage.reelhaul("export", "movies.jsonl")
+    assert written.returncode == 0, written.stderr
+    exported = [json.loads(line) for line in (stage.folder / "movies.jsonl").read_text().splitlines()]
+    assert {movie["id"]: movie for movie in exported} == stage.stored_movies()
+
+    stale = stage.reelhaul("backfill", *ASKED, "--max-age", "0s")
+    assert stale.returncode == 0, stale.stderr
+    assert set(page_requests(server)) == set(stage.stored_pages())
+    assert_store_equals_catalogue(stage, server)
+
+
+@pytest.mark.timeout(150)
+@pytest.mark.parametrize("broker", ["kept", "wiped"])
+def test_interrupted_after_a_third_it_completes_and_fetches_nothing_twice(stage: Stage, broker: str) -> None:
+    stage.environment["REELHAUL_RATE"] = "60"
+    server = stage.emulator("--movies", MOVIES, "--latency-ms", "50")
+    stage.worker()
+    stage.worker()
+    total = sum(
+        max(1, -(-len(expected_cell(catalogue(server), genre_id, year)) // 20))
+        for genre_id in GENRES
+        for year in YEARS
+    )
+    running = stage.begin("backfill", *ASKED)
+    wait_for(lambda: stage.database["pages"].count_documents({}) * 3 >= total, watching=stage.children)
+    assert running.running
+    stage.kill_workers()
+    stage.children.clear()
+    stored = set(stage.stored_pages())
+    assert total / 3 <= len(stored) < total
+    in_flight = set(page_requests(server)) - stored
+    assert len(in_flight) <= 16  # two workers of eight slots
+
+    with redis.Redis.from_url(stage.redis_url) as client:
+        if broker == "wiped":
+            client.flushdb()
+    stage.worker()
+    stage.worker()
+    again = stage.reelhaul("backfill", *ASKED)
+    assert again.returncode == 0, again.stderr
+    assert stage.progress()["missing"] == 0
+    assert_store_equals_catalogue(stage, server)
+    twice = {id_ for id_, times in page_requests(server).items() if times > 1}
+    assert twice <= in_flight
+    assert all(times <= 2 for times in page_requests(server).values())
+
+
+def test_ctrl_c_detaches_and_the_workers_go_on(stage: Stage) -> None:
+    stage.environment["REELHAUL_RATE"] = "40"
+    server = stage.emulator("--movies", MOVIES)
+    worker = stage.worker()
+    running = stage.begin("backfill", *ASKED)
+    wait_for(lambda: stage.database["pages"].count_documents({}) > 3, watching=[worker, running])
+    running.send(signal.SIGINT)
+    assert running.wait(30) == 0, running.log_text()
+    said = running.log_text()
+    stage.children.remove(running)
+    assert "detached; the workers go on with backfill" in said
+    assert "reelhaul status --watch" in said
+    assert "Traceback" not in said
+    wait_for(lambda: stage.progress()["missing"] == 0, watching=[worker])
+    assert_store_equals_catalogue(stage, server)
+
+
+def test_detached_it_returns_at_once(stage: Stage) -> None:
+    server = stage.emulator("--movies", MOVIES)
+    begun = stage.reelhaul("backfill", *ASKED, "--detach")
+    assert begun.returncode == 0, begun.stderr
+    assert re.search(r"backfill [0-9a-f]{8}: 12 messages sent; `reelhaul status", begun.stdout)
+    assert page_requests(server) == {}
+    told = stage.progress()
+    assert (told["cells"], told["opened"], told["missing"]) == (12, 0, 12)
+
+
+def test_without_a_worker_it_says_so(stage: Stage) -> None:
+    stage.emulator("--movies", "50")
+    alone = stage.reelhaul("backfill", "--genres", "War", "--years", "2019")
+    assert alone.returncode == 2
+    assert alone.stderr.startswith("reelhaul: no worker answers and 1 pages are missing; start some with")
+    assert alone.stderr.count("\n") == 1
+
+
+def test_a_page_in_quarantine_is_told_and_is_exit_code_1(stage: Stage) -> None:
+    stage.emulator("--movies", MOVIES, "--fault", "error=34:match=gte=2018-.*page=2(&|$)")
+    stage.worker()
+    ended = stage.reelhaul("backfill", "--genres", "Drama", "--years", "2017..2018")
+    assert ended.returncode == 1, ended.stderr
+    assert "1 pages in quarantine" in ended.stdout
+    assert (stage.progress()["missing"], stage.progress()["quarantined"]) == (0, 1)
+
+
+#: A movie's item as short as it may be: 10,100 of them are more than 500 pages.
+SHORT_MOVIES = 10_100
+
+
+@pytest.mark.timeout(150)
+def test_a_window_above_500_pages_is_split_until_it_fits(stage: Stage) -> None:
+    lines = []
+    for id_ in range(1, SHORT_MOVIES + 1):
+        day = f"{1 + id_ % 12:02d}-{1 + id_ % 28:02d}"
+        movie: dict[str, Any] = {
+            "id": id_,
+            "title": f"{id_}",
+            "genre_ids": [18],
+            "release_date": f"2020-{day}",
+        }
+        lines.append(json.dumps(movie))
+    (stage.folder / "long.jsonl").write_text("\n".join(lines))
+    stage.environment["REELHAUL_RATE"] = "1000"
+    server = stage.emulator("--catalog", str(stage.folder / "long.jsonl"))
+    stage.worker()
+    stage.worker()
+    ended = stage.reelhaul("backfill", "--genres", "Drama", "--years", "2020")
+    assert ended.returncode == 0, ended.stderr
+    pages = stage.stored_pages()
+    halves = {PageKey.parse(id_).window for id_ in pages if id_ != "18:2020:1"}
+    assert halves == {"2020-01-01/2020-07-01", "2020-07-02/2020-12-31"}
+    split = [id_ for name, ids in pages.items() if name != "18:2020:1" for id_ in ids]
+    assert sorted(split) == list(range(1, SHORT_MOVIES + 1))
+    assert stage.stored_movies().keys() == set(split)
+    told = stage.progress()
+    assert (told["pages_planned"], told["missing"]) == (len(pages), 0)
+    assert max(PageKey.parse(page_id(row[4])).page for row in server.log() if row[3] == "discover") <= 500

@@ -1,0 +1,77 @@
+"""`reelhaul standalone`: a fleet in one command, and its end in order or not."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import requests
+
+from sandbox.embedded import accepts_connections, free_port
+from sandbox.processes import ChildProcess
+from tests.stage import Stage, catalogue, expected_cell, marked_processes, wait_for
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(120)]
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    """Addresses where nobody answers yet."""
+    redis_url = f"redis://127.0.0.1:{free_port()}/0"
+    mongo_url = f"mongodb://127.0.0.1:{free_port()}/reelhaul"
+    with closing(Stage(tmp_path, redis_url, mongo_url)) as stage:
+        stage.environment["TMPDIR"] = str(tmp_path)
+        yield stage
+
+
+def begin(stage: Stage) -> tuple[ChildProcess, int]:
+    """The command, once a worker consumes; and Flower's port."""
+    port = free_port()
+    folder = str(stage.folder / "data")
+    options = ("--flower-port", str(port), "--folder", folder, "--workers", "1")
+    standalone = stage.begin("standalone", *options)
+    logs = stage.folder / "data"
+    wait_for(
+        lambda: any("ready" in log.read_text() for log in logs.glob("worker*.log")), watching=[standalone]
+    )
+    return standalone, port
+
+
+def test_a_backfill_works_and_sigterm_ends_it_in_order(stage: Stage) -> None:
+    server = stage.emulator("--movies", "1000")
+    standalone, port = begin(stage)
+    for name in ("Redis", "MongoDB"):
+        assert f"started an embedded {name}" in standalone.log_text()
+    ended = stage.reelhaul("backfill", "--genres", "War,Drama", "--years", "2018..2019")
+    assert ended.returncode == 0, ended.stderr
+    wanted = {
+        id_
+        for genre_id in (18, 10752)
+        for year in (2018, 2019)
+        for id_ in expected_cell(catalogue(server), genre_id, year)
+    }
+    assert stage.stored_movies().keys() == wanted
+    wait_for(lambda: accepts_connections(port), watching=[standalone])
+    assert requests.get(f"http://127.0.0.1:{port}/", timeout=20).status_code in (200, 401)
+
+    standalone.send(signal.SIGTERM)
+    assert standalone.wait(60) == 0, standalone.log_text()
+    assert standalone.log_text().rstrip().endswith("stopped")
+    assert "Traceback" not in standalone.log_text()
+    # The stage's own emulator was started by pytest and bears no mark.
+    wait_for(lambda: not marked_processes(stage.folder))
+
+    standalone, _ = begin(stage)
+    again = stage.reelhaul("backfill", "--genres", "War,Drama", "--years", "2018..2019", "--dry-run")
+    assert " 0 to fetch" in again.stdout, "the data of the first time is still there"
+    standalone.send(signal.SIGINT)
+    assert standalone.wait(60) == 0, standalone.log_text()
+
+
+def test_killed_it_takes_its_children_along(stage: Stage) -> None:
+    stage.emulator("--movies", "10")
+    standalone, _ = begin(stage)
+    assert len(marked_processes(stage.folder)) > 5
+    standalone.kill()
+    wait_for(lambda: not marked_processes(stage.folder))
