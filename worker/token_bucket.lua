@@ -261,7 +261,8 @@ function act.set()
   local requests, period = tonumber(ARGV[6]), tonumber(ARGV[7])
   state.requests, state.period = requests > 0 and requests or nil, period > 0 and period or nil
   state.wmax, state.cut = nil, nil
-  empty(math.max(now, state.paused or 0) + step)
+  configured, per = state.requests or tonumber(ARGV[3]), state.period or tonumber(ARGV[4])
+  empty(math.max(now, state.paused or 0) + interval(now)) -- the new rate's: from 1/hour, 40/s begins now
   renew()
   save('requests', 'period', 'wmax', 'cut', 'gen', 'due', 'frac', 'den')
   return whole(state.gen)

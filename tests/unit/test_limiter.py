@@ -407,9 +407,16 @@ def test_a_timed_pause_by_hand_is_not_shortened_by_a_refusal(gate_of: MakeGate) 
 def test_a_new_rate_holds_from_now_on_and_can_be_taken_back(gate_of: MakeGate) -> None:
     gate = gate_of(Rate(40, 1), 5)
     gate.call("set", 2, 1)
-    assert [at - gate.now for at in gate.saturate(3)] == [25_000, 525_000, 1_025_000]
+    assert [at - gate.now for at in gate.saturate(3)] == [500_000, 1_000_000, 1_500_000]
     gate.call("set", 0, 0)
     assert gate.look()["requests"] == "40"
+
+
+def test_a_faster_rate_does_not_wait_for_a_slow_ones_token(gate_of: MakeGate) -> None:
+    gate = gate_of(Rate(1, 3600), 5)
+    gate.reserve()
+    gate.call("set", 40, 1)
+    assert gate.reserve()[1] == 25_000
 
 
 def test_a_pause_outlasts_a_new_rate(gate_of: MakeGate) -> None:
