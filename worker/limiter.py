@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -22,6 +22,7 @@ from typing import Any
 
 from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
+from redis.client import PubSub
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
@@ -36,6 +37,9 @@ CLAIM_MS = 3_000
 UNHEARD_S = 0.02
 #: Without the channel, a slot at a closed gate asks again this often.
 ASK_AGAIN_S = 1.0
+#: A channel that is silent for so long is asked whether it lives, and has as long to answer: a NAT or a
+#: machine that failed may have dropped the connection without a word.
+SILENT_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -261,26 +265,35 @@ class _Ear(threading.Thread):
 
     def run(self) -> None:
         while True:
-            try:
+            with suppress(RedisError, BrokerAway):
                 self._follow()
-            except (RedisError, BrokerAway):
-                self.hearing = False
-                time.sleep(0.2)
+            time.sleep(0.2)
 
     def _follow(self) -> None:
         with self._redis.pubsub() as channel:  # type: ignore[no-untyped-call]
             channel.subscribe(self._channel)
-            while True:
-                message = channel.get_message(timeout=1.0)
-                if message is None:
-                    continue
-                if message["type"] == "subscribe":
-                    self._limiter.hear(self._limiter._generation())
-                    self.hearing = True
-                elif message["type"] == "message" and message["data"].isdigit():
-                    self._limiter.hear(int(message["data"]))
-                elif message["data"] == _stop_word(os.getppid()):
-                    self._limiter.interrupt()
+            try:
+                while (message := self._next(channel)) is not None:
+                    self._understand(message)
+            finally:
+                self.hearing = False
+
+    def _next(self, channel: PubSub) -> Any:
+        """The next message; None when the channel is dead."""
+        message = channel.get_message(timeout=SILENT_S)
+        if message is None:
+            channel.ping()
+            message = channel.get_message(timeout=SILENT_S)
+        return message
+
+    def _understand(self, message: dict[str, Any]) -> None:
+        if message["type"] == "subscribe":
+            self._limiter.hear(self._limiter._generation())
+            self.hearing = True
+        elif message["type"] == "message" and message["data"].isdigit():
+            self._limiter.hear(int(message["data"]))
+        elif message["data"] == _stop_word(os.getppid()):
+            self._limiter.interrupt()
 
 
 def _stop_word(pid: int) -> bytes:
