@@ -16,9 +16,9 @@ def worst_excess(
     """By how many requests the worst window of T >= `shortest_s` exceeds capacity + rate x T.
 
     Exact over all windows of a sorted log, in one pass: a window is worst when it begins and ends with an
-    arrival, or when it is as short as may be. Negative when every window has room left.
+    arrival, or when it is as short as may be. Below 0 when every window has room left.
     """
-    worst = -capacity
+    worst = float("-inf")
     first = 0  # oldest arrival less than shortest_s before this one
     lead = float("-inf")  # most that a window which begins before `first` can have: rate x start - its index
     for index, now in enumerate(times):

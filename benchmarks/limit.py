@@ -27,8 +27,8 @@ GRACE_S = 0.1
 SLOTS_PER_RATE = 0.45
 #: Promises: the least utilisation, and the most requests above the worst window's, in seconds of the rate.
 UTILISATION, EXCESS_S = 0.99, 0.1
-#: Of an adaptive run, what is judged begins here: the first minute is for finding the limit.
-SETTLED_S = 60.0
+#: Of an adaptive run, steady is what is so long after the start and after each change: the rest is for finding it.
+SETTLED_S = 60
 ADAPTED_UTILISATION, ADAPTED_REFUSED = 0.90, 0.01
 
 
@@ -59,18 +59,21 @@ class Steady:
 
 @dataclass(frozen=True)
 class Adaptive:
-    """One run against an API whose limit is not the configured one; figures from SETTLED_S on."""
+    """One run against an API whose limit is not the configured one."""
 
     name: str
     configured: float
     processes: int
-    seconds: float
-    #: Accepted requests by what the API would have accepted.
+    seconds: int
+    #: Accepted requests by what the API would have accepted, in the steady state.
     utilisation: float
-    #: Refused requests by all.
+    #: Refused requests by all, in the steady state.
     refused_share: float
+    #: The same of the whole run.
+    whole_utilisation: float
+    whole_refused_share: float
     #: (seconds since the start, the API's rate from then on).
-    limits: list[tuple[float, float]]
+    limits: list[tuple[int, float]]
     #: Accepted and refused in each second.
     accepted: list[int]
     refused: list[int]
@@ -90,8 +93,8 @@ def main(argv: Sequence[str]) -> int:
         report(f"{rate:g}/s, {processes} processes, {seconds:g} s")
         steady.append(run_steady(rate, processes, seconds))
     for name in _scenarios(options):
-        report(f"{name}, {options.adaptive_seconds:g} s")
-        adaptive.append(run_adaptive(name, options.adaptive_seconds))
+        report(f"{name}, {SCENARIOS[name][0]} s")
+        adaptive.append(run_adaptive(name))
     suffix = "-quick" if options.quick else ""
     if steady:
         plot.steady(steady, RESULTS / f"limit{suffix}.png")
@@ -126,10 +129,10 @@ def run_steady(rate: float, processes: int, seconds: float) -> Steady:
     )
 
 
-def run_adaptive(name: str, seconds: float) -> Adaptive:
+def run_adaptive(name: str) -> Adaptive:
     """Four processes at 40/s against an API that allows what SCENARIOS says."""
     configured, processes = 40.0, 4
-    limits = [(share * seconds, rate) for share, rate in SCENARIOS[name]]
+    seconds, limits = SCENARIOS[name]
     with surroundings("--latency-ms", str(LATENCY_MS)) as (redis, emulator, folder):
         _limit_to(emulator, limits[0][1])
         with LoadFleet(redis, emulator, folder, f"{configured:g}/s", CAPACITY) as fleet:
@@ -139,31 +142,28 @@ def run_adaptive(name: str, seconds: float) -> Adaptive:
                 time.sleep(begun + at - time.monotonic())
                 _limit_to(emulator, rate)
             time.sleep(begun + seconds - time.monotonic())
-        log = [(row[1] - begun, row[2]) for row in emulator.log() if row[1] >= begun]
-    accepted, refused = [0] * int(seconds), [0] * int(seconds)
-    for at, status in log:
-        if at < int(seconds):
-            (refused if status == 429 else accepted)[int(at)] += 1
-    judged = [second for second in range(int(seconds)) if second >= SETTLED_S]
-    allowed = sum(next(rate for at, rate in reversed(limits) if at <= second) for second in judged)
-    passed, denied = sum(accepted[s] for s in judged), sum(refused[s] for s in judged)
+        log = [(int(row[1] - begun), row[2]) for row in emulator.log() if row[1] >= begun]
+    accepted, refused = [0] * seconds, [0] * seconds
+    for second, status in log:
+        if second < seconds:
+            (refused if status == 429 else accepted)[second] += 1
+    ends = [at for at, _ in limits[1:]] + [seconds]
+    spans = [(begin, end, rate) for (begin, rate), end in zip(limits, ends, strict=True)]
+
+    def figures(skipped: int) -> tuple[float, float]:
+        judged = [(second, rate) for begin, end, rate in spans for second in range(begin + skipped, end)]
+        passed, denied = (sum(counts[second] for second, _ in judged) for counts in (accepted, refused))
+        return round(passed / sum(rate for _, rate in judged), 4), round(denied / (passed + denied), 4)
+
     return Adaptive(
-        name=name,
-        configured=configured,
-        processes=processes,
-        seconds=seconds,
-        utilisation=round(passed / allowed, 4),
-        refused_share=round(denied / (passed + denied), 4),
-        limits=limits,
-        accepted=accepted,
-        refused=refused,
+        name, configured, processes, seconds, *figures(SETTLED_S), *figures(0), limits, accepted, refused
     )
 
 
-#: (share of the run's length, the API's rate from then on)
-SCENARIOS: dict[str, list[tuple[float, float]]] = {
-    "half of what is configured": [(0.0, 20.0)],
-    "a limit that changes": [(0.0, 40.0), (0.25, 20.0), (0.5, 30.0), (0.75, 15.0)],
+#: How long, and [(second, the API's rate from then on), ...].
+SCENARIOS: dict[str, tuple[int, list[tuple[int, float]]]] = {
+    "half of what is configured": (240, [(0, 20.0)]),
+    "a limit that changes": (480, [(0, 40.0), (120, 20.0), (240, 30.0), (360, 15.0)]),
 }
 
 
@@ -221,9 +221,14 @@ def _table(steady: list[Steady], adaptive: list[Adaptive]) -> str:
         for run in steady
     ]
     if adaptive:
-        lines += ["", "| the API allows | configured | utilisation | refused |", "|---|---:|---:|---:|"]
+        lines += [
+            "",
+            "| the API allows | configured | utilisation | refused | all along: utilisation | refused |",
+            "|---|---:|---:|---:|---:|---:|",
+        ]
     lines += [
-        f"| {run.name} | {run.configured:g}/s | {run.utilisation:.4f} | {100 * run.refused_share:.2f} % |"
+        f"| {run.name} | {run.configured:g}/s | {run.utilisation:.4f} | {100 * run.refused_share:.2f} % "
+        f"| {run.whole_utilisation:.4f} | {100 * run.whole_refused_share:.2f} % |"
         for run in adaptive
     ]
     return "\n".join(lines)
@@ -238,7 +243,6 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="40/s and 200/s with 4 processes, under 50 s")
     parser.add_argument("--json", action="store_true", help="JSON instead of a table")
     parser.add_argument("--seconds", type=float, help="of one steady run")
-    parser.add_argument("--adaptive-seconds", type=float, default=240.0, help="of one adaptive run")
     parser.add_argument("--steady", action="store_true", help="the steady runs only")
     parser.add_argument("--adaptive", action="store_true", help="the adaptive runs only")
     return parser.parse_args(argv)

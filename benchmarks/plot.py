@@ -69,8 +69,8 @@ def adaptive(runs: Sequence[Adaptive], path: Path) -> None:
         axes.bar(seconds, run.refused, color=RED, width=1.0, label="refused")
         axes.set(xlim=(0, run.seconds), ylim=(0, 1.15 * run.configured), ylabel="requests a second")
         axes.set_title(
-            f"{run.name}: utilisation {100 * run.utilisation:.1f} %, refused {100 * run.refused_share:.2f} % "
-            f"(from 60 s on)",
+            f"{run.name}: in the steady state {100 * run.utilisation:.1f} % used, "
+            f"{100 * run.refused_share:.2f} % refused",
             fontsize=10,
             loc="left",
         )
