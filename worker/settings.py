@@ -57,6 +57,9 @@ class Settings(BaseSettings):
     reelhaul_timeout_s: float = Field(8.0, gt=0, le=30)
     #: Seconds between two looks at what is due: how soon lost messages come back.
     reelhaul_tick_s: int = Field(60, ge=2, le=3_600)
+    #: Where a worker tells Prometheus what it does; 0: nowhere.
+    reelhaul_metrics_port: int = Field(0, ge=0, le=65_535)
+    reelhaul_metrics_address: str = "127.0.0.1"
     reelhaul_log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
     @field_validator("tmdb_base_url")
@@ -66,6 +69,15 @@ class Settings(BaseSettings):
         if urlsplit(value).scheme not in ("http", "https") or not value.endswith("/3"):
             raise ValueError("expected http(s)://HOST/3")
         return value
+
+    @field_validator("tmdb_token")
+    @classmethod
+    def _fits_a_header(cls, value: SecretStr | None) -> SecretStr | None:
+        # http.client would refuse it later, in a text that quotes the whole header.
+        token = value.get_secret_value().strip() if value else ""
+        if not token.isascii() or not token.isprintable():
+            raise ValueError("holds characters that no HTTP header can; copy it anew")
+        return SecretStr(token) if token else None
 
     @field_validator("redis_url")
     @classmethod
@@ -94,6 +106,12 @@ class Settings(BaseSettings):
 def _with_scheme(value: SecretStr, *schemes: str) -> SecretStr:
     if urlsplit(value.get_secret_value()).scheme not in schemes:
         raise ValueError(f"expected an address that begins with {' or '.join(s + '://' for s in schemes)}")
+    try:
+        parts = urlsplit(value.get_secret_value())
+        _ = "," in parts.netloc or parts.port  # several hosts are MongoDB's own form
+    except ValueError:
+        # Without the reason, for it quotes what may be half a password.
+        raise ValueError("expected digits after the host's colon; escape @ : / in a password") from None
     return value
 
 

@@ -110,6 +110,7 @@ class TestDuration:
             ("1.5 H", timedelta(minutes=90)),
             (" 1d ", timedelta(days=1)),
             ("0s", timedelta(0)),
+            ("999999d", timedelta(days=36_500)),  # a moment that far back must exist
         ],
     )
     def test_units(self, text: str, length: timedelta) -> None:

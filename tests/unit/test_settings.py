@@ -34,6 +34,14 @@ def test_defaults_are_the_conventional_addresses() -> None:
     assert chosen.key is None
 
 
+@pytest.mark.parametrize(
+    "url", ["mongodb://a:27017,b:27018/db", "mongodb+srv://c.test/db", "mongodb://[::1]:27017", "mongodb://a"]
+)
+def test_every_form_of_a_mongodb_address_will_do(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("MONGO_URL", url)
+    assert settings().mongo_url.get_secret_value() == url
+
+
 def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REELHAUL_RATE", "40/10s")
     monkeypatch.setenv("REELHAUL_CAPACITY", "7")
@@ -121,6 +129,8 @@ def test_what_cannot_be_used_is_one_line_that_names_it(
         ("MONGO_URL", f"http://user:{SECRET}@mongo/reelhaul"),
         ("TMDB_BASE_URL", f"https://user:{SECRET}@proxy"),
         ("REDIS_URL", f"redis://[{SECRET}"),
+        ("REDIS_URL", f"redis://:{SECRET}/unescaped@redis/0"),
+        ("MONGO_URL", f"mongodb://user:{SECRET}/unescaped@mongo/"),
     ],
 )
 def test_no_refusal_shows_a_secret(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
