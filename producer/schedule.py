@@ -24,6 +24,9 @@ log = structlog.get_logger(__name__)
 
 #: Of the seconds between two looks at what is due: a look asked for before that is one too many.
 EARLY = 5 / 6
+#: Beat's messages are thrown away after this long. Workers tell by their own clocks, which may be an hour
+#: ahead of beat's: then none of a shorter life would ever be heeded.
+LIFE_S = 7_200
 #: This year's and last year's pages are fetched again when they are older.
 RECENT_AGE = timedelta(days=1)
 #: A lane with more messages than this has not lost its own: sweeping it would only double them.
@@ -35,7 +38,7 @@ def tick() -> None:
     """Do what is due, each at most once in its period over the whole fleet."""
     try:
         now = fleet_now()
-        if store().claim_due("sweep", _apart(), now):
+        if store().claim_due("sweep", timedelta(seconds=settings().reelhaul_tick_s * EARLY), now):
             sweep()
         if store().claim_due("refresh", RECENT_AGE, now):
             refresh_recent()
@@ -67,18 +70,13 @@ def refresh_recent() -> int:
     return sent
 
 
-def _apart() -> timedelta:
-    """What lies at least between two looks."""
-    return timedelta(seconds=settings().reelhaul_tick_s * EARLY)
-
-
 app.add_defaults(
     lambda: {
         "beat_schedule": {
             "tick": {
                 "task": tick.name,
                 "schedule": settings().reelhaul_tick_s,
-                "options": {"expires": _apart().total_seconds()},
+                "options": {"expires": LIFE_S},
             },
         },
         "beat_scheduler": "celery.beat:Scheduler",
