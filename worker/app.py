@@ -17,7 +17,7 @@ import structlog
 from celery import Celery, signals
 from kombu import Queue
 
-from worker import bootstrap, logs, transport
+from worker import bootstrap, logs, signs, transport
 from worker.errors import BrokerAway, ReelhaulError, UsageError
 from worker.settings import settings
 
@@ -69,7 +69,6 @@ def configuration() -> dict[str, Any]:
         "task_send_sent_event": False,
         "worker_send_task_events": True,
         "worker_prefetch_multiplier": 1,
-        "worker_pool": "threads",
         "worker_concurrency": chosen.reelhaul_slots,
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
@@ -79,6 +78,8 @@ def configuration() -> dict[str, Any]:
 
 
 transport.install()
+# The default of --pool. Were it a setting, Celery would take `--pool prefork` for no choice at all.
+os.environ.setdefault("CELERY_WORKER_POOL", "threads")
 os.environ.setdefault("FLOWER_CONF", str(Path(__file__).with_name("flowerconfig.py")))
 app = Celery("reelhaul", set_as_current=True, task_cls="worker.messages:CheckedTask")
 app.add_defaults(configuration)
@@ -93,18 +94,20 @@ def _set_up_logging(**_: Any) -> None:
 def _refuse_what_cannot_work(sender: Any, **_: Any) -> None:
     """End with one line and status 2; Celery would only log an exception of a signal's receiver."""
     try:
-        _check_pool(sender.pool_cls)
+        pool = _check_pool(sender.pool_cls)
         settings().require_key()
+        signs.serve_metrics(prefork=pool == "prefork")
     except UsageError as error:
         sys.stderr.write(f"reelhaul: {error}\n")
         sys.exit(2)
 
 
-def _check_pool(pool: Any) -> None:
+def _check_pool(pool: Any) -> str:
     module = pool if isinstance(pool, str) else pool.__module__
     name = module.partition(":")[0].rpartition(".")[2]
     if name not in POOLS:
         raise UsageError(f"pool {name}: green pools lose messages; use threads, prefork or solo")
+    return name
 
 
 @signals.worker_ready.connect
