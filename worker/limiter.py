@@ -142,7 +142,8 @@ class Limiter:
 
     def trouble(self, permit: Permit) -> None:
         """The API is down or answers nonsense; three times in a row close the gate."""
-        self._call("trouble", int(permit.probe), random.randrange(1000))  # noqa: S311 -- jitter, not a secret
+        jitter = random.randrange(1000)  # noqa: S311 -- no secret
+        self._call("trouble", permit.generation, int(permit.probe), jitter)
 
     def well(self, permit: Permit) -> None:
         """The API answers: forget its troubles. Needed for permits that say `check`."""

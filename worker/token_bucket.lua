@@ -11,7 +11,7 @@
 --   reserve    longest wait the caller accepts (us), newest generation it has heard of, claim's owner or "", life of a
 --              claim beyond the wait (ms)
 --   throttled  the permit's generation, pause (us)
---   trouble    1 when a probe failed, jitter 0..999
+--   trouble    the permit's generation, 1 when a probe failed, jitter 0..999
 --   well       the permit's generation
 --   stop       reason: closed until the key is seen to work (`preflight`, then `well`) or `resume`
 --   preflight  longest wait (us), newest generation heard of: as reserve, through a gate that is stopped, paused or closed
@@ -221,7 +221,8 @@ function act.throttled()
 end
 
 function act.trouble()
-  local probe, jitter = ARGV[6] == '1', tonumber(ARGV[7])
+  local generation, probe, jitter = tonumber(ARGV[6]), ARGV[7] == '1', tonumber(ARGV[8])
+  if generation < state.gen and not probe then return whole(state.gen) end -- sent before the gate closed: known
   state.streak = (state.streak or 0) + 1
   if (state.closed and not probe) or (not state.closed and state.streak < STREAK) then
     save('streak')

@@ -159,7 +159,7 @@ steps = st.tuples(
 def shut(gate: VirtualGate) -> None:
     """Three troubles in a row, and the pause that follows."""
     for _ in range(3):
-        gate.call("trouble", 0, 999)
+        gate.call("trouble", 10**16, 0, 999)
     gate.now += SECOND
 
 
@@ -170,7 +170,7 @@ def act(gate: VirtualGate, verb: str, value: Any, generation: int) -> int:
         "stale 429": ("throttled", generation - 1, value),
         "set": ("set", *(value if verb == "set" else ())),
         "pause": ("pause", value),
-        "trouble": ("trouble", 1, value),
+        "trouble": ("trouble", generation, 1, value),
         "well": ("well", generation),
         "stop": ("stop", "reason"),
         "resume": ("resume",),
@@ -253,14 +253,14 @@ def test_pauses_of_an_outage_grow_and_end(gate_of: MakeGate) -> None:
     gate = gate_of(Rate(40, 1), 5)
     gate.reserve()
     for _ in range(3):
-        gate.call("trouble", 0, 500)
+        gate.call("trouble", 10**16, 0, 500)
     pauses = []
     for _ in range(10):
         _, wait, _ = gate.reserve()
         pauses.append(wait)
         gate.now += wait
         assert gate.reserve()[0] == "probe"
-        gate.call("trouble", 1, 500)
+        gate.call("trouble", 10**16, 1, 500)
     assert pauses == sorted(pauses)
     assert pauses[0] < SECOND
     assert pauses[-1] == pauses[-2] < 31 * SECOND
@@ -284,7 +284,7 @@ def test_a_clock_that_leaps_delays_nothing(
         _, _, generation = gate.reserve(10**15)
         if trouble == "outage":
             for _ in range(3):
-                gate.call("trouble", 0, 500)
+                gate.call("trouble", 10**16, 0, 500)
         elif trouble != "reserve":
             gate.call(trouble, *([generation] if trouble == "throttled" else []), 20 * SECOND)
         for leap in leaps:
@@ -424,3 +424,16 @@ def test_a_pause_outlasts_a_new_rate(gate_of: MakeGate) -> None:
     gate.call("pause", 10 * SECOND)
     gate.call("set", 20, 1)
     assert gate.reserve()[1] >= 10 * SECOND
+
+
+def test_late_failures_from_an_outage_that_is_over_do_not_close_the_gate_again(gate_of: MakeGate) -> None:
+    """What hung when the API went down times out when it is back."""
+    gate = gate_of(Rate(40, 1), 5)
+    _, _, old = gate.reserve()
+    shut(gate)
+    _, _, probe = gate.reserve()
+    gate.call("well", probe)
+    for _ in range(10):
+        gate.call("trouble", old, 0, 500)
+    gate.now += SECOND
+    assert gate.reserve()[0] == "granted"
