@@ -109,9 +109,34 @@ local function empty(at)
   state.due, state.frac, state.den = at, 0, den
 end
 
+-- Seconds since 1970 and the number in a slot of the history; nil when it is free.
+local function entry(slot)
+  local second, n = string.match(redis.call('HGET', gate, slot) or '', '^(%d+):(%d+)$')
+  return tonumber(second), tonumber(n)
+end
+
+local function count(field, at)
+  local this = math.floor(at / 1000000)
+  local slot = field .. whole(this % RING)
+  local second, n = entry(slot)
+  redis.call('HSET', gate, slot, whole(this) .. ':' .. whole(second == this and n + 1 or 1))
+end
+
+-- A new generation: reservations not used yet are void, in the history too.
 local function renew()
   state.gen = math.max(now, (state.gen or 0) + 1)
   redis.call('PUBLISH', channel, whole(state.gen))
+  for slot = 0, RING - 1 do
+    local second = entry('g' .. slot)
+    if second and second * 1000000 > now then redis.call('HDEL', gate, 'g' .. slot) end
+  end
+end
+
+-- A new generation that begins without a token, after what pause there is.
+local function begin()
+  renew()
+  empty(math.max(now, state.paused or 0) + interval(now))
+  save('gen', 'due', 'frac', 'den')
 end
 
 -- The first call, or Redis lost its data, or it is another one (restarted, or a replica) that may have lost the last
@@ -119,17 +144,9 @@ end
 local server = redis.pcall('INFO', 'server')
 local run = type(server) == 'string' and string.match(server, 'run_id:(%x+)') or nil
 if not state.gen or state.run ~= run then
-  renew()
-  empty(math.max(now, state.paused or 0) + step)
   state.run = run
-  save('gen', 'due', 'frac', 'den', 'run')
-end
-
-local function count(field, at)
-  local slot = field .. whole(math.floor(at / 1000000) % RING)
-  local second, n = string.match(redis.call('HGET', gate, slot) or '', '^(%d+):(%d+)$')
-  local this = whole(math.floor(at / 1000000))
-  redis.call('HSET', gate, slot, this .. ':' .. (second == this and n + 1 or 1))
+  save('run')
+  begin()
 end
 
 local function closed(wait, reason)
@@ -158,9 +175,7 @@ end
 local function catch_up(heard)
   if heard <= state.gen then return end
   state.gen = heard
-  renew()
-  empty(now + step)
-  save('gen', 'due', 'frac', 'den')
+  begin()
 end
 
 local act = {}
@@ -230,11 +245,10 @@ function act.trouble()
   end
   state.outage = state.closed and state.outage + 1 or 0
   local pause = math.min(PAUSE_LONGEST, PAUSE_FIRST * 2 ^ math.min(state.outage, 16))
-  if not state.closed then empty(math.max(now, state.paused or 0) + step) end
+  if state.closed then renew() else begin() end
   state.closed = now + math.floor(pause * (0.75 + jitter / 4000))
   state.lease = nil
-  renew()
-  save('streak', 'outage', 'closed', 'lease', 'gen', 'due', 'frac', 'den')
+  save('streak', 'outage', 'closed', 'lease', 'gen')
   return whole(state.gen)
 end
 
@@ -251,10 +265,9 @@ function act.well()
 end
 
 function act.stop()
-  if not state.stop then empty(math.max(now, state.paused or 0) + step) end
+  if state.stop then renew() else begin() end
   state.stop = ARGV[6]
-  renew()
-  save('stop', 'gen', 'due', 'frac', 'den')
+  save('stop', 'gen')
   return whole(state.gen)
 end
 
@@ -263,26 +276,23 @@ function act.set()
   state.requests, state.period = requests > 0 and requests or nil, period > 0 and period or nil
   state.wmax, state.cut = nil, nil
   configured, per = state.requests or tonumber(ARGV[3]), state.period or tonumber(ARGV[4])
-  empty(math.max(now, state.paused or 0) + interval(now)) -- the new rate's: from 1/hour, 40/s begins now
-  renew()
-  save('requests', 'period', 'wmax', 'cut', 'gen', 'due', 'frac', 'den')
+  begin() -- at the new rate's pace: from 1/hour, 40/s begins now
+  save('requests', 'period', 'wmax', 'cut')
   return whole(state.gen)
 end
 
 function act.pause()
   local length = tonumber(ARGV[6])
   state.paused, state.why = length > 0 and now + length or -1, 'paused'
-  empty(math.max(state.paused, now) + step)
-  renew()
-  save('paused', 'why', 'gen', 'due', 'frac', 'den')
+  begin()
+  save('paused', 'why')
   return whole(state.gen)
 end
 
 function act.resume()
   state.paused, state.stop, state.streak, state.outage, state.closed, state.lease = nil, nil, nil, nil, nil, nil
-  empty(now + step)
-  renew()
-  save('paused', 'stop', 'streak', 'outage', 'closed', 'lease', 'gen', 'due', 'frac', 'den')
+  begin()
+  save('paused', 'stop', 'streak', 'outage', 'closed', 'lease')
   return whole(state.gen)
 end
 
@@ -291,7 +301,7 @@ function act.look()
   local second = math.floor(now / 1000000)
   for _, field in ipairs({'g', 'x'}) do
     for slot = 0, RING - 1 do
-      local at, n = string.match(redis.call('HGET', gate, field .. slot) or '', '^(%d+):(%d+)$')
+      local at, n = entry(field .. slot)
       if at then
         local into = field == 'g' and granted or refused
         into[#into + 1] = (second - at) .. ':' .. n

@@ -437,3 +437,13 @@ def test_late_failures_from_an_outage_that_is_over_do_not_close_the_gate_again(g
         gate.call("trouble", old, 0, 500)
     gate.now += SECOND
     assert gate.reserve()[0] == "granted"
+
+
+def test_the_history_knows_nothing_of_tokens_that_were_voided(gate_of: MakeGate) -> None:
+    gate = gate_of(Rate(2, 1), 5)
+    gate.saturate(40)
+    gate.now += 5 * SECOND
+    gate.call("pause", 60 * SECOND)
+    ages = dict(pair.split(":") for pair in gate.look()["granted_by_age"].split(","))
+    assert set(ages) <= {"5", "4", "3", "2", "1", "0"}
+    assert sum(int(ages[str(age)]) for age in range(1, 5)) == 8
