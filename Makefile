@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 PACKAGES := worker producer sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench bench-limit lock clean $(VENV)
+.PHONY: help demo test chaos check format bench bench-limit lock clean $(VENV)
 
 help: ## list these targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ demo: $(STAMP) ## the whole chain on this machine: emulated TMDB, embedded Redis
 
 test: $(STAMP) ## every test, on embedded servers
 	$(BIN)/python -m pytest $(ARGS)
+
+chaos: $(STAMP) ## every kill test, and a table of what each fault cost; ARGS=--quick: those of `make test`
+	$(BIN)/python -m pytest tests/chaos --full $(ARGS)
 
 check: $(STAMP) ## format, lint, types, import arrows, dead code; starts no service
 	$(BIN)/ruff format --check .

@@ -29,7 +29,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Without --full, only the quick kill tests."""
     if config.getoption("chaos", None) == "full":
         return
-    left_out = [item for item in items if item.get_closest_marker("chaos") and not item.get_closest_marker("quick")]
+    left_out = [
+        item for item in items if item.get_closest_marker("chaos") and not item.get_closest_marker("quick")
+    ]
     if left_out:
         items[:] = [item for item in items if item not in left_out]
         config.hook.pytest_deselected(items=left_out)

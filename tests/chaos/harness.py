@@ -111,13 +111,14 @@ class Rig:
         *,
         movies: int = 20_000,
         years: tuple[int, int] = (2010, 2025),
-        rate: int = 30,
+        rate: int = 60,
         slots: int = 8,
         latency_ms: int = 30,
         emulator: Sequence[str] = (),
+        redis_password: str = "",
         **environment: str,
     ) -> None:
-        self.folder, self.years, self._rate = folder, years, rate
+        self.folder, self.years, self._rate, self._redis_password = folder, years, rate, redis_password
         self._emulator_options = ("--movies", str(movies), "--latency-ms", str(latency_ms), *emulator)
         self._settings = {
             "REELHAUL_RATE": str(rate),
@@ -144,9 +145,10 @@ class Rig:
 
     # What a run is made of
 
-    def start_workers(self, *options: Sequence[str]) -> list[ChildProcess]:
+    def start_workers(self, *options: Sequence[str], **environment: str) -> list[ChildProcess]:
         """Start one worker for each line of options, two by default, and return when they consume."""
-        started = [self.fleet.worker(*line) for line in options or ((), ())]
+        fleet = self._odd_fleet(environment) if environment else self.fleet
+        started = [fleet.worker(*line) for line in options or ((), ())]
         for worker in started:
             worker.wait_until(lambda worker=worker: " ready." in worker.log_text(), READY_S)  # type: ignore[misc]
         self.workers += started
@@ -158,13 +160,42 @@ class Rig:
 
     def backfill(self) -> None:
         """Enqueue the plan, as a user does."""
+        self.reelhaul("backfill", *self.request(), "--detach")
+
+    def request(self) -> list[str]:
+        """What the plan is made of, as options."""
         first, last = self.years
-        self.reelhaul("backfill", "--genres", ",".join(GENRES), "--years", f"{first}..{last}", "--detach")
+        return ["--genres", ",".join(GENRES), "--years", f"{first}..{last}"]
 
     def reelhaul(self, *arguments: str) -> str:
         """Run one command to its end; its output."""
+        return self._run([str(COMMAND), *arguments])
+
+    def reelhaul_fails(self, *arguments: str, **environment: str) -> str:
+        """Run one command that cannot work, with another environment; what it says."""
         ended = subprocess.run(
-            [COMMAND, *arguments], env=self.environment, capture_output=True, text=True, timeout=60, check=False
+            [COMMAND, *arguments],
+            env={**self.environment, **environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert ended.returncode == 2, ended.stdout + ended.stderr
+        assert "Traceback" not in ended.stderr
+        return ended.stderr
+
+    def celery(self, *arguments: str) -> str:
+        """Run one of Celery's commands to its end; its output."""
+        return self._run([sys.executable, "-m", "celery", "-A", "worker.app", *arguments])
+
+    def python(self, code: str, text: str = "") -> str:
+        """Run a few lines in the fleet's environment, with `text` as standard input; their output."""
+        return self._run([sys.executable, "-c", code], text)
+
+    def _run(self, command: Sequence[str], text: str = "") -> str:
+        ended = subprocess.run(
+            command, env=self.environment, input=text, capture_output=True, text=True, timeout=60, check=False
         )
         assert ended.returncode == 0, ended.stdout + ended.stderr
         return ended.stdout
@@ -175,10 +206,17 @@ class Rig:
             worker.kill()
             self.forget(worker)
 
+    def check(self) -> None:
+        """Nothing has ended by itself."""
+        for fleet in self._fleets:
+            fleet.check()
+
     def forget(self, worker: ChildProcess) -> None:
         """It ends on purpose."""
         self.workers.remove(worker)
-        self.fleet.processes.remove(worker)
+        for fleet in self._fleets:
+            if worker in fleet.processes:
+                fleet.processes.remove(worker)
 
     # What is waited for
 
@@ -186,47 +224,49 @@ class Rig:
         """Wait until it is true; fails after `timeout_s`, or when a process ended that nobody killed."""
         deadline = time.monotonic() + timeout_s
         while not is_true():
-            self.fleet.check()
+            self.check()
             assert time.monotonic() < deadline, f"after {timeout_s:g} s not yet: {what}\n{self.situation()}"
             time.sleep(LOOK_S)
 
     def until_stored(self, share: float) -> None:
         """Wait until this share of the plan is stored."""
-        self.until(f"{share:.0%} stored", lambda: self.stored() >= share * len(self.planned_pages()))
+        self.until(f"{share:.0%} stored", lambda: self.stored() >= share * len(self.pages))
 
     def fault_is_over(self) -> None:
         """From here on the fleet recovers by itself, and the clock runs."""
         self._fault_over_s = time.monotonic()
 
-    def stored(self) -> int:
-        """Pages stored so far; -1 while MongoDB does not answer."""
+    def stored(self, since: datetime | None = None) -> int:
+        """Pages stored so far, fetched at or after `since`; -1 while MongoDB does not answer."""
         try:
-            return self.database.pages.count_documents({})
+            return self.database.pages.count_documents({"fetched_at": {"$gte": since}} if since else {})
         except PyMongoError:
             return -1
 
-    def completes(self, *, quarantined: int = 0, within_s: float = RECOVERY_S) -> Audit:
-        """Wait until nothing is missing, then compare all of it; returns what was found, which is good."""
-        pages = self.planned_pages()
+    def until_complete(self, within_s: float = RECOVERY_S) -> None:
+        """Wait until every planned page is stored or in quarantine."""
 
         def nothing_is_missing() -> bool:
             try:
                 failures = self.database.failures.count_documents({})
             except PyMongoError:
                 return False
-            return self.stored() + failures >= len(pages)
+            return self.stored() + failures >= len(self.pages)
 
         self.until("complete", nothing_is_missing, within_s)
         if self._fault_over_s is not None:
             self.recovery_s = time.monotonic() - self._fault_over_s
-        self.audit = audit = self.compare()
-        assert not audit.lost[quarantined:], self.situation()
-        assert not audit.doubled
-        assert not audit.wrong
-        assert len(audit.quarantined) == quarantined
+
+    def completes(self, *, quarantined: int = 0, within_s: float = RECOVERY_S) -> None:
+        """Wait until nothing is missing, then compare all of it: every promise is kept."""
+        self.until_complete(within_s)
+        audit = self.compare()
+        assert len(audit.quarantined) == quarantined, audit.quarantined
+        assert audit.lost == sorted(audit.quarantined)
+        assert audit.doubled == []
+        assert audit.wrong == []
         assert audit.extra <= EXTRA * audit.planned, f"{audit.extra} requests above {audit.planned}"
-        self.fleet.check()
-        return audit
+        self.check()
 
     # What the end is judged by
 
@@ -240,15 +280,18 @@ class Rig:
     def cells(self) -> dict[tuple[int, str], set[int]]:
         """Movie ids of each planned cell, by genre and year."""
         first, last = self.years
-        cells = {(genre, str(year)): set[int]() for genre in GENRES.values() for year in range(first, last + 1)}
+        cells = {
+            (genre, str(year)): set[int]() for genre in GENRES.values() for year in range(first, last + 1)
+        }
         for movie in self.catalogue.values():
             for genre in movie["genre_ids"]:
                 cells.get((genre, movie["release_date"][:4]), set()).add(movie["id"])
         return cells
 
-    def planned_pages(self) -> set[str]:
-        """Ids of the pages that make up the plan."""
-        return {
+    def plan(self) -> None:
+        """Take what the emulator serves at this moment for what the end is judged by."""
+        self.catalogue = self.read_catalogue()
+        self.pages = {
             f"{genre}:{year}:{page}"
             for (genre, year), ids in self.cells().items()
             for page in range(1, max(1, math.ceil(len(ids) / PAGE_SIZE)) + 1)
@@ -256,13 +299,13 @@ class Rig:
 
     def compare(self) -> Audit:
         """The store beside the catalogue."""
-        planned = self.planned_pages()
-        audit = Audit(len(planned), self.extra_requests())
+        audit = Audit(len(self.pages), self.extra_requests())
         pages = list(self.database.pages.find())
-        audit.lost = sorted(planned - {page["_id"] for page in pages})
+        audit.lost = sorted(self.pages - {page["_id"] for page in pages})
         audit.quarantined = [failure["_id"] for failure in self.database.failures.find()]
         self._compare_cells(pages, audit)
         self._compare_movies(audit)
+        self.audit = audit
         return audit
 
     def _compare_cells(self, pages: list[Document], audit: Audit) -> None:
@@ -273,7 +316,9 @@ class Rig:
             stored[page["genre_id"], page["window"]] += page["movie_ids"]
         given_up = {tuple(id_.rsplit(":", 1)[0].split(":", 1)) for id_ in audit.quarantined}
         for (genre, window), ids in self.cells().items():
-            audit.doubled += [f"{genre}:{window} {id_}" for id_, n in Counter(stored[genre, window]).items() if n > 1]
+            audit.doubled += [
+                f"{genre}:{window} {id_}" for id_, n in Counter(stored[genre, window]).items() if n > 1
+            ]
             whole = (str(genre), window) not in given_up
             if not (set(stored[genre, window]) == ids if whole else set(stored[genre, window]) < ids):
                 audit.wrong.append(f"cell {genre}:{window}")
@@ -301,36 +346,35 @@ class Rig:
 
     def _asked_for(self) -> set[str]:
         """The planned pages as the emulator's log calls them."""
-        pages = (page.split(":") for page in self.planned_pages())
+        pages = (page.split(":") for page in self.pages)
         return {f"{genre}:{year}-01-01/{year}-12-31:{page}" for genre, year, page in pages}
 
     def outcome(self, fault: str) -> Outcome:
         """The row of a run that ended well."""
         audit = self.audit
-        return Outcome(
-            fault, audit.planned, len(audit.lost), len(audit.doubled), audit.extra, self.recovery_s
-        )
+        lost = len(set(audit.lost) - set(audit.quarantined))
+        return Outcome(fault, audit.planned, lost, len(audit.doubled), audit.extra, self.recovery_s)
 
     def queue_lengths(self) -> dict[str, int]:
         """Messages by lane, and those with a worker; empty while Redis does not answer."""
-        client = self.redis_client()
-        try:
-            lengths = {lane: client.llen(f"{PREFIX}{lane}") for lane in ("refresh", "pages", "cells")}
-            return {**lengths, "unacked": client.hlen(f"{PREFIX}unacked")}  # type: ignore[dict-item]
-        except RedisError:
-            return {}
-        finally:
-            client.close()
+        with self.redis_client() as client:
+            try:
+                lengths = {
+                    lane: int(client.llen(f"{PREFIX}{lane}")) for lane in ("refresh", "pages", "cells")
+                }
+                return {**lengths, "unacked": int(client.hlen(f"{PREFIX}unacked"))}
+            except RedisError:
+                return {}
 
     def redis_client(self) -> Redis:
         """For a look or a blow; close it."""
-        return Redis.from_url(self.redis.url, socket_timeout=5, retry=Retry(NoBackoff(), 0))
+        return Redis.from_url(self.environment["REDIS_URL"], socket_timeout=5, retry=Retry(NoBackoff(), 0))
 
     def situation(self) -> str:
         """What a person wants to know of a run that went wrong."""
         missing: list[str] = []
         with suppress(PyMongoError):
-            missing = sorted(self.planned_pages() - {page["_id"] for page in self.database.pages.find({}, {"_id": 1})})
+            missing = sorted(self.pages - {page["_id"] for page in self.database.pages.find({}, {"_id": 1})})
         words = [f"missing {len(missing)}: {' '.join(missing[:10])}", f"queues {self.queue_lengths()}"]
         words += [f"{worker}\n{worker.log_tail()}" for worker in self.workers]
         return "\n".join(words)
@@ -348,15 +392,16 @@ class Rig:
         self.environment = {
             **{name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ},
             "HOME": str(self.folder),
-            "REDIS_URL": self.redis.url,
+            "REDIS_URL": self._redis_url(),
             "MONGO_URL": f"{self.mongo.url}/reelhaul",
             "TMDB_BASE_URL": self.emulator.base_url,
             "TMDB_TOKEN": TOKEN,
             **self._settings,
         }
         self.fleet = Fleet(self.environment, self._made("logs"))
+        self._fleets = [self.fleet]
         self._stack.callback(self._end_fleet)
-        self.catalogue = self.read_catalogue()
+        self.plan()
         client: pymongo.MongoClient[Document] = pymongo.MongoClient(
             self.mongo.url, serverSelectionTimeoutMS=1_000, socketTimeoutMS=5_000, tz_aware=True
         )
@@ -364,6 +409,19 @@ class Rig:
         self.database: Database[Document] = client["reelhaul"]
         # Today's refresh is done: what it fetches would count as requests above the plan.
         self.database.schedule.insert_one({"_id": "refresh", "claimed_at": datetime.now(UTC)})
+
+    def _redis_url(self) -> str:
+        if not self._redis_password:
+            return self.redis.url
+        with Redis.from_url(self.redis.url) as client:
+            client.config_set("requirepass", self._redis_password)
+        return self.redis.url.replace("://", f"://:{self._redis_password}@")
+
+    def _odd_fleet(self, environment: Mapping[str, str]) -> Fleet:
+        """One whose processes see something else than the others do."""
+        fleet = Fleet({**self.environment, **environment}, self._made(f"logs{len(self._fleets)}"))
+        self._fleets.append(fleet)
+        return fleet
 
     def _serve(self, server: Server) -> Server:
         server.start()
@@ -377,8 +435,39 @@ class Rig:
 
     def _end_fleet(self) -> None:
         """At once: a fault may have left them waiting for what will not come."""
-        for worker in self.fleet.processes:
+        for worker in (process for fleet in self._fleets for process in fleet.processes):
             # The whole session: children of a killed main process must not linger either.
             with suppress(ProcessLookupError):
                 os.killpg(worker.pid, signal.SIGKILL)
             worker.kill()
+
+
+def children(pid: int) -> list[int]:
+    """The pool processes of a worker: its children, without the watcher of sandbox.lifeline."""
+    return [
+        child
+        for child in (int(folder.name) for folder in Path("/proc").glob("[0-9]*"))
+        if _parent_of(child) == pid and "lifeline" not in _command_of(child)
+    ]
+
+
+def is_running(pid: int) -> bool:
+    """Whether it runs: neither gone nor a zombie."""
+    try:
+        return " Z " not in Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except OSError:
+        return False
+
+
+def _parent_of(pid: int) -> int | None:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
+    except OSError:
+        return None
+
+
+def _command_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8")
+    except OSError:
+        return ""

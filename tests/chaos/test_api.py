@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 
@@ -15,10 +17,9 @@ Report = Callable[[str, Rig], None]
 
 #: What passes: an answer that is none, too late, or another one than was asked for.
 PASSING = [
-    "429=1", "status=500", "status=502/html", "status=503/empty",
-    "error=24", "error=46", "error-200", "html", "empty", "gzip", "not-json", "reset=start", "reset=head",
-    "reset=body", "close", "truncate", "drip=1", "latency=1", "results=null", "results=object", "results=missing",
-    "wrong-page",
+    "429=1", "status=500", "status=502/html", "status=503/empty", "error=24", "error=46", "error-200",
+    "html", "empty", "gzip", "not-json", "reset=start", "reset=head", "reset=body", "close", "truncate",
+    "drip=1", "latency=1", "results=null", "results=object", "results=text", "results=missing", "wrong-page",
 ]  # fmt: skip
 
 
@@ -33,3 +34,74 @@ def test_a_tenth_of_all_answers_is_spoiled(rig: Start, report: Report) -> None:
     spoiled = sum(row[-1] is not None for row in run.emulator.log())
     assert spoiled > 0.03 * run.audit.planned
     report("every fault of the API at random, 10 % of answers", run)
+
+
+def test_an_outage_of_twenty_seconds(rig: Start, report: Report) -> None:
+    run = rig()
+    run.start_beat()
+    run.start_workers()
+    run.backfill()
+    run.until_stored(0.3)
+    run.emulator.configure(faults=["status=503/html:for=20"])
+    run.until("the API is back", lambda: run.emulator.stats()["by_status"].get("503", 0) > 0)
+    time.sleep(20)
+    run.fault_is_over()
+    run.completes()
+    report("TMDB down for 20 s", run)
+
+
+def test_an_outage_of_two_minutes(rig: Start, report: Report) -> None:
+    run = rig()
+    run.start_beat()
+    run.start_workers()
+    run.backfill()
+    run.until_stored(0.3)
+    run.emulator.kill()
+    time.sleep(120)
+    run.emulator.start()
+    run.fault_is_over()
+    run.completes()
+    report("TMDB refuses connections for two minutes", run)
+
+
+@pytest.mark.parametrize("fault", ["status=500", "not-json"])
+def test_a_page_that_is_always_broken(rig: Start, report: Report, fault: str) -> None:
+    run = rig()
+    broken = "18:2020:2"
+    run.emulator.configure(faults=[f"{fault}:match=with_genres=18&.*gte=2020-.*page=2(&|$)"])
+    run.start_beat()
+    run.start_workers()
+    run.backfill()
+    run.completes(quarantined=1)
+    failure = run.database.failures.find_one({"_id": broken})
+    assert failure is not None
+    assert failure["class"] == "poison"
+    assert failure["status"] == (500 if fault == "status=500" else 200)
+    assert failure["body"]
+    assert failure["attempts"] == 1
+    assert sum(row[6] is not None for row in run.emulator.log()) == 5
+    report(f"one page always broken: {fault}", run)
+
+
+def test_pages_shift_during_the_run(rig: Start, report: Report) -> None:
+    """New movies come first in their cells: what they displace is caught by a refresh."""
+    run = rig()
+    run.start_beat()
+    run.start_workers()
+    run.backfill()
+    some = [movie for movie in run.catalogue.values() if "2015" <= movie["release_date"][:4] <= "2025"][:40]
+    for number, share in enumerate((0.2, 0.4, 0.6)):
+        run.until_stored(share)
+        new = [
+            {**movie, "id": 5_000_000 + 1_000 * number + place, "original_title": f"  {number} {place}"}
+            for place, movie in enumerate(some)
+        ]
+        run.emulator.change_movies(upsert=new)
+    run.until("complete as planned", lambda: run.stored() >= len(run.pages))
+    before = datetime.now(UTC)
+    run.plan()
+    run.reelhaul("refresh", "--max-age", "0s", *run.request(), "--detach")
+    run.until("refreshed", lambda: run.stored(since=before) >= len(run.pages))
+    run.compare()
+    assert (run.audit.lost, run.audit.doubled, run.audit.wrong, run.audit.quarantined) == ([], [], [], [])
+    report("pages shift while they are fetched, then a refresh", run)

@@ -1,0 +1,63 @@
+"""Clocks that are an hour off: nothing that matters is decided by a worker's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.harness import Rig
+
+Start = Callable[..., Rig]
+Report = Callable[[str, Rig], None]
+
+#: Where Debian's package faketime puts it, on any architecture.
+FAKETIME = next(Path("/usr/lib").glob("*-linux-gnu/faketime/libfaketimeMT.so.1"), None)
+
+pytestmark = [
+    pytest.mark.chaos,
+    pytest.mark.timeout(240),
+    pytest.mark.skipif(FAKETIME is None, reason="libfaketime is not installed: apt-get install faketime"),
+]
+
+
+def off_by(hours: int) -> dict[str, str]:
+    """The environment of a process whose clock is so many hours off; time that passes is not touched."""
+    return {
+        "LD_PRELOAD": str(FAKETIME),
+        "FAKETIME": f"{hours:+d}h",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+
+
+def test_workers_an_hour_apart(rig: Start, report: Report) -> None:
+    run = rig(rate=30)
+    begun = datetime.now(UTC)
+    run.start_beat()
+    ahead, behind = run.start_workers((), **off_by(1)) + run.start_workers((), **off_by(-1))
+    run.backfill()
+    for share, victim, hours in ((0.2, ahead, 1), (0.5, behind, -1)):
+        run.until_stored(share)
+        run.kill(victim)
+        run.start_workers((), **off_by(hours))
+    run.fault_is_over()
+    run.completes()
+    fetched = [page["fetched_at"] for page in run.database.pages.find({}, {"fetched_at": 1})]
+    assert begun <= min(fetched) <= max(fetched) <= datetime.now(UTC)
+    report("clocks an hour ahead and an hour behind, kill -9 of each", run)
+
+
+def test_all_workers_an_hour_ahead_of_beat(rig: Start, report: Report) -> None:
+    """Beat's messages must not be taken for outdated: what is lost comes back by them alone."""
+    run = rig()
+    run.start_beat()
+    run.start_workers((), (), **off_by(1))
+    run.backfill()
+    run.until_stored(0.3)
+    with run.redis_client() as client:
+        client.flushall()
+    run.fault_is_over()
+    run.completes()
+    report("all workers an hour ahead of beat, FLUSHALL", run)

@@ -1,0 +1,75 @@
+"""Messages come more than once: three times each, from two backfills, from two beats."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.chaos.harness import Rig
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
+
+Start = Callable[..., Rig]
+Report = Callable[[str, Rig], None]
+
+#: Puts page keys from standard input into one lane, in their order.
+SEND = """
+import sys
+from worker.pages import PageKey
+from worker.tasks import send
+send([PageKey.parse(word) for word in sys.stdin.read().split()], 0, "refresh")
+"""
+
+
+@pytest.mark.quick
+def test_every_message_comes_three_times_in_random_order(rig: Start, report: Report) -> None:
+    run = rig()
+    thrice = sorted(run.pages) * 3
+    random.Random(7).shuffle(thrice)  # noqa: S311 -- an order, no secret
+    run.python(SEND, " ".join(thrice))
+    run.start_workers()
+    run.completes()
+    run.until("all messages done", lambda: not sum(run.queue_lengths().values()))
+    run.completes()
+    report("every message three times, in random order", run)
+
+
+def test_two_identical_backfills_at_once(rig: Start, report: Report) -> None:
+    run = rig()
+    run.start_beat()
+    run.start_workers()
+    with ThreadPoolExecutor() as two:
+        for begun in [two.submit(run.backfill) for _ in range(2)]:
+            begun.result()
+    run.until_stored(0.5)
+    run.backfill()
+    run.completes()
+    assert run.database.backfills.count_documents({}) == 1
+    report("the same backfill twice at once, and again", run)
+
+
+def test_two_beats_refresh_once(rig: Start, report: Report) -> None:
+    run = rig(REELHAUL_TICK_S="2")
+    run.start_workers()
+    run.backfill()
+    run.completes()
+    run.database.schedule.delete_one({"_id": "refresh"})
+    beats = [run.start_beat(), run.start_beat()]
+
+    def ticks() -> int:
+        return min(beat.log_text().count("Sending due task") for beat in beats)
+
+    def word(event: str) -> int:
+        return sum(worker.log_text().count(f'"event": "{event}"') for worker in run.workers)
+
+    run.until("a refresh", lambda: word("refreshing") > 0)
+    run.until("five ticks of each", lambda: ticks() >= 5)
+    run.until("all messages done", lambda: not sum(run.queue_lengths().values()))
+    assert word("refreshing") == 1
+    asked = Counter(row[4] for row in run.emulator.log() if row[3] == "discover")
+    assert {key: times for key, times in asked.items() if times > 1} == {}
+    report("two beats: one refresh", run)

@@ -1,0 +1,346 @@
+"""What is not ours is refused, and what is secret is seen nowhere; with real processes throughout."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import pickle
+import queue
+import re
+import shutil
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pymongo
+import pytest
+import requests
+from redis import Redis
+
+from sandbox.embedded import accepts_connections, free_port
+from sandbox.processes import ChildProcess
+from sandbox.servers import EmbeddedMongo
+from tests.chaos.harness import PREFIX, TOKEN, Rig, children
+
+pytestmark = pytest.mark.timeout(180)
+
+Start = Callable[..., Rig]
+HUGE = "9" * 5_000_000
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Start]:
+    """Starts a run's servers with the options of `Rig`; all end after the test."""
+    with ExitStack() as stack:
+        yield lambda **options: stack.enter_context(Rig(tmp_path, **options))
+
+
+def message(body: bytes, content_type: str = "application/json", task: str = "reelhaul.fetch_page") -> str:
+    """A message as kombu lays it into Redis."""
+    return json.dumps(
+        {
+            "body": base64.b64encode(body).decode(),
+            "content-encoding": "utf-8" if "json" in content_type else "binary",
+            "content-type": content_type,
+            "headers": {"lang": "py", "task": task, "id": str(uuid4()), "argsrepr": "-", "kwargsrepr": "-"},
+            "properties": {
+                "correlation_id": str(uuid4()),
+                "delivery_mode": 2,
+                "delivery_info": {"exchange": "", "routing_key": "pages"},
+                "priority": 0,
+                "body_encoding": "base64",
+                "delivery_tag": str(uuid4()),
+            },
+        }
+    )
+
+
+def call(*args: Any) -> bytes:
+    """The body of a message that calls a task."""
+    return json.dumps(
+        [args, {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]
+    ).encode()
+
+
+class Bomb:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self._path,)
+
+
+@pytest.mark.parametrize("pool", ["threads", "prefork"])
+def test_messages_that_are_not_ours_are_refused_and_logged(rig: Start, tmp_path: Path, pool: str) -> None:
+    run = rig(movies=2000, years=(2020, 2025))
+    (worker,) = run.start_workers(("--pool", pool, "-c", "2"))
+    bomb = tmp_path / "exploded"
+    pickled = pickle.dumps([[Bomb(bomb)], {}, {}])
+    yaml = f"!!python/object/apply:pathlib.Path.touch [!!python/object/apply:pathlib.Path [{bomb}]]"
+    bad = {
+        "pickle": message(pickled, "application/x-python-serialize"),
+        "yaml": message(yaml.encode(), "application/x-yaml"),
+        "unknown task": message(call(18, "2020", 1), task="os.system"),
+        "no JSON": message(b"{", "application/json"),
+        "no arguments": message(b"{}"),
+        "a number": message(b"5"),
+        "an empty list": message(b"[]"),
+        "too few arguments": message(call(18)),
+        "too many": message(call(99, "2020", 1, 0, 0, 0)),
+        "wrong types": message(call({}, None, [1])),
+        "no window": message(call(18, "2020-13-45", 1)),
+        "huge words": message(call(18, HUGE, 1)),
+        "huge numbers": message(call(HUGE, "2020", 1)),
+        "a time that is none": message(call(18, "2020", 1, "never")),
+        "a time beyond time": message(call(18, "2020", 1, 10**30)),
+    }
+    with run.redis_client() as client:
+        for text in bad.values():
+            client.lpush(f"{PREFIX}pages", text)
+    run.until("all refused", lambda: not sum(run.queue_lengths().values()), 60)
+    assert not bomb.exists()
+    run.backfill()
+    run.until("complete", lambda: run.stored() >= len(run.pages))
+    assert run.compare().lost == []
+    log = worker.log_text()
+    assert len(log) < 1_000_000
+    for word in ("pickle", "yaml", "os.system", "message refused"):
+        assert word in log, word
+
+
+def test_secrets_are_seen_nowhere(rig: Start) -> None:
+    """A run full of errors, with three secrets: TMDB's token, Redis' and Flower's password."""
+    passwords = {"redis": "canary-redis-5c1d", "flower": "canary-flower-77aa"}
+    run = rig(
+        movies=2_000,
+        years=(2022, 2025),
+        redis_password=passwords["redis"],
+        REELHAUL_LOG_LEVEL="DEBUG",
+        FLOWER_BASIC_AUTH=f"reader:{passwords['flower']}",
+    )
+    secrets = [TOKEN, *passwords.values()]
+    run.emulator.configure(faults=[*ERRORS, *(f"{fault}:p=0.05" for fault in PASSING)])
+    run.start_beat()
+    run.start_workers((), ("--pool", "prefork", "-c", "2"))
+    port = free_port()
+    flower = run.fleet.flower(port)
+    flower.wait_until(lambda: accepts_connections(port), 60)
+    run.backfill()
+
+    def given_up() -> int:
+        return run.database.failures.count_documents({})
+
+    run.until("something is stored, something in quarantine", lambda: run.stored() > 3 and bool(given_up()))
+    with run.redis_client() as client:
+        seen = {"Redis": dump(client)}
+    seen |= flower_pages(port, passwords["flower"])
+    seen["inspect"] = run.celery("inspect", "conf") + run.celery("inspect", "stats") + run.celery("report")
+    run.until(
+        "key refused", lambda: any("TMDB refuses the key" in worker.log_text() for worker in run.workers)
+    )
+    seen["status"] = run.reelhaul("status", "--json")
+    for collection in run.database.list_collection_names():
+        seen[f"collection {collection}"] = repr(list(run.database[collection].find()))
+    for log in run.folder.rglob("*.log"):
+        seen[f"log {log.name}"] = log.read_text(encoding="utf-8", errors="replace")
+    for file in (run.folder / "run").rglob("*"):
+        if file.is_file():
+            seen[f"file {file.name}"] = file.read_bytes().decode("utf-8", errors="replace")
+    assert {where for where, text in seen.items() for secret in secrets if secret in text} == set()
+    assert {"Redis", "inspect", "/workers", "/broker", "log worker1.log", "log beat.log"} <= seen.keys()
+
+
+#: A key that is refused late in the run: what is logged then must not show it.
+ERRORS = ["error=7:from=20", "status=404:match=page=2(&|$)", "status=500:p=0.1"]
+PASSING = [
+    "not-json",
+    "reset=body",
+    "close",
+    "truncate",
+    "html",
+    "error-200",
+    "wrong-page",
+    "hostile=surrogate",
+]
+
+
+def dump(client: Redis) -> str:
+    """Every key with all that it holds."""
+    readers: dict[Any, Callable[[Any], Any]] = {
+        b"string": client.get,
+        b"hash": client.hgetall,
+        b"list": lambda key: client.lrange(key, 0, -1),
+        b"set": client.smembers,
+        b"zset": lambda key: client.zrange(key, 0, -1),
+    }
+    return repr([(key, readers[client.type(key)](key)) for key in client.scan_iter(count=1_000)])
+
+
+def flower_pages(port: int, password: str) -> dict[str, str]:
+    """What a reader with the password sees, and that one without it sees nothing."""
+    base, pages = f"http://127.0.0.1:{port}", dict[str, str]()
+    for path in ("/", "/workers", "/tasks", "/broker", "/metrics", "/api/workers", "/api/tasks"):
+        assert requests.get(base + path, timeout=10).status_code == 401, path
+        answer = requests.get(base + path, auth=("reader", password), timeout=30)
+        pages[path] = answer.text
+        assert answer.status_code == 200 or path.startswith("/api"), path
+    for worker in set(re.findall(r"worker\d+@[\w.-]+", pages["/workers"])):
+        pages[f"/worker/{worker}"] = requests.get(
+            f"{base}/worker/{worker}", auth=("reader", password), timeout=30
+        ).text
+    return pages
+
+
+def test_a_password_for_mongodb(rig: Start, tmp_path: Path) -> None:
+    with Guarded(folder=tmp_path / "guarded") as server:
+        client: pymongo.MongoClient[dict[str, Any]]
+        with pymongo.MongoClient(server.url) as client:
+            roles = [{"role": "readWrite", "db": "reelhaul"}]
+            client.admin.command("createUser", "hauler", pwd=MONGO_PASSWORD, roles=roles)
+        server.restart("--auth")
+        address = f"mongodb://hauler:{MONGO_PASSWORD}@127.0.0.1:{server.port}/reelhaul?authSource=admin"
+        run = rig(movies=1_000, years=(2024, 2025), MONGO_URL=address)
+        run.start_workers(())
+        run.backfill()
+        with pymongo.MongoClient(address) as client:
+            pages = client["reelhaul"]["pages"]
+            run.until("complete", lambda: pages.count_documents({}) >= len(run.pages), 60)
+        refused = run.reelhaul_fails("status", MONGO_URL=address.replace(MONGO_PASSWORD, "wrong"))
+        assert "MongoDB" in refused
+        assert all(MONGO_PASSWORD not in log.read_text() for log in run.folder.rglob("*.log"))
+
+
+def test_tls_to_redis_and_mongodb(rig: Start, tmp_path: Path) -> None:
+    key, cert = certificate(tmp_path)
+    tls = ("--tls-cert-file", str(cert), "--tls-key-file", str(key))
+    with ExitStack() as stack:
+        mongo = stack.enter_context(Guarded(folder=tmp_path / "guarded", options=tls))
+        address = f"mongodb://127.0.0.1:{mongo.port}/reelhaul?tls=true&tlsCAFile={cert}"
+        run = rig(movies=1_000, years=(2024, 2025), MONGO_URL=address)
+        port = stack.enter_context(tls_in_front_of(run.redis.port, key, cert))
+        run.environment["REDIS_URL"] = f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={cert}"
+        run.start_workers((), REDIS_URL=run.environment["REDIS_URL"])
+        run.backfill()
+        client: pymongo.MongoClient[dict[str, Any]] = stack.enter_context(pymongo.MongoClient(address))
+        pages = client["reelhaul"]["pages"]
+        run.until("complete", lambda: pages.count_documents({}) >= len(run.pages), 60)
+        # Whom the certificate does not vouch for is not talked to.
+        assert "Redis" in run.reelhaul_fails("status", REDIS_URL=f"rediss://127.0.0.1:{port}/0")
+
+
+def test_everything_listens_on_loopback_only(rig: Start) -> None:
+    run = rig(movies=100)
+    run.start_beat()
+    run.start_workers((), ("--pool", "prefork", "-c", "2"))
+    port = free_port()
+    flower = run.fleet.flower(port)
+    flower.wait_until(lambda: accepts_connections(port), 60)
+    pids = [server.pid for server in (run.redis, run.mongo, run.emulator)]
+    pids += [process.pid for process in run.fleet.processes]
+    pids += [child for pid in pids for child in children(pid)]
+    addresses = listening(pids)
+    assert {port, run.redis.port, run.mongo.port, run.emulator.port} <= {number for _, number in addresses}
+    assert {address for address, _ in addresses if not address.is_loopback} == set()
+
+
+MONGO_PASSWORD = "canary-mongo-19f0"  # noqa: S105 -- made up
+
+
+class Guarded(EmbeddedMongo):
+    """The embedded MongoDB with options of its own; who it is cannot be asked without a password."""
+
+    def __init__(self, *, folder: Path, options: tuple[str, ...] = ()) -> None:
+        super().__init__(folder=folder)
+        self._options = options
+
+    def restart(self, *options: str) -> None:
+        self.stop()
+        self._options = options
+        self.start()
+
+    def _command(self, port: int, folder: Path) -> list[str]:
+        return [*super()._command(port, folder), *self._options]
+
+    def _answers(self, child: ChildProcess, port: int) -> bool:  # noqa: ARG002 -- nobody else was there
+        return accepts_connections(port)
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """Key and certificate of 127.0.0.1, signed by itself."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl to make a certificate with")
+    key, cert = folder / "key.pem", folder / "cert.pem"
+    words = (
+        "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
+    )
+    files = ["-keyout", str(key), "-out", str(cert)]
+    subprocess.run(["openssl", *words.split(), *files], check=True, capture_output=True, timeout=60)
+    return key, cert
+
+
+@contextmanager
+def tls_in_front_of(port: int, key: Path, cert: Path) -> Iterator[int]:
+    """A port on loopback that speaks TLS and hands on to `port`: the wheel's Valkey is built without TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    loop = asyncio.new_event_loop()
+
+    async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, ssl.SSLError):
+            while chunk := await reader.read(65_536):
+                writer.write(chunk)
+                await writer.drain()
+        writer.close()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(pipe(reader, back), pipe(there, writer))
+
+    async def serve() -> None:
+        server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context)
+        ready.put(server.sockets[0].getsockname()[1])
+        await over.wait()
+        server.close()
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+
+    ready: queue.Queue[int] = queue.Queue()
+    over = asyncio.Event()
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    try:
+        yield ready.get(timeout=10)
+    finally:
+        loop.call_soon_threadsafe(over.set)
+        thread.join(10)
+        loop.close()
+
+
+def listening(pids: list[int]) -> set[tuple[IPv4Address | IPv6Address, int]]:
+    """Address and port of every TCP socket on which these processes listen."""
+    inodes = set()
+    for entry in (entry for pid in pids for entry in Path(f"/proc/{pid}/fd").iterdir()):
+        with suppress(FileNotFoundError):
+            inodes.add(str(entry.readlink()))
+    found: set[tuple[IPv4Address | IPv6Address, int]] = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text(encoding="ascii").splitlines()[1:]:
+            words = line.split()
+            if words[3] == "0A" and f"socket:[{words[9]}]" in inodes:
+                digits, _, port = words[1].partition(":")
+                # Four bytes at a time, each group as the machine lays out its integers.
+                raw = b"".join(
+                    int(digits[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(digits), 8)
+                )
+                found.add((ip_address(raw), int(port, 16)))
+    return found
