@@ -80,13 +80,18 @@ def merge(movies: Collection[Document], versions: dict[int, Version]) -> Saved:
         found = movies.find({"_id": {"$in": list(versions)}}, {"_meta": 1})
         stored = {movie["_id"]: movie["_meta"] for movie in found}
         new = [v.document(v.meta(v.fetched_at)) for id_, v in versions.items() if id_ not in stored]
-        updates = [update for id_, meta in stored.items() if (update := _update(id_, meta, versions[id_]))]
+        updates = {
+            id_: update for id_, meta in stored.items() if (update := _update(id_, meta, versions[id_]))
+        }
         met = not new or _insert(movies, new)
         if met:
             inserted += len(new)
         if updates:
-            met = movies.bulk_write(updates, ordered=False).matched_count == len(updates) and met
-            changed += sum(isinstance(update, ReplaceOne) for update in updates)
+            met = (
+                movies.bulk_write(list(updates.values()), ordered=False).matched_count == len(updates) and met
+            )
+            pairs = [(versions[id_], stored[id_]) for id_ in updates]
+            changed += sum(_wins(*pair) and _differs(*pair) for pair in pairs)
         if met:
             return Saved(inserted, changed)
         # Somebody else wrote one of them since it was read: look again.
@@ -107,11 +112,26 @@ def _update(id_: int, stored: Document, version: Version) -> _Update | None:
     """What the stored movie needs, if its `_meta` is still what was read; None: nothing."""
     first_seen = min(stored["first_seen"], version.fetched_at)
     unless_written = {"_id": id_, "_meta": stored}
-    if version.rank > (stored["fetched_at"], stored["sha256"], stored["page"]):
+    if _wins(version, stored):
         meta = version.meta(first_seen)
-        if version.sha256 != stored["sha256"]:
-            return ReplaceOne(unless_written, version.document(meta))
+        if _differs(version, stored):
+            return _replacement(unless_written, version.document(meta))
         return UpdateOne(unless_written, {"$set": {"_meta": meta}})
     if first_seen != stored["first_seen"]:
         return UpdateOne(unless_written, {"$set": {"_meta": {**stored, "first_seen": first_seen}}})
     return None
+
+
+def _wins(version: Version, stored: Document) -> bool:
+    return version.rank > (stored["fetched_at"], stored["sha256"], stored["page"])
+
+
+def _differs(version: Version, stored: Document) -> bool:
+    return bool(version.sha256 != stored["sha256"])
+
+
+def _replacement(filter_: Document, document: Document) -> _Update:
+    """The whole document anew; as a literal where a name begins with a dollar, which no replacement may."""
+    if any(name.startswith("$") for name in document):
+        return UpdateOne(filter_, [{"$replaceWith": {"$literal": document}}])
+    return ReplaceOne(filter_, document)
