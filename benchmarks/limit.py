@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks import arrivals, plot
 from benchmarks.fleet import LoadFleet, surroundings
@@ -27,7 +28,7 @@ GRACE_S = 0.1
 SLOTS_PER_RATE = 0.45
 #: Promises: the least utilisation, and the most requests above the worst window's, in seconds of the rate.
 UTILISATION, EXCESS_S = 0.99, 0.1
-#: Of an adaptive run, steady is what is so long after the start and after each change: the rest is for finding it.
+#: Of an adaptive run, steady is what is later than this after each change; until then it looks for the limit.
 SETTLED_S = 60
 ADAPTED_UTILISATION, ADAPTED_REFUSED = 0.90, 0.01
 
@@ -95,12 +96,15 @@ def main(argv: Sequence[str]) -> int:
     for name in _scenarios(options):
         report(f"{name}, {SCENARIOS[name][0]} s")
         adaptive.append(run_adaptive(name))
+    document = _document(steady, adaptive)
     suffix = "-quick" if options.quick else ""
     if steady:
         plot.steady(steady, RESULTS / f"limit{suffix}.png")
+        _keep({**document, "adaptive": []}, RESULTS / f"limit{suffix}.json")
     if adaptive:
-        plot.adaptive(adaptive, RESULTS / f"limit-adaptive{suffix}.png")
-    _write(options, steady, adaptive, RESULTS / f"limit{suffix}.json")
+        plot.adaptive(adaptive, RESULTS / "limit-adaptive.png")
+        _keep({"adaptive": document["adaptive"]}, RESULTS / "limit-adaptive.json")
+    print(json.dumps(document, indent=1) if options.json else _table(steady, adaptive))
     return 0 if _kept(steady, adaptive) else 1
 
 
@@ -191,10 +195,9 @@ def _scenarios(options: argparse.Namespace) -> list[str]:
     return [] if options.quick or options.steady else list(SCENARIOS)
 
 
-def _write(
-    options: argparse.Namespace, steady: list[Steady], adaptive: list[Adaptive], results: Path
-) -> None:
-    document = {
+def _document(steady: list[Steady], adaptive: list[Adaptive]) -> dict[str, Any]:
+    """All figures; the worst of the steady runs first."""
+    return {
         "utilisation": min((run.utilisation for run in steady), default=None),
         "refused": sum(run.refused for run in steady),
         "worst_excess": max((run.worst_excess for run in steady), default=None),
@@ -203,9 +206,10 @@ def _write(
         "runs": [asdict(run) for run in steady],
         "adaptive": [asdict(run) for run in adaptive],
     }
-    text = json.dumps(document, indent=1)
-    results.write_text(text + "\n")
-    print(text if options.json else _table(steady, adaptive))
+
+
+def _keep(document: dict[str, Any], path: Path) -> None:
+    path.write_text(json.dumps(document) + "\n")
 
 
 def _table(steady: list[Steady], adaptive: list[Adaptive]) -> str:
