@@ -14,7 +14,7 @@
 --   trouble    the permit's generation, 1 when a probe failed, jitter 0..999
 --   well       the permit's generation
 --   stop       reason: closed until the key is seen to work (`preflight`, then `well`) or `resume`
---   preflight  longest wait (us), newest generation heard of: as reserve, through a gate that is stopped, paused or closed
+--   preflight  longest wait (us), newest generation heard of: as reserve, through a gate that is stopped or closed
 --   set        requests, period: replaces the configured rate for the fleet; 0, 0 goes back to it
 --   pause      length (us), 0: until `resume`
 --

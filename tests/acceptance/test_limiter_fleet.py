@@ -69,13 +69,13 @@ def test_the_limit_is_kept_and_used_up(
         gate.pause()
         fleet.start(processes, threads=max(4, 16 // processes))
         gate.resume()
-        time.sleep(4)
+        time.sleep(3)
     fleet.stop()
     log = api.log()
     check_promise(log)
     assert len({source for _, source in sources(log)}) == processes
     # What the first second of a process costs weighs more here than in the benchmark's minute.
-    assert utilisation(times_of(log), RATE, CAPACITY) > 0.9
+    assert utilisation(times_of(log), RATE, CAPACITY) > 0.85
 
 
 def test_every_process_gets_its_share_whatever_its_clock_says(
@@ -88,7 +88,7 @@ def test_every_process_gets_its_share_whatever_its_clock_says(
         for offset_s in (0, 0, 3_600, -86_400):
             fleet.start(threads=6, clock_offset_s=offset_s)
         gate.resume()
-        time.sleep(12)
+        time.sleep(11)
     fleet.stop()
     log = api.log()
     check_promise(log)
@@ -120,14 +120,13 @@ def test_a_redis_that_is_killed_and_restarted_lets_no_burst_through(
 ) -> None:
     fleet, api = fleet_on(own_redis)
     fleet.start(3, threads=10)
-    for _ in range(2):
-        time.sleep(2.0)
-        own_redis.kill()
-        if not keeps_its_data:
-            shutil.rmtree(own_redis.folder / "appendonlydir")
-        own_redis.start()
+    time.sleep(1.5)
+    own_redis.kill()
+    if not keeps_its_data:
+        shutil.rmtree(own_redis.folder / "appendonlydir")
+    own_redis.start()
     restarted_s = time.monotonic()
-    time.sleep(3.0)
+    time.sleep(2.5)
     fleet.stop()
     log = api.log()
     check_promise(log)

@@ -117,7 +117,7 @@ def test_an_outage_is_met_by_one_probe_at_a_time_and_ends_quickly(busy: Busy, fa
     with fleet.gate() as gate:
         wait_for(lambda: gate.look().shut == "outage")
         closed = time.monotonic()
-        time.sleep(3.0)
+        time.sleep(2.0)
         up = time.monotonic()
         api.configure(faults=[])
         wait_for(lambda: not gate.look().shut)
