@@ -14,13 +14,14 @@ from worker.errors import BrokerAway, ReelhaulError, StoreAway
 #: Where each command is; the order is the help's.
 COMMANDS = {
     "backfill": "producer.commands:backfill",
-    "status": "producer.commands:status",
+    "status": "producer.reporting:status",
     "verify": "producer.verify:verify",
     "refresh": "producer.commands:refresh",
     "export": "producer.commands:export",
     "limit": "producer.limit:limit",
     "failures": "producer.failures:failures",
     "doctor": "producer.doctor:doctor",
+    "health": "producer.health:health",
     "standalone": "sandbox.standalone:standalone",
     "demo": "sandbox.demo:demo",
     "emulator": "sandbox.emulator:emulator",

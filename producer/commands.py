@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from datetime import timedelta
@@ -10,14 +9,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Group
-from rich.live import Live
 
-from producer.display import console, status_tables
+from producer.display import console
 from producer.enqueue import Backfill, begin
 from producer.export import export_movies
 from producer.plan import parse_duration, parse_genres, parse_years
-from producer.status import measure, measure_all
+from producer.status import measure
 from producer.watch import follow, last_line
 from worker.bootstrap import fleet_now, hang_up, limiter, store, tmdb_client
 from worker.settings import settings
@@ -75,25 +72,6 @@ def refresh(
     _run(request(genres, wanted_years, age), "refresh", detach=detach, quiet=quiet)
 
 
-def status(
-    watch: Annotated[bool, typer.Option("--watch", help="Show it anew every second, until Ctrl-C.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False,
-) -> None:
-    """How far every backfill is, by genre and year."""
-    out = console()
-    if as_json:
-        typer.echo(json.dumps([progress.as_dict() for progress in measure_all(store())]))
-        return
-    if not watch:
-        out.print(_overview())
-        return
-    with Live(console=out, auto_refresh=False) as live:
-        while True:
-            begun = time.monotonic()
-            live.update(_overview(), refresh=True)
-            time.sleep(max(WATCH_S, 3 * (time.monotonic() - begun)))
-
-
 def export(
     file: Annotated[Path, typer.Argument(help="FILE.jsonl or FILE.jsonl.gz", metavar="FILE.jsonl")],
     quiet: Quiet = False,
@@ -101,13 +79,6 @@ def export(
     """Write the stored movies, one JSON object a line, as TMDB sent them."""
     written = export_movies(store(), file)
     console(quiet=quiet).print(f"{written:,} movies written to {file}")
-
-
-def _overview() -> Group:
-    everything = measure_all(store())
-    if not everything:
-        return Group("nothing was asked for yet: `reelhaul backfill --help`")
-    return Group(*(part for progress in everything for part in status_tables(progress)))
 
 
 def request(genres: str, years: Sequence[int], max_age: timedelta | None) -> Backfill:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from worker.pages import MAX_PAGE, Cell
+from worker.merge import Document
+from worker.pages import MAX_PAGE, Cell, PageKey
 from worker.store import Count, Store
 
 
@@ -54,24 +56,42 @@ class Ledger:
     """Counts of all cells, read once."""
 
     def __init__(self, store: Store, fresh_after: datetime | None) -> None:
+        self._set_up(store, fresh_after, store.counts([fresh_after])[fresh_after], store.quarantined())
+
+    @classmethod
+    def of_each(cls, store: Store, moments: Iterable[datetime | None]) -> dict[datetime | None, Ledger]:
+        """A ledger for each moment from which pages count as fresh: together read once."""
+        quarantined, ledgers = store.quarantined(), {}
+        for moment, counts in store.counts(set(moments)).items():
+            ledgers[moment] = cls.__new__(cls)
+            ledgers[moment]._set_up(store, moment, counts, quarantined)
+        return ledgers
+
+    def _set_up(
+        self,
+        store: Store,
+        fresh_after: datetime | None,
+        counts: Mapping[Cell, Count],
+        quarantined: Mapping[PageKey, Document],
+    ) -> None:
         self._store = store
-        self._counts = store.counts(fresh_after)
-        self._given_up = Counter(
-            key.cell
-            for key, failure in store.quarantined().items()
-            if fresh_after is None or failure["last_at"] >= fresh_after
-        )
+        self._counts = counts
+        self._given_up: defaultdict[Cell, set[int]] = defaultdict(set)
+        for key, failure in quarantined.items():
+            if fresh_after is None or failure["last_at"] >= fresh_after:
+                self._given_up[key.cell].add(key.page)
 
     def coverage(self, cell: Cell) -> Coverage:
         """Of the cell, with all windows it was split into."""
-        given_up = self._given_up[cell]
+        given_up = self._given_up.get(cell, set())
         count = self._counts.get(cell)
         if count is None or count.total_pages < 0:
-            return Coverage(cells=1, planned=1, quarantined=min(given_up, 1))
+            return Coverage(cells=1, planned=1, quarantined=len(given_up & {1}))
         halves = cell.halves() if count.total_pages > MAX_PAGE else ()
         planned = 1 if halves else min(max(count.total_pages, 1), MAX_PAGE)
         stored = self._stored(cell, count, planned)
-        whole = Coverage(1, 1, planned, stored, min(given_up, planned - stored))
+        lost = sum(page <= planned for page in given_up)
+        whole = Coverage(1, 1, planned, stored, min(lost, planned - stored))
         for half in halves:
             part = self.coverage(half)
             part.cells = part.opened = 0

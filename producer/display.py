@@ -40,19 +40,18 @@ def span(seconds: float) -> str:
 def live_view(progress: Progress, gate: GateState) -> RenderableType:
     """A run at this moment."""
     total = progress.total
-    left = total.expected - total.stored - total.quarantined
-    lately = gate.granted_per_s(LATELY_S)
-    rate = min(gate.current_per_s, lately) if lately else gate.current_per_s
+    left_s = progress.left_s(pace(gate))
     facts = Table.grid(padding=(0, 2))
     facts.add_row("cells", f"{total.opened:,} of {total.cells:,} open")
     facts.add_row("pages", f"{total.stored:,} of {_about(total)} stored" + _given_up(total))
     facts.add_row("movies", f"{progress.movies:,}")
     facts.add_row(
         "requests",
-        f"{lately:.1f}/s of {gate.current_per_s:.1f}/s allowed, {gate.refused:,} refused",
+        f"{gate.granted_per_s(LATELY_S):.1f}/s of {gate.current_per_s:.1f}/s allowed, "
+        f"{gate.refused:,} refused",
         Text(shut_line(gate), style=_SHUT_STYLE),
     )
-    facts.add_row("left", span(left / rate) if left else "nothing")
+    facts.add_row("left", span(left_s) if left_s else "nothing")
     bar = Table.grid()
     bar.add_row(
         ProgressBar(total=max(1, total.expected), completed=total.stored + total.quarantined, width=60)
@@ -66,13 +65,27 @@ def title(progress: Progress) -> str:
     return f"backfill {backfill.id}: {len(backfill.genres)} genres, {years}"
 
 
-def status_tables(progress: Progress) -> Iterable[RenderableType]:
-    """A backfill in one line, then by genre and by year."""
+def gate_line(gate: GateState) -> str:
+    """How much of the limit is used, in one line."""
+    lately, allowed = gate.granted_per_s(LATELY_S), gate.current_per_s
+    shut = f"; {shut_line(gate)}" if gate.shut else ""
+    return f"{lately:.1f} of {allowed:.4g} requests/s, {gate.refused:,} refused{shut}"
+
+
+def pace(gate: GateState) -> float:
+    """Requests a second that the next while will see: as lately, or as allowed while nothing runs."""
+    return min(gate.current_per_s, gate.granted_per_s(LATELY_S) or gate.current_per_s)
+
+
+def status_tables(progress: Progress, gate: GateState | None) -> Iterable[RenderableType]:
+    """A backfill in two lines, then by genre and by year."""
     total = progress.total
     state = f"{total.missing:,} missing" if total.missing else "complete"
+    left = f", {span(progress.left_s(pace(gate)))} left" if gate and total.missing else ""
     yield Text(
         f"{title(progress)}: {total.opened:,}/{total.cells:,} cells open, "
-        f"{total.stored:,}/{total.planned:,} pages, {state}{_given_up(total)}",
+        f"{total.stored:,}/{total.planned:,} pages, {state}{_given_up(total)}{left}, "
+        f"{progress.movies:,} movies",
         style="bold",
     )
     names = progress.backfill.genres

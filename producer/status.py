@@ -7,26 +7,34 @@ from typing import Any
 
 from producer.coverage import Coverage, Ledger
 from producer.enqueue import Backfill, known_backfills
+from worker.pages import Cell
 from worker.store import Store
 
 
 @dataclass
 class Progress:
-    """One backfill's coverage, in all, by genre id and by year."""
+    """One backfill's coverage, in all, by genre id, by year and by cell."""
 
     backfill: Backfill
     total: Coverage
     by_genre: dict[int, Coverage]
     by_year: dict[str, Coverage]
+    by_cell: dict[Cell, Coverage]
     movies: int
 
-    def as_dict(self) -> dict[str, Any]:
+    def left_s(self, per_s: float) -> float:
+        """Seconds until all of it is fetched at so many requests a second."""
+        return (self.total.expected - self.total.stored - self.total.quarantined) / per_s
+
+    def as_dict(self, per_s: float | None = None) -> dict[str, Any]:
+        """For JSON; at so many requests a second, None: not known."""
         genres = self.backfill.genres
         return {
             "backfill": self.backfill.id,
             "requested_at": self.backfill.requested_at.isoformat(),
             **self.total.as_dict(),
             "movies": self.movies,
+            "left_s": round(self.left_s(per_s), 1) if per_s else None,
             "by_genre": {genres[genre_id]: part.as_dict() for genre_id, part in self.by_genre.items()},
             "by_year": {year: part.as_dict() for year, part in self.by_year.items()},
         }
@@ -34,22 +42,32 @@ class Progress:
 
 def measure(store: Store, backfill: Backfill) -> Progress:
     """The backfill's progress at this moment."""
-    ledger = Ledger(store, backfill.fresh_after)
+    return _progress(backfill, Ledger(store, backfill.fresh_after), store.count_movies())
+
+
+def measure_all(store: Store) -> list[Progress]:
+    """Progress of every known backfill, the latest first; the store is read once for all."""
+    backfills = known_backfills(store)
+    if not backfills:
+        return []
+    ledgers = Ledger.of_each(store, (backfill.fresh_after for backfill in backfills))
+    movies = store.count_movies()
+    return [_progress(backfill, ledgers[backfill.fresh_after], movies) for backfill in backfills]
+
+
+def _progress(backfill: Backfill, ledger: Ledger, movies: int) -> Progress:
     progress = Progress(
         backfill,
         Coverage(),
         {genre_id: Coverage() for genre_id in backfill.genres},
         {str(year): Coverage() for year in sorted(backfill.years)},
-        store.count_movies(),
+        {},
+        movies,
     )
     for cell in backfill.cells():
         part = ledger.coverage(cell)
         progress.total.add(part)
         progress.by_genre[cell.genre_id].add(part)
         progress.by_year[cell.window].add(part)
+        progress.by_cell[cell] = part
     return progress
-
-
-def measure_all(store: Store) -> list[Progress]:
-    """Progress of every known backfill, the latest first."""
-    return [measure(store, backfill) for backfill in known_backfills(store)]

@@ -34,8 +34,8 @@ def _check(host: str, credentials: list[str]) -> None:
             _refuse("Flower's credentials must be user:password (FLOWER_BASIC_AUTH or --basic-auth)")
     if not (_loopback(host) or credentials or given.auth):
         _refuse(
-            f"Flower would show the fleet to anybody who reaches {host}: set FLOWER_BASIC_AUTH=user:password, "
-            "or leave --address at 127.0.0.1"
+            f"Flower would show the fleet to anybody who reaches {host}: set "
+            "FLOWER_BASIC_AUTH=user:password, or leave --address at 127.0.0.1"
         )
     if os.environ.get("FLOWER_UNAUTHENTICATED_API"):
         _refuse("FLOWER_UNAUTHENTICATED_API opens Flower's API to every page in a browser: unset it")

@@ -28,7 +28,9 @@ from worker.errors import (
     Unexpected,
     UsageError,
 )
+from worker.merge import Saved
 from worker.messages import CheckedTask
+from worker.metrics import count, spent
 from worker.pages import PageKey
 
 T = TypeVar("T")
@@ -68,7 +70,7 @@ def fetch_page(self: PageTask, genre_id: int, window: str, page: int, fresh_afte
     quarantine fails the task, for Flower to show: NotEver.
     """
     key, fresh_after = _key(genre_id, window, page), _time(fresh_after_ms)
-    with structlog.contextvars.bound_contextvars(page=key.id, task=self.request.id):
+    with structlog.contextvars.bound_contextvars(page=key.id, task=self.request.id), spent("task"):
         try:
             try:
                 obtain(key, fresh_after)
@@ -87,6 +89,8 @@ def fetch_page(self: PageTask, genre_id: int, window: str, page: int, fresh_afte
 def give_up(key: PageKey, trouble: NotEver) -> None:
     """Into quarantine with it."""
     log.warning("quarantined", reason=str(trouble))
+    count("pages", "quarantined")
+    count("quarantined", type(trouble).__name__.lower())
     _while_away(lambda: store().quarantine(key, trouble, fleet_now()), time.monotonic() + SLOT_S)
 
 
@@ -100,6 +104,7 @@ def obtain(key: PageKey, fresh_after: datetime | None) -> None:
     deadline = begun + SLOT_S
     while True:
         if _while_away(lambda: store().fresh(key, fresh_after), deadline):
+            count("pages", "fresh")
             return
         try:
             page = tmdb_client().discover(key, deadline)
@@ -117,7 +122,15 @@ def obtain(key: PageKey, fresh_after: datetime | None) -> None:
         else:
             saved = _while_away(partial(store().save, key, page), begun + TASK_S)
             log.info("stored", movies=len(page.results), new=saved.inserted, changed=saved.changed)
+            _count(saved, len(page.results))
             return
+
+
+def _count(saved: Saved, movies: int) -> None:
+    count("pages", "stored")
+    count("movies", "new", saved.inserted)
+    count("movies", "changed", saved.changed)
+    count("movies", "unchanged", movies - saved.inserted - saved.changed)
 
 
 def send(keys: Iterable[PageKey], fresh_after_ms: int, lane: str = LANES[-1]) -> int:
@@ -160,7 +173,8 @@ def _while_away(work: Callable[[], T], deadline: float) -> T:
     pause_s = 0.1
     while True:
         try:
-            return work()
+            with spent("store"):
+                return work()
         except StoreAway as trouble:
             log.warning("store away", reason=str(trouble))
             if time.monotonic() + pause_s > deadline:

@@ -11,7 +11,7 @@ import time
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import ExitStack
 from datetime import datetime
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, TypeVar
@@ -28,6 +28,7 @@ from worker.answers import Page, page_reader, pause_for, read_configuration, rea
 from worker.connections import Connections
 from worker.errors import ApiTrouble, Forbidden, NotEver, RateLimited, Response, Unparsable
 from worker.limiter import Limiter, Permit
+from worker.metrics import count, spent
 from worker.pages import MAX_PAGE, PageKey, Window
 
 T = TypeVar("T")
@@ -105,9 +106,13 @@ class TmdbClient:
         claim: str | None = None,
     ) -> T:
         # The connection first: a token that waited for one would be late, and bunch up with others.
-        with self._connections.one(deadline) if self._connections else nullcontext():
+        with ExitStack() as held:
+            if self._connections:
+                with spent("connection"):
+                    held.enter_context(self._connections.one(deadline))
             while True:
-                permit = self._limiter.acquire(deadline, claim)
+                with spent("gate"):
+                    permit = self._limiter.acquire(deadline, claim)
                 if not permit.probe:
                     return self._ask(permit, path, query, read)
                 self._probe(permit)
@@ -151,16 +156,23 @@ class TmdbClient:
         request.method, request.headers = "GET", self._headers
         request.url = f"{self._base_url}{path}?{urlencode({**query, **self._params})}"
         request.hooks = {"response": []}
-        until = time.monotonic() + WHOLE_S
+        until, status = time.monotonic() + WHOLE_S, "error"
         try:
-            answer = self._session.send(request, stream=True, timeout=self._timeout, allow_redirects=False)
-            with answer:
+            with (
+                spent("fetch"),
+                self._session.send(
+                    request, stream=True, timeout=self._timeout, allow_redirects=False
+                ) as answer,
+            ):
                 # Should the API show us our key, it goes no further.
                 body = self._discreet(_body(answer, until))
                 response = Response(answer.status_code, body, answer.headers)
+            status = str(response.status)
         except (requests.RequestException, HTTPError, OSError) as error:
             # The text of these may hold the address, and with it a key: say the kind alone.
             raise ApiTrouble(type(error).__name__) from None
+        finally:
+            count("requests", status)
         if response.status != 200:
             refuse(response)
         return response

@@ -1,0 +1,115 @@
+"""Signs of life of Celery's processes: what starts with them so that they can be watched."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from celery import signals
+from celery.worker import state as celery_state
+from prometheus_client.core import GaugeMetricFamily
+
+from worker import bootstrap, metrics
+from worker.alive import Alive
+from worker.errors import BrokerAway
+from worker.pulse import Pulse
+from worker.settings import settings
+
+#: Seconds that "used" looks back.
+USED_S = 10
+
+
+class GateCollector:
+    """The fleet's gate, looked at when Prometheus asks; no round trip else."""
+
+    def collect(self) -> Iterator[Any]:
+        try:
+            gate = bootstrap.limiter().look()
+        except BrokerAway:
+            return
+        for name, about, figure in (
+            ("open", "1 when requests go through.", float(not gate.shut)),
+            ("limit_per_second", "Requests a second that are allowed now.", gate.current_per_s),
+            ("limit_used", f"Share of the configured limit used in {USED_S} s.", gate.utilisation(USED_S)),
+        ):
+            yield GaugeMetricFamily(f"reelhaul_gate_{name}", about, value=figure)
+
+
+class _Main:
+    """The main process of a worker, or beat."""
+
+    def __init__(self) -> None:
+        self.alive: Alive | None = None
+        self.heard_at = time.monotonic()
+        self._since: dict[str, float] = {}
+
+    def state(self) -> dict[str, Any]:
+        """When Celery's loop last ran, pages done so far, and since when the oldest is worked on."""
+        now = time.monotonic()
+        active = {request.id for request in list(celery_state.active_requests)}
+        self._since = {id_: self._since.get(id_, now) for id_ in active}
+        return {
+            "heard_at": self.heard_at,
+            "done": celery_state.all_total_count[0] - len(active),
+            "oldest_s": now - min(self._since.values(), default=now),
+        }
+
+
+_main = _Main()
+
+
+def _shared() -> Path:
+    return settings().reelhaul_run_folder / f"metrics-{os.getpid()}"
+
+
+def serve_metrics(*, prefork: bool) -> None:
+    """Tell Prometheus, where a port is set; UsageError when it is taken."""
+    chosen = settings()
+    if chosen.reelhaul_metrics_port:
+        metrics.serve(
+            chosen.reelhaul_metrics_address,
+            chosen.reelhaul_metrics_port,
+            _shared() if prefork else None,
+            [GateCollector()],
+        )
+
+
+@signals.worker_ready.connect
+def _start(sender: Any, **_: Any) -> None:
+    prefork = "prefork" in type(sender.pool).__module__
+    _main.alive = Alive("worker", settings().reelhaul_run_folder)
+    slots = 0 if prefork else int(sender.pool.limit)
+    Pulse(bootstrap.redis_client(), slots, _main.alive, _main.state).start()
+
+
+@signals.worker_process_init.connect
+def _start_child(**_: Any) -> None:
+    metrics.join()
+    Pulse(bootstrap.redis_client(), 1).start()
+
+
+@signals.heartbeat_sent.connect
+def _hear(**_: Any) -> None:
+    _main.heard_at = time.monotonic()
+
+
+@signals.worker_shutdown.connect
+def _end(**_: Any) -> None:
+    if _main.alive:
+        _main.alive.remove()
+    shutil.rmtree(_shared(), ignore_errors=True)
+
+
+@signals.beat_init.connect
+def _start_beat(**_: Any) -> None:
+    beat = Alive("beat", settings().reelhaul_run_folder)
+
+    def write(**_: Any) -> None:
+        beat.write(tick_s=settings().reelhaul_tick_s)
+
+    write()
+    signals.after_task_publish.connect(write, weak=False)
