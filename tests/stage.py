@@ -58,7 +58,10 @@ class Stage:
         self._started = ExitStack()
         self.children: list[ChildProcess] = []
         self.emulators: list[EmulatorProcess] = []
-        self._mongo: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(mongo_url, tz_aware=True)
+        # Closing says goodbye to a server that may be gone, and looks for it as long as this.
+        self._mongo: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(
+            mongo_url, tz_aware=True, serverSelectionTimeoutMS=3_000
+        )
         self._started.callback(self._mongo.close)
         self.database = self._mongo.get_default_database()
 

@@ -65,7 +65,7 @@ def test_a_catalogue_of_ones_own(stage: Stage, scratch: Path) -> None:
     assert_nothing_is_left(scratch)
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
 def test_interrupted_it_leaves_nothing_running(stage: Stage, scratch: Path, signum: signal.Signals) -> None:
     demo = stage.begin("demo", "--rate", "20")
     wait_for(lambda: "emulated TMDB at" in demo.log_text(), watching=[demo])
