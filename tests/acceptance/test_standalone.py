@@ -27,15 +27,17 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
 
 def begin(stage: Stage) -> tuple[ChildProcess, int]:
     """The command, once a worker consumes; and Flower's port."""
-    port = free_port()
+    port, before = free_port(), times_ready(stage)
     folder = str(stage.folder / "data")
     options = ("--flower-port", str(port), "--folder", folder, "--workers", "1")
     standalone = stage.begin("standalone", *options)
-    logs = stage.folder / "data"
-    wait_for(
-        lambda: any("ready" in log.read_text() for log in logs.glob("worker*.log")), watching=[standalone]
-    )
+    wait_for(lambda: times_ready(stage) > before, watching=[standalone])
     return standalone, port
+
+
+def times_ready(stage: Stage) -> int:
+    """How often a worker has said so, in this run and the ones before: logs are appended to."""
+    return sum(log.read_text().count(" ready") for log in (stage.folder / "data").glob("worker*.log"))
 
 
 def test_a_backfill_works_and_sigterm_ends_it_in_order(stage: Stage) -> None:
