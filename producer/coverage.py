@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -53,52 +53,40 @@ class Coverage:
 
 
 class Ledger:
-    """Counts of all cells, read once."""
+    """What is stored and given up of every cell, as of one reading."""
 
-    def __init__(self, store: Store, fresh_after: datetime | None) -> None:
-        self._set_up(store, fresh_after, store.counts([fresh_after])[fresh_after], store.quarantined())
-
-    @classmethod
-    def of_each(cls, store: Store, moments: Iterable[datetime | None]) -> dict[datetime | None, Ledger]:
-        """A ledger for each moment from which pages count as fresh: together read once."""
-        quarantined, ledgers = store.quarantined(), {}
-        for moment, counts in store.counts(set(moments)).items():
-            ledgers[moment] = cls.__new__(cls)
-            ledgers[moment]._set_up(store, moment, counts, quarantined)
-        return ledgers
-
-    def _set_up(
+    def __init__(
         self,
-        store: Store,
         fresh_after: datetime | None,
         counts: Mapping[Cell, Count],
         quarantined: Mapping[PageKey, Document],
     ) -> None:
-        self._store = store
         self._counts = counts
-        self._given_up: defaultdict[Cell, set[int]] = defaultdict(set)
+        self._given_up: Counter[Cell] = Counter()  # bit n: page n
         for key, failure in quarantined.items():
             if fresh_after is None or failure["last_at"] >= fresh_after:
-                self._given_up[key.cell].add(key.page)
+                self._given_up[key.cell] |= 1 << key.page
+
+    @classmethod
+    def read(cls, store: Store, moments: Iterable[datetime | None]) -> dict[datetime | None, Ledger]:
+        """A ledger for each moment from which pages count as fresh (None: all do); the store is read once."""
+        quarantined = store.quarantined()
+        return {
+            moment: cls(moment, counts, quarantined) for moment, counts in store.counts(set(moments)).items()
+        }
 
     def coverage(self, cell: Cell) -> Coverage:
         """Of the cell, with all windows it was split into."""
-        given_up = self._given_up.get(cell, set())
-        count = self._counts.get(cell)
+        given_up, count = self._given_up[cell], self._counts.get(cell)
         if count is None or count.total_pages < 0:
-            return Coverage(cells=1, planned=1, quarantined=len(given_up & {1}))
+            return Coverage(cells=1, planned=1, quarantined=given_up >> 1 & 1)
         halves = cell.halves() if count.total_pages > MAX_PAGE else ()
         planned = 1 if halves else min(max(count.total_pages, 1), MAX_PAGE)
-        stored = self._stored(cell, count, planned)
-        lost = sum(page <= planned for page in given_up)
-        whole = Coverage(1, 1, planned, stored, min(lost, planned - stored))
+        wanted = (1 << planned + 1) - 2  # pages beyond are left over from when the cell was larger
+        stored = count.pages & wanted
+        whole = Coverage(1, 1, planned, stored.bit_count(), (given_up & wanted & ~stored).bit_count())
         for half in halves:
             part = self.coverage(half)
             part.cells = part.opened = 0
             whole.add(part)
         return whole
-
-    def _stored(self, cell: Cell, count: Count, planned: int) -> int:
-        if count.last <= planned:
-            return count.pages
-        return count.pages - self._store.beyond(cell, planned)

@@ -48,7 +48,7 @@ class Backfill:
 
     def missing(self, store: Store) -> Iterator[PageKey]:
         """What is not stored yet; of a cell without page 1, that page stands for all of it."""
-        ledger = Ledger(store, self.fresh_after)
+        ledger = Ledger.read(store, [self.fresh_after])[self.fresh_after]
         incomplete = [cell for cell in self.cells() if ledger.coverage(cell).missing]
         return store.missing(incomplete, self.fresh_after)
 

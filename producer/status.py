@@ -42,7 +42,8 @@ class Progress:
 
 def measure(store: Store, backfill: Backfill) -> Progress:
     """The backfill's progress at this moment."""
-    return _progress(backfill, Ledger(store, backfill.fresh_after), store.count_movies())
+    moment = backfill.fresh_after
+    return _progress(backfill, Ledger.read(store, [moment])[moment], store.count_movies())
 
 
 def measure_all(store: Store) -> list[Progress]:
@@ -50,7 +51,7 @@ def measure_all(store: Store) -> list[Progress]:
     backfills = known_backfills(store)
     if not backfills:
         return []
-    ledgers = Ledger.of_each(store, (backfill.fresh_after for backfill in backfills))
+    ledgers = Ledger.read(store, (backfill.fresh_after for backfill in backfills))
     movies = store.count_movies()
     return [_progress(backfill, ledgers[backfill.fresh_after], movies) for backfill in backfills]
 
