@@ -23,7 +23,6 @@ from worker.settings import settings
 GENRES_AGE = timedelta(days=30)
 #: Seconds to wait for a token where a person waits for an answer.
 PATIENCE_S = 60.0
-WATCH_S = 1.0
 
 Genres = Annotated[str, typer.Option(help="all, or names and ids: Drama,35", metavar="all|NAME|ID,...")]
 Years = Annotated[str, typer.Option(help="Years of first release.", metavar="FIRST..LAST")]
