@@ -37,6 +37,9 @@ CLAIM_MS = 3_000
 UNHEARD_S = 0.02
 #: Without the channel, a slot at a closed gate asks again this often.
 ASK_AGAIN_S = 1.0
+#: A token is given up when its slot comes so late (the process stood still or starved): many late ones at
+#: once would be a burst. Answers of Redis that take longer than SLOW_S tell as little of a token's time.
+LATE_S, SLOW_S = 0.1, 1.0
 #: A channel that is silent for so long is asked whether it lives, and has as long to answer: a NAT or a
 #: machine that failed may have dropped the connection without a word.
 SILENT_S = 2.0
@@ -203,6 +206,7 @@ class Limiter:
                 raise Stopping("asked to stop")
 
     def _try(self, verb: str, keys: list[str], deadline: float, *argv: Any) -> Permit | None:
+        asked = time.monotonic()
         verdict, wait_us, generation, reason, at_us = self._call(verb, *argv, keys=keys)
         now, wait_s = time.monotonic(), int(wait_us) / 1e6
         if verdict == b"claimed":
@@ -214,6 +218,9 @@ class Limiter:
             self._wait(now + min(wait_s, longest_s), int(generation))
             return None
         if not self._wait(now + wait_s, int(generation)):
+            return None
+        late = time.monotonic() - now - wait_s > LATE_S or now - asked > SLOW_S
+        if late and verdict != b"probe":
             return None
         return Permit(int(generation), int(at_us), verdict == b"probe", reason == b"check")
 

@@ -1,6 +1,7 @@
 """One gate for several processes, judged by what arrived at an API that enforces the limit."""
 
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -134,3 +135,21 @@ def test_a_redis_that_is_killed_and_restarted_lets_no_burst_through(
     late = [source for at, source in sources(log) if at > restarted_s]
     assert len(set(late)) == 3
     assert len(late) > RATE
+
+
+def test_a_process_that_stood_still_does_not_make_up_for_it(
+    redis_server: EmbeddedRedis, fleet_on: StartFleet
+) -> None:
+    """Stopped and continued (a suspended machine, a starved container): its tokens' time is over."""
+    fleet, api = fleet_on(redis_server)
+    still, *_ = fleet.start(2, threads=20)
+    for _ in range(2):
+        time.sleep(1.0)
+        still.send(signal.SIGSTOP)
+        time.sleep(1.0)
+        still.send(signal.SIGCONT)
+    time.sleep(1.0)
+    fleet.stop()
+    log = api.log()
+    check_promise(log)
+    assert len({source for _, source in sources(log)}) == 2
