@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from producer.display import console
+from producer.display import advancing, console
 from producer.enqueue import Backfill, begin
 from producer.export import export_movies
 from producer.plan import parse_duration, parse_genres, parse_years
@@ -76,7 +76,8 @@ def export(
     quiet: Quiet = False,
 ) -> None:
     """Write the stored movies, one JSON object a line, as TMDB sent them."""
-    written = export_movies(store(), file)
+    with advancing("movies", store().count_movies(), quiet=quiet) as on_movie:
+        written = export_movies(store(), file, on_movie)
     console(quiet=quiet).print(f"{written:,} movies written to {file}")
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from rich.console import Console, Group, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Steps
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -21,6 +24,16 @@ _SHUT_STYLE = "bold yellow"
 def console(*, quiet: bool = False) -> Console:
     """Standard output; rich honours NO_COLOR and pipes by itself."""
     return Console(quiet=quiet, highlight=False)
+
+
+@contextmanager
+def advancing(words: str, total: int, *, quiet: bool = False) -> Iterator[Callable[[], None]]:
+    """A bar while the block runs, a step for each call of what it is given; nothing where nobody looks."""
+    out = console(quiet=quiet)
+    columns = (TextColumn("{task.description}"), BarColumn(40), MofNCompleteColumn(), TimeRemainingColumn())
+    with Steps(*columns, console=out, transient=True, disable=quiet or not out.is_terminal) as steps:
+        task = steps.add_task(words, total=total)
+        yield lambda: steps.advance(task)
 
 
 def span(seconds: float) -> str:

@@ -89,10 +89,15 @@ def report() -> Report:
 
 
 def _watch() -> None:
-    with suppress(KeyboardInterrupt), Live(console=console(), auto_refresh=False) as live:
+    out = console()
+    with suppress(KeyboardInterrupt), Live(console=out, auto_refresh=False) as live:
         while True:
             begun = time.monotonic()
-            live.update(_shown(report()), refresh=True)
+            shown = _shown(report())
+            if out.is_terminal:
+                live.update(shown, refresh=True)
+            else:
+                out.print(shown)
             time.sleep(max(WATCH_S, 3 * (time.monotonic() - begun)))
 
 

@@ -111,8 +111,10 @@ class TmdbClient:
                 with spent("connection"):
                     held.enter_context(self._connections.one(deadline))
             while True:
+                begun = time.monotonic()
                 with spent("gate"):
                     permit = self._limiter.acquire(deadline, claim)
+                log.debug("token", waited_s=round(time.monotonic() - begun, 3), probe=permit.probe)
                 if not permit.probe:
                     return self._ask(permit, path, query, read)
                 self._probe(permit)

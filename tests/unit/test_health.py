@@ -1,0 +1,87 @@
+"""`reelhaul health`: what a process wrote last decides, and little is imported for it."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from producer.health import beat_trouble, worker_trouble
+from worker.alive import Alive, living
+
+WELL = {"pid": 1, "at": 1000.0, "heard_at": 999.0, "oldest_s": 30.0, "done": 5}
+
+
+def test_a_worker_that_moves_on_is_well() -> None:
+    assert worker_trouble(WELL, 1001.0) == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "trouble"),
+    [
+        ({"at": 970.0}, "silent for 31 s"),
+        ({"oldest_s": 121.0}, "works on one page for 121 s"),
+        ({"heard_at": 880.0}, "has heard nothing from Redis for 121 s"),
+    ],
+)
+def test_a_worker_that_does_not(changes: dict[str, float], trouble: str) -> None:
+    assert worker_trouble(WELL | changes, 1001.0) == trouble
+
+
+def test_beat_may_rest_for_two_ticks() -> None:
+    told = {"pid": 1, "at": 1000.0, "tick_s": 60}
+    assert beat_trouble(told, 1139.0) == ""
+    assert beat_trouble(told, 1141.0) == "has sent nothing for 141 s"
+
+
+def test_files_of_the_dead_are_removed_and_of_other_hosts_left(tmp_path: Path) -> None:
+    mine = Alive("worker", tmp_path)
+    mine.write(done=3)
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    [own] = tmp_path.iterdir()
+    (tmp_path / own.name.replace(str(os.getpid()), str(dead.pid))).write_text(json.dumps({"pid": dead.pid}))
+    (tmp_path / "alive-worker-elsewhere-1.json").write_text("{}")
+    assert [told["pid"] for told in living("worker", tmp_path)] == [os.getpid()]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        [own.name, "alive-worker-elsewhere-1.json"]
+    )
+    mine.remove()
+    mine.write(done=4)
+    assert list(living("worker", tmp_path)) == []
+
+
+def health(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from producer.cli import main; main()", "health", *arguments],
+        env={**os.environ, "REELHAUL_RUN_FOLDER": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+    )
+
+
+def test_the_command(tmp_path: Path) -> None:
+    nobody = health("worker", folder=tmp_path)
+    assert (nobody.returncode, nobody.stderr) == (1, "no worker runs on this host\n")
+    Alive("worker", tmp_path).write(heard_at=time.monotonic(), oldest_s=0.0, done=1)
+    assert health("worker", folder=tmp_path).returncode == 0
+    Alive("worker", tmp_path).write(heard_at=time.monotonic(), oldest_s=500.0, done=1)
+    stuck = health("worker", folder=tmp_path)
+    assert (stuck.returncode, stuck.stderr) == (
+        1,
+        f"worker with pid {os.getpid()}: works on one page for 500 s\n",
+    )
+    assert health("flower", folder=tmp_path).returncode == 2
+
+
+def test_it_imports_nothing_heavy() -> None:
+    script = "import sys, producer.cli, producer.health; print(*sys.modules)"
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=50
+    )
+    assert not {"celery", "redis", "pymongo", "pydantic", "requests"} & set(run.stdout.split())
