@@ -26,6 +26,7 @@ def steady(runs: Sequence[Steady], path: Path) -> None:
     counts = sorted({run.processes for run in runs})
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
     width = 0.8 / len(rates)
+    lowest = min(98.0, 100 * min(run.utilisation for run in runs) - 1)
     for index, rate in enumerate(rates):
         mine = [run for run in runs if run.rate == rate]
         places = [counts.index(run.processes) + (index - (len(rates) - 1) / 2) * width for run in mine]
@@ -33,7 +34,7 @@ def steady(runs: Sequence[Steady], path: Path) -> None:
         left.bar(places, [100 * run.utilisation for run in mine], width, color=shade, label=label)
         right.bar(places, [run.worst_excess_ms for run in mine], width, color=shade, label=label)
     left.axhline(99, color=RED, linewidth=1, linestyle="--", label="promise")
-    left.set(ylim=(98, 100.3), ylabel="utilisation of what is allowed, %")
+    left.set(ylim=(lowest, 100.5), ylabel="utilisation of what is allowed, %")
     right.axhline(100, color=RED, linewidth=1, linestyle="--", label="promise")
     right.axhline(0, color=GREY, linewidth=0.8)
     right.set(ylabel="worst window above capacity + rate x T,\nms of the rate")
