@@ -3,7 +3,7 @@
 import heapq
 import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -36,6 +36,8 @@ class Simulation:
     def run(self, seconds: int) -> None:
         self.accepted, self.refused = [0] * seconds, [0] * seconds
         bucket, changes = RequestLimit(), list(self.limits)
+        happens: dict[str, Callable[[int, Any], None]]
+        happens = {"ask": self._ask, "wake": self._wake, "answer": self._answer, "hear": self._hear}
         for slot in range(self.slots):
             self._at(EPOCH_US + slot, "ask", slot)
         while self._events[0][0] < EPOCH_US + seconds * SECOND:
@@ -49,7 +51,7 @@ class Simulation:
                 (self.accepted if passed else self.refused)[second] += 1
                 self._at(self.gate.now + LATENCY_US, "answer", slot, (passed, known))
             else:
-                getattr(self, f"_{what}")(slot, known)
+                happens[what](slot, known)
 
     def settled(self) -> tuple[float, float]:
         """Accepted by what the API allows, and refused by all: without what follows a change."""
