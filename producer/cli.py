@@ -9,6 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from worker import logs
 from worker.errors import BrokerAway, ReelhaulError, StoreAway
 
 #: Where each command is; the order is the help's.
@@ -58,6 +59,8 @@ def _reelhaul() -> None:
 
 def main() -> None:
     """Run the command line; what goes wrong on purpose is one line on stderr and exit code 2."""
+    # Unconfigured, structlog writes to stdout. What a person needs to know, the commands say themselves.
+    logs.configure("ERROR")
     try:
         app(prog_name="reelhaul")
     except ReelhaulError as error:

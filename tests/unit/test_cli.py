@@ -24,6 +24,12 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterat
     settings.cache_clear()
 
 
+@pytest.fixture(autouse=True)
+def _unlogged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line's logging is a process' own: pytest's must stay."""
+    monkeypatch.setattr("worker.logs.configure", lambda _: None)
+
+
 def run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *args: str
 ) -> tuple[int, str, str]:
