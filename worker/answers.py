@@ -156,10 +156,14 @@ def _is_movie(item: Any) -> bool:
 
 
 def read_genres(response: Response, _: datetime) -> dict[int, str]:
+    """Names by genre id; Unparsable when there are none."""
     try:
-        return {int(genre["id"]): str(genre["name"]) for genre in _read(response)["genres"]}
+        genres = {int(genre["id"]): str(genre["name"]) for genre in _read(response)["genres"]}
     except (TypeError, KeyError, ValueError):
-        raise Unparsable("not a list of genres", response) from None
+        genres = {}
+    if not genres:
+        raise Unparsable("not a list of genres", response)
+    return genres
 
 
 def read_configuration(response: Response, _: datetime) -> None:

@@ -73,7 +73,7 @@ def store() -> Store:
             serverSelectionTimeoutMS=5_000,
             socketTimeoutMS=10_000,
         )
-    except PyMongoError as error:
+    except (PyMongoError, ValueError) as error:
         raise UsageError(f"MONGO_URL: {error}") from None
     return Store(client.get_default_database(DEFAULT_DATABASE))
 

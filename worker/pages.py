@@ -46,8 +46,9 @@ class Window(NamedTuple):
         return window
 
     def __str__(self) -> str:
-        if self.first.year == self.last.year and self == Window.of_year(self.first.year):
-            return f"{self.first.year:04d}"
+        year = self.first.year
+        if FIRST_YEAR <= year <= LAST_YEAR and self == Window.of_year(year):
+            return f"{year}"
         return f"{self.first.isoformat()}/{self.last.isoformat()}"
 
     def halves(self) -> tuple[Window, ...]:

@@ -111,7 +111,7 @@ class Store:
             )
 
     def missing(self, cells: Iterable[Cell], fresh_after: datetime | None) -> Iterator[PageKey]:
-        """What the cells lack: computed from what is stored, in the cells' order.
+        """What the cells lack: computed from what is stored, by and large in the cells' order.
 
         A cell whose page 1 is missing lacks that page; its others are not known yet. What is in
         quarantine is not missing.
