@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from worker.limiter import GateState
+from worker.gate import GateState
 from worker.pulse import Figures
 
 #: Seconds of requests that are looked at.

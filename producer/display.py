@@ -14,7 +14,7 @@ from rich.text import Text
 
 from producer.coverage import Coverage
 from producer.status import Progress
-from worker.limiter import GateState
+from worker.gate import GateState
 
 #: Seconds that "requests a second" looks back.
 LATELY_S = 5

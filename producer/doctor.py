@@ -14,7 +14,7 @@ from rich.markup import escape
 from producer.display import console
 from worker.bootstrap import fleet_now, limiter, redis_client, store, tmdb_client
 from worker.errors import ReelhaulError
-from worker.limiter import GateState
+from worker.gate import GateState
 from worker.settings import settings
 
 #: Seconds between this machine's clock and Redis' that need explaining; nothing depends on it.

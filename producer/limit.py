@@ -12,7 +12,7 @@ from rich.table import Table
 from producer.display import console, shut_line, span
 from producer.plan import parse_duration
 from worker.bootstrap import limiter
-from worker.limiter import GateState
+from worker.gate import GateState
 from worker.rate import Rate
 
 limit = typer.Typer(

@@ -19,7 +19,7 @@ from producer.heatmap import Grid, grid, write, write_html
 from producer.status import Progress, measure_all
 from worker.bootstrap import limiter, redis_client, store
 from worker.errors import BrokerAway, UsageError
-from worker.limiter import GateState
+from worker.gate import GateState
 from worker.pulse import fleet
 from worker.tasks import queued
 

@@ -13,7 +13,8 @@ from producer.enqueue import Backfill, begin
 from producer.status import Progress, measure
 from worker.app import app
 from worker.errors import Forbidden, NotNow, UsageError
-from worker.limiter import GateState, Limiter
+from worker.gate import GateState
+from worker.limiter import Limiter
 from worker.store import Store
 from worker.tasks import queued
 

@@ -27,6 +27,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from worker.errors import BrokerAway, Claimed, NoPermit, Stopping
+from worker.gate import GateState
 from worker.rate import Rate
 
 #: One hash holds the gate; the braces keep its claims in the same slot of a Redis Cluster.
@@ -62,42 +63,6 @@ class Permit:
     def at(self) -> datetime:
         """`at_us` in whole milliseconds, as MongoDB keeps times."""
         return datetime.fromtimestamp(self.at_us // 1000 / 1000, UTC)
-
-
-@dataclass(frozen=True)
-class GateState:
-    """What the gate looks like at this moment."""
-
-    configured: Rate
-    #: Share of the configured rate in force, above 0 up to 1.
-    share: float
-    tokens: int
-    #: Seconds until the next token; 0 when there is one.
-    next_s: float
-    #: Why nothing goes through: "", "throttled", "paused", "outage" or the reason of a stop.
-    shut: str
-    #: Whether it is shut for a key that was refused.
-    stopped: bool
-    #: Seconds until it opens by itself; None when it does not, or is open.
-    shut_s: float | None
-    granted: int
-    refused: int
-    #: Requests granted and refused, by age in whole seconds (the current second is 0).
-    granted_by_age: dict[int, int]
-    refused_by_age: dict[int, int]
-
-    @property
-    def current_per_s(self) -> float:
-        """The rate in force, requests a second."""
-        return self.configured.per_s * self.share
-
-    def granted_per_s(self, seconds: int) -> float:
-        """Requests a second over the last whole `seconds`."""
-        return sum(n for age, n in self.granted_by_age.items() if 1 <= age <= seconds) / seconds
-
-    def utilisation(self, seconds: int) -> float:
-        """The same, by what the configured rate allows."""
-        return self.granted_per_s(seconds) / self.configured.per_s
 
 
 class Limiter:
@@ -171,7 +136,7 @@ class Limiter:
     def look(self) -> GateState:
         """The gate's state; changes nothing."""
         words = [word.decode() for word in self._call("look")]
-        return _state(dict(zip(words[::2], words[1::2], strict=True)))
+        return GateState.of(dict(zip(words[::2], words[1::2], strict=True)))
 
     def now_us(self) -> int:
         """Microseconds since 1970 on the fleet's one clock, Redis'."""
@@ -320,31 +285,3 @@ def _broker() -> Iterator[None]:
 @cache
 def _script() -> str:
     return files("worker").joinpath("token_bucket.lua").read_text(encoding="utf-8")
-
-
-def _ages(text: str) -> dict[int, int]:
-    return {int(age): int(n) for age, _, n in (pair.partition(":") for pair in text.split(",") if pair)}
-
-
-def _state(raw: dict[str, str]) -> GateState:
-    paused_us, closed_us = int(raw["paused_us"]), int(raw["closed_us"])
-    shut, shut_s = "", None
-    if raw["stop"]:
-        shut = raw["stop"]
-    elif paused_us:
-        shut, shut_s = raw["why"], paused_us / 1e6 if paused_us > 0 else None
-    elif closed_us >= 0:
-        shut, shut_s = "outage", closed_us / 1e6
-    return GateState(
-        configured=Rate(int(raw["requests"]), int(raw["period_s"])),
-        share=int(raw["share"]) / 1000,
-        tokens=int(raw["tokens"]),
-        next_s=int(raw["next_us"]) / 1e6,
-        shut=shut,
-        stopped=bool(raw["stop"]),
-        shut_s=shut_s,
-        granted=int(raw["granted"]),
-        refused=int(raw["refused"]),
-        granted_by_age=_ages(raw["granted_by_age"]),
-        refused_by_age=_ages(raw["refused_by_age"]),
-    )

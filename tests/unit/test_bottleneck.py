@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from producer.bottleneck import bottleneck
-from worker.limiter import GateState
+from worker.gate import GateState
 from worker.pulse import Figures
 from worker.rate import Rate
 
