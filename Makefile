@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 PACKAGES := worker producer sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos check format bench bench-limit lock clean $(VENV)
+.PHONY: help demo test chaos check format bench bench-limit pictures lock clean $(VENV)
 
 help: ## list these targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ bench: $(STAMP) ## Reelhaul beside its peers, on the same emulator and the same 
 
 bench-limit: $(STAMP) ## the shared limit: kept and used up, by the emulator's own log
 	$(BIN)/python -m benchmarks limit $(ARGS)
+
+pictures: $(STAMP) ## docs/images anew, from a real demo run in a real browser (needs chromium)
+	$(BIN)/python -m tests.pictures
 
 lock: ## resolve requirements.lock anew for Python 3.11 to 3.13 (needs uv)
 	$(UV) pip compile --universal --python-version 3.11 --all-extras --generate-hashes \

@@ -6,7 +6,7 @@ import importlib
 import sys
 
 #: Modules here with a `main(arguments)` that returns an exit code.
-NAMES = ("limit",)
+NAMES = ("limit", "status")
 
 
 def main(arguments: list[str]) -> int:

@@ -65,6 +65,13 @@ def _demo(catalog: Path | None, rate: int, *, as_json: bool, keep: bool) -> None
     with _sandbox(catalog, rate) as (fleet, emulator):
         out = console()
         out.print(f"emulated TMDB at {emulator.base_url}, limit {rate}/s; two workers with 16 slots each")
+        if keep:  # before there is anything to see, so that all of it is seen
+            port = free_port()
+            fleet.flower(port)
+            out.print(
+                f"Flower at http://127.0.0.1:{port}; REDIS_URL={os.environ['REDIS_URL']}", soft_wrap=True
+            )
+            out.print(f"MONGO_URL={os.environ['MONGO_URL']}; Ctrl-C ends it all", soft_wrap=True)
         ended = _haul(genres, chosen)
         out.print(last_line(ended))
         summary = _summary(ended, emulator, rate)
@@ -73,10 +80,6 @@ def _demo(catalog: Path | None, rate: int, *, as_json: bool, keep: bool) -> None
         else:
             out.print(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in summary.items()))
         if keep:
-            port = free_port()
-            fleet.flower(port)
-            out.print(f"Flower at http://127.0.0.1:{port}; REDIS_URL={os.environ['REDIS_URL']}")
-            out.print(f"MONGO_URL={os.environ['MONGO_URL']}; Ctrl-C ends it all")
             signal.pause()
 
 
