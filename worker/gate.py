@@ -26,9 +26,8 @@ class GateState:
     shut_s: float | None
     granted: int
     refused: int
-    #: Requests granted and refused, by age in whole seconds (the current second is 0).
+    #: Requests granted, by age in whole seconds (the current second is 0).
     granted_by_age: dict[int, int]
-    refused_by_age: dict[int, int]
 
     @property
     def current_per_s(self) -> float:
@@ -65,7 +64,6 @@ class GateState:
             granted=int(raw["granted"]),
             refused=int(raw["refused"]),
             granted_by_age=_ages(raw["granted_by_age"]),
-            refused_by_age=_ages(raw["refused_by_age"]),
         )
 
 

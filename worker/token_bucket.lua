@@ -115,9 +115,9 @@ local function entry(slot)
   return tonumber(second), tonumber(n)
 end
 
-local function count(field, at)
+local function count(at)
   local this = math.floor(at / 1000000)
-  local slot = field .. whole(this % RING)
+  local slot = 'g' .. whole(this % RING)
   local second, n = entry(slot)
   redis.call('HSET', gate, slot, whole(this) .. ':' .. whole(second == this and n + 1 or 1))
 end
@@ -167,7 +167,7 @@ local function take(longest, claim, owner, life)
   if state.frac >= parts then state.due, state.frac = state.due + 1, state.frac - parts end
   save('due', 'frac', 'den')
   redis.call('HINCRBY', gate, 'granted', 1)
-  count('g', at)
+  count(at)
   return at, wait
 end
 
@@ -217,7 +217,6 @@ end
 function act.throttled()
   local generation, pause = tonumber(ARGV[6]), tonumber(ARGV[7])
   redis.call('HINCRBY', gate, 'refused', 1)
-  count('x', now)
   local till = now + pause
   if generation >= state.gen then -- granted since the last pause, so this one is new: halve
     state.wmax, state.cut = share(now), till
@@ -297,16 +296,11 @@ function act.resume()
 end
 
 function act.look()
-  local granted, refused, tokens = {}, {}, 0
+  local granted, tokens = {}, 0
   local second = math.floor(now / 1000000)
-  for _, field in ipairs({'g', 'x'}) do
-    for slot = 0, RING - 1 do
-      local at, n = entry(field .. slot)
-      if at then
-        local into = field == 'g' and granted or refused
-        into[#into + 1] = (second - at) .. ':' .. n
-      end
-    end
+  for slot = 0, RING - 1 do
+    local at, n = entry('g' .. slot)
+    if at then granted[#granted + 1] = (second - at) .. ':' .. n end
   end
   if state.due <= now then
     tokens = math.min(capacity, 1 + math.floor((now - state.due) / (step + rest / den)))
@@ -317,7 +311,7 @@ function act.look()
           'why', state.why or '', 'paused_us', whole((state.paused or 0) < 0 and -1 or math.max(0, (state.paused or 0) - now)),
           'stop', state.stop or '', 'closed_us', whole(state.closed and math.max(0, state.closed - now) or -1),
           'streak', whole(state.streak or 0), 'granted', totals[1] or '0', 'refused', totals[2] or '0',
-          'granted_by_age', table.concat(granted, ','), 'refused_by_age', table.concat(refused, ',')}
+          'granted_by_age', table.concat(granted, ',')}
 end
 
 save('seen')
