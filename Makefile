@@ -22,7 +22,7 @@ test: $(STAMP) ## every test, on embedded servers
 	$(BIN)/python -m pytest $(ARGS)
 
 chaos: $(STAMP) ## every kill test, and a table of what each fault cost; ARGS=--quick: those of `make test`
-	$(BIN)/python -m pytest tests/chaos --full $(ARGS)
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 check: $(STAMP) ## format, lint, types, import arrows, dead code; starts no service
 	$(BIN)/ruff format --check .

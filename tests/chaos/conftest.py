@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.chaos.harness import Outcome, Rig
+from tests.chaos.harness import Outcome, Rig, table
 
 OUTCOMES = pytest.StashKey[list[Outcome]]()
 
@@ -18,6 +20,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("chaos")
     group.addoption("--full", dest="chaos", action="store_const", const="full", help="every kill test")
     group.addoption("--quick", dest="chaos", action="store_const", const="quick", help="the quick kill tests")
+    group.addoption("--rows", type=Path, metavar="FILE", help="write the table's rows there, as JSON")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -39,19 +42,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     outcomes = config.stash.get(OUTCOMES, [])
-    if not outcomes:
-        return
-    width = max(len(outcome.fault) for outcome in outcomes)
-    terminalreporter.section("chaos")
-    terminalreporter.write_line(
-        f"{'fault':{width}}  pages   lost  doubled  extra requests  seconds to recover"
-    )
-    for outcome in outcomes:
-        recovery = "-" if outcome.recovery_s is None else f"{outcome.recovery_s:.1f}"
-        terminalreporter.write_line(
-            f"{outcome.fault:{width}}  {outcome.pages:5}  {outcome.lost:5}  {outcome.doubled:7}  "
-            f"{outcome.extra:14}  {recovery:>18}"
-        )
+    rows: Path | None = config.getoption("rows", None)
+    if rows:
+        rows.write_text(json.dumps([asdict(outcome) for outcome in outcomes]), encoding="utf-8")
+    elif outcomes:
+        terminalreporter.section("chaos")
+        for line in table(outcomes):
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def full(request: pytest.FixtureRequest) -> bool:
+    """Whether time does not matter."""
+    return bool(request.config.getoption("chaos", None) == "full")
 
 
 @pytest.fixture

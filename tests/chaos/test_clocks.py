@@ -33,7 +33,7 @@ def off_by(hours: int) -> dict[str, str]:
 
 
 def test_workers_an_hour_apart(rig: Start, report: Report) -> None:
-    run = rig(rate=30)
+    run = rig(rate=30, movies=20_000)
     begun = datetime.now(UTC)
     run.start_beat()
     ahead, behind = run.start_workers((), **off_by(1)) + run.start_workers((), **off_by(-1))

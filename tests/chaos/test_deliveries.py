@@ -25,7 +25,6 @@ send([PageKey.parse(word) for word in sys.stdin.read().split()], 0, "refresh")
 """
 
 
-@pytest.mark.quick
 def test_every_message_comes_three_times_in_random_order(rig: Start, report: Report) -> None:
     run = rig()
     thrice = sorted(run.pages) * 3
@@ -33,7 +32,7 @@ def test_every_message_comes_three_times_in_random_order(rig: Start, report: Rep
     run.python(SEND, " ".join(thrice))
     run.start_workers()
     run.completes()
-    run.until("all messages done", lambda: not sum(run.queue_lengths().values()))
+    run.until("all messages done", run.is_idle)
     run.completes()
     report("every message three times, in random order", run)
 
@@ -68,7 +67,7 @@ def test_two_beats_refresh_once(rig: Start, report: Report) -> None:
 
     run.until("a refresh", lambda: word("refreshing") > 0)
     run.until("five ticks of each", lambda: ticks() >= 5)
-    run.until("all messages done", lambda: not sum(run.queue_lengths().values()))
+    run.until("all messages done", run.is_idle)
     assert word("refreshing") == 1
     asked = Counter(row[4] for row in run.emulator.log() if row[3] == "discover")
     assert {key: times for key, times in asked.items() if times > 1} == {}

@@ -30,8 +30,9 @@ def begun(run: Rig, share: float = 0.3) -> Rig:
     return run
 
 
-@pytest.mark.parametrize("away_s", [pytest.param(1, marks=pytest.mark.quick), 30])
-def test_mongo_is_killed_and_comes_back(rig: Start, report: Report, away_s: int) -> None:
+@pytest.mark.quick
+def test_mongo_is_killed_and_comes_back(rig: Start, report: Report, full: bool) -> None:
+    away_s = 30 if full else 1
     run = begun(rig())
     run.mongo.kill()
     time.sleep(away_s)

@@ -36,7 +36,7 @@ def stop(run: Rig, *workers: ChildProcess) -> None:
 
 @pytest.mark.parametrize("pool", POOLS)
 def test_rolling_restart(rig: Start, report: Report, pool: str) -> None:
-    run = rig(rate=30)
+    run = rig(rate=30, movies=20_000)
     run.start_workers(POOLS[pool], POOLS[pool])
     run.backfill()
     for share in (0.15, 0.3, 0.45, 0.6):
@@ -49,9 +49,9 @@ def test_rolling_restart(rig: Start, report: Report, pool: str) -> None:
     report(f"rolling restart, two rounds, {pool}", run)
 
 
-@pytest.mark.parametrize("pool", [pytest.param("threads", marks=pytest.mark.quick), "prefork"])
+@pytest.mark.parametrize("pool", POOLS)
 def test_all_stop_at_a_closed_gate(rig: Start, report: Report, pool: str) -> None:
-    run = rig(rate=30)
+    run = rig(rate=30, movies=20_000)
     run.start_workers(POOLS[pool], POOLS[pool])
     run.backfill()
     run.until_stored(0.3)
