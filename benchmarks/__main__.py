@@ -10,7 +10,7 @@ NAMES = ("limit", "status")
 
 
 def main(arguments: list[str]) -> int:
-    names = NAMES
+    names: tuple[str, ...] = NAMES
     if arguments and not arguments[0].startswith("-"):
         names, arguments = (arguments[0],), arguments[1:]
         if names[0] not in NAMES:

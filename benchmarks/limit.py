@@ -96,6 +96,8 @@ def main(argv: Sequence[str]) -> int:
     for name in _scenarios(options):
         report(f"{name}, {SCENARIOS[name][0]} s")
         adaptive.append(run_adaptive(name))
+    if options.rates:
+        steady = _with_other_rates(steady)
     document = _document(steady, adaptive)
     suffix = "-quick" if options.quick else ""
     if steady:
@@ -188,7 +190,8 @@ def _plan(options: argparse.Namespace) -> list[tuple[float, int, float]]:
         return []
     if options.quick:
         return [(40.0, 4, options.seconds or 15.0), (200.0, 4, options.seconds or 14.0)]
-    return [(rate, n, options.seconds or 60.0) for rate in (10.0, 40.0, 200.0) for n in (1, 2, 4, 8)]
+    rates = options.rates or (10.0, 40.0, 200.0)
+    return [(rate, n, options.seconds or 60.0) for rate in rates for n in (1, 2, 4, 8)]
 
 
 def _scenarios(options: argparse.Namespace) -> list[str]:
@@ -206,6 +209,14 @@ def _document(steady: list[Steady], adaptive: list[Adaptive]) -> dict[str, Any]:
         "runs": [asdict(run) for run in steady],
         "adaptive": [asdict(run) for run in adaptive],
     }
+
+
+def _with_other_rates(steady: list[Steady]) -> list[Steady]:
+    """What was kept of the last run for other rates, and this one."""
+    measured = {run.rate for run in steady}
+    kept = json.loads((RESULTS / "limit.json").read_text())["runs"]
+    others = [Steady(**run) for run in kept if run["rate"] not in measured]
+    return sorted([*others, *steady], key=lambda run: (run.rate, run.processes))
 
 
 def _keep(document: dict[str, Any], path: Path) -> None:
@@ -247,6 +258,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="40/s and 200/s with 4 processes, under 50 s")
     parser.add_argument("--json", action="store_true", help="JSON instead of a table")
     parser.add_argument("--seconds", type=float, help="of one steady run")
+    parser.add_argument("--rates", type=float, nargs="+", help="measure these again, keep the others")
     parser.add_argument("--steady", action="store_true", help="the steady runs only")
     parser.add_argument("--adaptive", action="store_true", help="the adaptive runs only")
     return parser.parse_args(argv)
