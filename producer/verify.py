@@ -10,13 +10,15 @@ from __future__ import annotations
 import json
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
-from producer.display import console
+from producer.coverage import Ledger
+from producer.display import advancing, console
 from producer.enqueue import known_backfills
 from worker.bootstrap import fleet_now, store
 from worker.errors import UsageError
@@ -39,14 +41,15 @@ class Proof:
         return max(0, self.said - self.found)
 
 
-def prove(store: Store, cells: Iterable[Cell]) -> Iterator[Proof]:
-    """A proof of each cell that is open, that is, whose page 1 is stored."""
+def prove(store: Store, cells: Iterable[Cell], on_page: Callable[[], None] = lambda: None) -> Iterator[Proof]:
+    """A proof of each cell that is open, that is, whose page 1 is stored; `on_page` for each page read."""
     ids: dict[Cell, array[int]] = defaultdict(lambda: array("q"))
     said: dict[Cell, tuple[int, int]] = {}
     for key, mark in store.each_page():
         ids[key.cell].extend(mark["movie_ids"])
         if key.page == 1:
             said[key.cell] = (mark["total_pages"], mark["total_results"])
+        on_page()
 
     def distinct(cell: Cell) -> set[int]:
         found = set(ids.get(cell, ()))
@@ -62,6 +65,7 @@ def prove(store: Store, cells: Iterable[Cell]) -> Iterator[Proof]:
 def verify(
     repair: Annotated[bool, typer.Option("--repair", help="Fetch the cells with gaps again.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
 ) -> None:
     """Prove that nothing is missing: exit 0 when every page is stored and every cell holds all its movies."""
     backfills = known_backfills(store())
@@ -70,10 +74,10 @@ def verify(
             "nothing was asked for yet, so there is nothing to prove: `reelhaul backfill --help`"
         )
     cells = list(dict.fromkeys(cell for backfill in backfills for cell in backfill.cells()))
-    proofs = list(prove(store(), cells))
-    gaps = [proof for proof in proofs if proof.gap]
-    unopened = len(cells) - len(proofs)
-    missing = sum(1 for _ in store().missing((proof.cell for proof in proofs), None)) + unopened
+    with advancing("pages", store().count_pages(), quiet=quiet or as_json) as on_page:
+        gaps = [proof for proof in prove(store(), cells, on_page) if proof.gap]
+    ledger = Ledger.read(store(), [None])[None]
+    missing = sum(ledger.coverage(cell).missing for cell in cells)
     if as_json:
         rows = [
             {"cell": f"{gap.cell.genre_id}:{gap.cell.window}", "found": gap.found, "said": gap.said}
@@ -81,17 +85,18 @@ def verify(
         ]
         typer.echo(json.dumps({"cells": len(cells), "pages_missing": missing, "gaps": rows}))
     else:
-        _tell(len(cells), missing, gaps)
+        _tell(console(quiet=quiet), len(cells), missing, gaps)
     if repair and gaps:
         # From page 1 on: what displaced a movie may have moved every page behind it.
         sent = send((gap.cell.page(1) for gap in gaps), int(fleet_now().timestamp() * 1000), "refresh")
-        console().print(f"{sent:,} cells enqueued to be fetched again; verify again when they are")
+        console(quiet=quiet or as_json).print(
+            f"{sent:,} cells enqueued to be fetched again; verify again when they are"
+        )
     if missing or gaps:
         raise typer.Exit(1)
 
 
-def _tell(cells: int, missing: int, gaps: list[Proof]) -> None:
-    out = console()
+def _tell(out: Console, cells: int, missing: int, gaps: list[Proof]) -> None:
     for gap in sorted(gaps, key=lambda gap: -gap.gap):
         out.print(f"{gap.cell.genre_id}:{gap.cell.window}: {gap.gap:,} of {gap.said:,} movies on no page")
     if missing or gaps:

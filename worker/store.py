@@ -236,6 +236,11 @@ class Store:
         with _translated():
             return self.movies.estimated_document_count()
 
+    def count_pages(self) -> int:
+        """How many pages are stored, as `count_movies` counts."""
+        with _translated():
+            return self.pages.estimated_document_count()
+
     def each_page(self) -> Iterator[tuple[PageKey, Document]]:
         """Every stored page with its movie_ids and totals, in no order; flat memory."""
         fields = {"movie_ids": 1, "total_pages": 1, "total_results": 1}
