@@ -24,8 +24,8 @@ LATENCY_MS = 150
 CAPACITY = 5
 #: What the API admits above the limit's own capacity, in seconds of the rate (at least one request).
 GRACE_S = 0.1
-#: Slots, in seconds of the rate: three times the requests in flight, so that some always wait at the gate.
-SLOTS_PER_RATE = 0.45
+#: Slots, in seconds of the rate: twice the requests in flight, so that as many wait at the gate.
+SLOTS_PER_RATE = 0.3
 #: Promises: the least utilisation, and the most requests above the worst window's, in seconds of the rate.
 UTILISATION, EXCESS_S = 0.99, 0.1
 #: Of an adaptive run, steady is what is later than this after each change; until then it looks for the limit.

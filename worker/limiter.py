@@ -39,8 +39,9 @@ UNHEARD_S = 0.02
 #: Without the channel, a slot at a closed gate asks again this often.
 ASK_AGAIN_S = 1.0
 #: A token is given up when its slot comes so late (the process stood still or starved): many late ones at
-#: once would be a burst. Answers of Redis that take longer than SLOW_S tell as little of a token's time.
-LATE_S, SLOW_S = 0.1, 1.0
+#: once would be a burst. The other half of the 100 ms that may pass until a request arrives is for sending it.
+#: Answers of Redis that take longer than SLOW_S tell as little of a token's time.
+LATE_S, SLOW_S = 0.05, 1.0
 #: A channel that is silent for so long is asked whether it lives, and has as long to answer: a NAT or a
 #: machine that failed may have dropped the connection without a word.
 SILENT_S = 2.0
