@@ -38,8 +38,8 @@ CLAIM_MS = 3_000
 UNHEARD_S = 0.02
 #: Without the channel, a slot at a closed gate asks again this often.
 ASK_AGAIN_S = 1.0
-#: A token is given up when its slot comes so late (the process stood still or starved): many late ones at
-#: once would be a burst. The other half of the 100 ms that may pass until a request arrives is for sending it.
+#: A token is given up when its slot comes so late (the process stood still or starved): many late ones
+#: would be a burst. The other half of the 100 ms that may pass until a request arrives is for sending it.
 #: Answers of Redis that take longer than SLOW_S tell as little of a token's time.
 LATE_S, SLOW_S = 0.05, 1.0
 #: A channel that is silent for so long is asked whether it lives, and has as long to answer: a NAT or a
