@@ -17,7 +17,7 @@ WAITING = {"refresh": 0, "pages": 400, "cells": 30, "unacked": 16}
 def gate(per_s: float, shut: str = "", allowed: int = 40) -> GateState:
     """A gate that let so many a second through."""
     granted = {age: round(per_s) for age in range(1, 11)}
-    return GateState(Rate(allowed, 1), 1.0, 0, 0.1, shut, False, None, 900, 0, granted, {})
+    return GateState(Rate(allowed, 1), 1.0, 0, 0.1, shut, False, None, 900, 0, granted)
 
 
 def test_a_limit_that_is_used_up_is_not_helped_by_workers() -> None:
