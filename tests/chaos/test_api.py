@@ -45,7 +45,8 @@ def test_one_fault_alone(one_by_one: Rig, report: Report, fault: str) -> None:
     run.emulator.configure(faults=[f"{fault}:every=7:count=3"])
     run.backfill()
     run.completes()
-    assert any(row[-1] is not None for row in run.emulator.log())
+    # An answer that still drips has no status yet, and is not named after its fault.
+    assert any(row[6] is not None or row[2] is None for row in run.emulator.log())
     report(f"one answer in seven: {fault}", run)
 
 

@@ -33,7 +33,6 @@ REFUSED = {
 FIRST_YEAR = 2010
 
 
-@pytest.mark.quick
 def test_hostile_pages(rig: Start, report: Report) -> None:
     """Each payload on one page of a cell of its own, on every delivery."""
     run = rig()

@@ -145,6 +145,8 @@ def test_secrets_are_seen_nowhere(rig: Start) -> None:
         seen = {"Redis": dump(client)}
     seen |= flower_pages(port, passwords["flower"])
     seen["inspect"] = run.celery("inspect", "conf") + run.celery("inspect", "stats") + run.celery("report")
+    run.emulator.configure(faults=["error=7:match=discover"])
+    run.reelhaul("refresh", "--max-age", "0s", *run.request(), "--detach")
     run.until(
         "key refused", lambda: any("TMDB refuses the key" in worker.log_text() for worker in run.workers)
     )
@@ -305,7 +307,11 @@ def tls_in_front_of(port: int, key: Path, cert: Path) -> Iterator[int]:
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection("127.0.0.1", port)
-        await asyncio.gather(pipe(reader, back), pipe(there, writer))
+        try:
+            await asyncio.gather(pipe(reader, back), pipe(there, writer))
+        finally:
+            back.transport.abort()
+            writer.transport.abort()
 
     async def serve() -> None:
         server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context)
@@ -316,6 +322,7 @@ def tls_in_front_of(port: int, key: Path, cert: Path) -> Iterator[int]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0.1)  # what was aborted is closed in the next rounds of the loop
 
     ready: queue.Queue[int] = queue.Queue()
     over = asyncio.Event()
