@@ -189,7 +189,7 @@ def _plan(options: argparse.Namespace) -> list[tuple[float, int, float]]:
     if options.adaptive:
         return []
     if options.quick:
-        return [(40.0, 4, options.seconds or 15.0), (200.0, 4, options.seconds or 14.0)]
+        return [(40.0, 4, options.seconds or 14.0), (200.0, 4, options.seconds or 12.0)]
     rates = options.rates or (10.0, 40.0, 200.0)
     return [(rate, n, options.seconds or 60.0) for rate in rates for n in (1, 2, 4, 8)]
 
