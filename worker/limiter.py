@@ -7,9 +7,7 @@ waiting slots hear of it at once and reserve anew.
 
 from __future__ import annotations
 
-import os
 import random
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -45,6 +43,12 @@ LATE_S, SLOW_S = 0.05, 1.0
 #: A channel that is silent for so long is asked whether it lives, and has as long to answer: a NAT or a
 #: machine that failed may have dropped the connection without a word.
 SILENT_S = 2.0
+
+
+#: Seconds that the word to stop is kept: longer than any slot waits.
+STOP_KEPT_S = 60
+#: What a worker's main process tells its pool processes, which have inherited it, and nobody else's.
+_STOP = f"stop {random.getrandbits(64):x}"
 
 
 @dataclass(frozen=True)
@@ -154,7 +158,9 @@ class Limiter:
     def interrupt_children(self) -> None:
         """`interrupt` in the pool processes that this one has forked."""
         with _broker():
-            self._redis.publish(self._channel, _stop_word(os.getpid()))
+            # Kept as well, for a child that does not listen yet.
+            self._redis.set(f"{self._gate}:{_STOP}", 1, ex=STOP_KEPT_S)
+            self._redis.publish(self._channel, _STOP)
 
     def hear(self, generation: int) -> None:
         """A new generation has begun: whoever waits under an older one reserves anew."""
@@ -220,6 +226,10 @@ class Limiter:
         with _broker():
             return int(self._redis.hget(self._gate, "gen") or 0)
 
+    def _told_to_stop(self) -> bool:
+        with _broker():
+            return bool(self._redis.exists(f"{self._gate}:{_STOP}"))
+
     def _call(self, verb: str, *argv: Any, keys: list[str] | None = None) -> Any:
         with _broker():
             return self._script(keys=keys or [self._gate], args=[verb, self._channel, *self._policy, *argv])
@@ -264,15 +274,12 @@ class _Ear(threading.Thread):
         if message["type"] == "subscribe":
             self._limiter.hear(self._limiter._generation())
             self.hearing = True
+            if self._limiter._told_to_stop():
+                self._limiter.interrupt()
         elif message["type"] == "message" and message["data"].isdigit():
             self._limiter.hear(int(message["data"]))
-        elif message["data"] == _stop_word(os.getppid()):
+        elif message["data"] == _STOP.encode():
             self._limiter.interrupt()
-
-
-def _stop_word(pid: int) -> bytes:
-    """What a worker's main process tells its children."""
-    return f"stop {socket.gethostname()} {pid}".encode()
 
 
 @contextmanager
