@@ -61,20 +61,18 @@ def sources(log: Arrivals) -> list[tuple[float, str]]:
     return [(row[1], row[4].split(":")[0]) for row in log]
 
 
-@pytest.mark.parametrize("processes", [1, 8])
-def test_the_limit_is_kept_and_used_up(
-    redis_server: EmbeddedRedis, fleet_on: StartFleet, processes: int
-) -> None:
+def test_the_limit_is_kept_and_used_up(redis_server: EmbeddedRedis, fleet_on: StartFleet) -> None:
+    """By eight processes; `make bench-limit` has the other numbers, and the long runs."""
     fleet, api = fleet_on(redis_server)
     with fleet.gate() as gate:
         gate.pause()
-        fleet.start(processes, threads=max(4, 16 // processes))
+        fleet.start(8, threads=4)
         gate.resume()
         time.sleep(3)
     fleet.stop()
     log = api.log()
     check_promise(log)
-    assert len({source for _, source in sources(log)}) == processes
+    assert len({source for _, source in sources(log)}) == 8
     # What the first second of a process costs weighs more here than in the benchmark's minute.
     assert utilisation(times_of(log), RATE, CAPACITY) > 0.85
 
@@ -89,12 +87,13 @@ def test_every_process_gets_its_share_whatever_its_clock_says(
         for offset_s in (0, 0, 3_600, -86_400):
             fleet.start(threads=6, clock_offset_s=offset_s)
         gate.resume()
-        time.sleep(11)
+        time.sleep(6)
     fleet.stop()
     log = api.log()
     check_promise(log)
     assert len({source for _, source in sources(log)}) == 4
-    assert least_share(sources(log), window_s=10) >= 0.5
+    # Promised over 10 s; 5 s are stricter.
+    assert least_share(sources(log), window_s=5) >= 0.5
 
 
 def test_processes_that_come_and_are_killed_change_nothing(
@@ -102,7 +101,7 @@ def test_processes_that_come_and_are_killed_change_nothing(
 ) -> None:
     fleet, api = fleet_on(redis_server)
     fleet.start(2, threads=8)
-    for _ in range(3):
+    for _ in range(2):
         time.sleep(1.0)
         fleet.start(1, wait=False, threads=8)
         time.sleep(1.0)
@@ -143,11 +142,10 @@ def test_a_process_that_stood_still_does_not_make_up_for_it(
     """Stopped and continued (a suspended machine, a starved container): its tokens' time is over."""
     fleet, api = fleet_on(redis_server)
     still, *_ = fleet.start(2, threads=20)
-    for _ in range(2):
-        time.sleep(1.0)
-        still.send(signal.SIGSTOP)
-        time.sleep(1.0)
-        still.send(signal.SIGCONT)
+    time.sleep(1.0)
+    still.send(signal.SIGSTOP)
+    time.sleep(1.0)
+    still.send(signal.SIGCONT)
     time.sleep(1.0)
     fleet.stop()
     log = api.log()

@@ -65,7 +65,7 @@ def refusal(api: EmulatorProcess) -> float:
 
 @pytest.mark.parametrize(
     ("retry_after", "pause_s"),
-    [("none", 1), ("0", 1), ("1", 1), ("2", 2), ("date+3", 2), ("date-5", 1), ("garbage", 1)],
+    [("none", 1), ("0", 1), ("2", 2), ("date+3", 2), ("garbage", 1)],
 )
 def test_a_429_pauses_the_whole_fleet_for_what_it_says(busy: Busy, retry_after: str, pause_s: float) -> None:
     """A date has whole seconds: three seconds ahead are at least two."""
@@ -109,11 +109,20 @@ def test_several_refusals_at_once_halve_the_rate_once(busy: Busy) -> None:
     assert (state.shut, state.share) == ("throttled", 0.5)
 
 
-@pytest.mark.parametrize("fault", ["status=503/html", "not-json", "reset=start", "hang"])
-def test_an_outage_is_met_by_one_probe_at_a_time_and_ends_quickly(busy: Busy, fault: str) -> None:
+KINDS = ["status=503/html", "html", "not-json", "reset=start", "reset=body", "close", "truncate"]
+OUTAGES = {
+    "every kind by turns": [
+        f"{kind}:every={left}" for left, kind in zip(range(len(KINDS), 0, -1), KINDS, strict=True)
+    ],
+    "no answer": ["hang"],
+}
+
+
+@pytest.mark.parametrize("outage", OUTAGES)
+def test_an_outage_is_met_by_one_probe_at_a_time_and_ends_quickly(busy: Busy, outage: str) -> None:
     fleet, api = busy
     down = time.monotonic()
-    api.configure(faults=[fault])
+    api.configure(faults=OUTAGES[outage])
     with fleet.gate() as gate:
         wait_for(lambda: gate.look().shut == "outage")
         closed = time.monotonic()
@@ -144,7 +153,7 @@ def test_a_few_errors_close_nothing(busy: Busy) -> None:
     fleet, api = busy
     api.configure(faults=["status=500:every=5"])
     api.reset()
-    wait_for(lambda: api.stats()["by_status"].get("500", 0) > 10)
+    wait_for(lambda: api.stats()["by_status"].get("500", 0) > 6)
     with fleet.gate() as gate:
         assert gate.look().shut == ""
 

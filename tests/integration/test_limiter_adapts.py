@@ -109,13 +109,12 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
 @pytest.mark.parametrize(
     ("rate", "limits", "slots"),
     [
-        ("40/s", [(0, 20)], 20),
         ("40/s", [(0, 20)], 100),
         ("20/s", [(0, 18)], 20),
         ("10/s", [(0, 5)], 16),
         ("20/s", [(0, 20), (90, 10), (180, 15), (270, 7.5)], 30),
     ],
-    ids=["half", "half, many slots", "nine tenths", "half of ten", "changes"],
+    ids=["half, many slots", "nine tenths", "half of ten", "changes"],
 )
 def test_the_fleet_settles_below_a_limit_that_it_was_not_told(
     client: redis.Redis, rate: str, limits: list[tuple[int, float]], slots: int

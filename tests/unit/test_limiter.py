@@ -16,7 +16,7 @@ from worker.rate import Rate
 HOUR = 3600 * SECOND
 
 ONE_EXAMPLE_AT_A_TIME = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 rates = st.one_of(
@@ -193,7 +193,7 @@ def act(gate: VirtualGate, verb: str, value: Any, generation: int) -> int:
     return generation
 
 
-@settings(ONE_EXAMPLE_AT_A_TIME, max_examples=200)
+@settings(ONE_EXAMPLE_AT_A_TIME, max_examples=120)
 @given(
     st.sampled_from(["1/s", "7/3s", "40/s"]).map(Rate.parse), st.integers(1, 8), st.lists(steps, max_size=40)
 )
