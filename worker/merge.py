@@ -80,46 +80,49 @@ def merge(movies: Collection[Document], versions: dict[int, Version]) -> Saved:
         found = movies.find({"_id": {"$in": list(versions)}}, {"_meta": 1})
         stored = {movie["_id"]: movie["_meta"] for movie in found}
         new = [v.document(v.meta(v.fetched_at)) for id_, v in versions.items() if id_ not in stored]
-        updates = {
-            id_: update for id_, meta in stored.items() if (update := _update(id_, meta, versions[id_]))
-        }
-        met = not new or _insert(movies, new)
-        if met:
-            inserted += len(new)
-        if updates:
-            met = (
-                movies.bulk_write(list(updates.values()), ordered=False).matched_count == len(updates) and met
-            )
-            pairs = [(versions[id_], stored[id_]) for id_ in updates]
-            changed += sum(_wins(*pair) and _differs(*pair) for pair in pairs)
-        if met:
+        changes: list[_Update] = []
+        touches: list[_Update] = []
+        for id_, meta in stored.items():
+            if _wins(versions[id_], meta) and _differs(versions[id_], meta):
+                changes.append(_change(id_, meta, versions[id_]))
+            elif touch := _touch(id_, meta, versions[id_]):
+                touches.append(touch)
+        done = _insert(movies, new), _write(movies, changes), _write(movies, touches)
+        inserted += done[0]
+        changed += done[1]
+        if done == (len(new), len(changes), len(touches)):
             return Saved(inserted, changed)
         # Somebody else wrote one of them since it was read: look again.
 
 
-def _insert(movies: Collection[Document], new: list[Document]) -> bool:
-    """Whether all are new indeed; those that are have been inserted either way."""
+def _insert(movies: Collection[Document], new: list[Document]) -> int:
+    """How many are new indeed, and inserted."""
+    if not new:
+        return 0
     try:
-        movies.insert_many(new, ordered=False)
+        return len(movies.insert_many(new, ordered=False).inserted_ids)
     except BulkWriteError as error:
         if {write["code"] for write in error.details["writeErrors"]} != {_DUPLICATE}:
             raise
-        return False
-    return True
+        return int(error.details["nInserted"])
 
 
-def _update(id_: int, stored: Document, version: Version) -> _Update | None:
-    """What the stored movie needs, if its `_meta` is still what was read; None: nothing."""
+def _write(movies: Collection[Document], updates: list[_Update]) -> int:
+    """How many found their movie as it was read."""
+    return movies.bulk_write(updates, ordered=False).matched_count if updates else 0
+
+
+def _change(id_: int, stored: Document, version: Version) -> _Update:
+    """The whole movie anew, if its `_meta` is still what was read."""
+    meta = version.meta(min(stored["first_seen"], version.fetched_at))
+    return _replacement({"_id": id_, "_meta": stored}, version.document(meta))
+
+
+def _touch(id_: int, stored: Document, version: Version) -> _Update | None:
+    """What the `_meta` of a movie that stays needs, if it is still what was read; None: nothing."""
     first_seen = min(stored["first_seen"], version.fetched_at)
-    unless_written = {"_id": id_, "_meta": stored}
-    if _wins(version, stored):
-        meta = version.meta(first_seen)
-        if _differs(version, stored):
-            return _replacement(unless_written, version.document(meta))
-        return UpdateOne(unless_written, {"$set": {"_meta": meta}})
-    if first_seen != stored["first_seen"]:
-        return UpdateOne(unless_written, {"$set": {"_meta": {**stored, "first_seen": first_seen}}})
-    return None
+    meta = version.meta(first_seen) if _wins(version, stored) else {**stored, "first_seen": first_seen}
+    return UpdateOne({"_id": id_, "_meta": stored}, {"$set": {"_meta": meta}}) if meta != stored else None
 
 
 def _wins(version: Version, stored: Document) -> bool:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from producer.coverage import Ledger
 from worker.answers import Page
 from worker.errors import NO_RESPONSE, Rejected, Response, StoreAway, Unstorable
+from worker.merge import Saved
 from worker.pages import Cell, PageKey
 from worker.store import KEPT_BODY, Store
 
@@ -131,6 +132,22 @@ class TestMerging:
             )
             assert failed == []
             assert contents(store) == once
+
+    def test_threads_that_meet_count_every_movie_once(self, store: Store) -> None:
+        def movies(word: str) -> list[dict[str, Any]]:
+            return [{"id": id_, "title": f"{id_} {word}"} for id_ in range(40)]
+
+        saved: list[Saved] = []
+        for at, word in ((AT, "new"), (TIMES[-1], "changed")):
+            saved.clear()
+            # Each begins elsewhere, so that they meet in the middle; which of them writes does not matter.
+            deliveries = [
+                (KEY, page_of(movies(word)[n * 5 :] + movies(word)[: n * 5], at=at)) for n in range(8)
+            ]
+            failed = at_once([[d] for d in deliveries], lambda d: saved.append(store.save(*d)))
+            assert failed == []
+            told = sum(one.inserted for one in saved), sum(one.changed for one in saved)
+            assert told == ((40, 0) if word == "new" else (0, 40))
 
     def test_older_never_replaces_newer(self, store: Store) -> None:
         newer, older = AT, AT - timedelta(milliseconds=1)
