@@ -19,7 +19,7 @@ demo: $(STAMP) ## the whole chain on this machine: emulated TMDB, embedded Redis
 	$(BIN)/reelhaul demo $(ARGS)
 
 test: $(STAMP) ## every test, on embedded servers
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=2 --dist=worksteal $(ARGS)
 
 chaos: $(STAMP) ## every kill test, and a table of what each fault cost; ARGS=--quick: those of `make test`
 	$(BIN)/python -m tests.chaos $(ARGS)
