@@ -16,18 +16,6 @@ from tests.chaos.harness import Outcome, Rig, table
 OUTCOMES = pytest.StashKey[list[Outcome]]()
 
 
-class _Collector:
-    """Takes the rows out of the tests' reports, which also reach the process that prints from another."""
-
-    def __init__(self, outcomes: list[Outcome]) -> None:
-        self._outcomes = outcomes
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.when == "call":
-            rows = (value for name, value in report.user_properties if name == "outcome")
-            self._outcomes += [Outcome(**row) for row in rows]  # type: ignore[arg-type] # as asdict made it
-
-
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("chaos")
     group.addoption("--full", dest="chaos", action="store_const", const="full", help="every kill test")
@@ -38,7 +26,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "quick: of the kill tests, those that every test run includes")
     config.stash[OUTCOMES] = []
-    config.pluginmanager.register(_Collector(config.stash[OUTCOMES]))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -80,4 +67,4 @@ def rig(tmp_path: Path) -> Iterator[Callable[..., Rig]]:
 @pytest.fixture
 def report(request: pytest.FixtureRequest) -> Callable[[str, Rig], None]:
     """Adds the run's row to the table."""
-    return lambda fault, rig: request.node.user_properties.append(("outcome", asdict(rig.outcome(fault))))
+    return lambda fault, rig: request.config.stash[OUTCOMES].append(rig.outcome(fault))
