@@ -1,6 +1,7 @@
 """`reelhaul health`: for containers. Asks nobody but the files that this host's processes write.
 
-Light: what is imported here is imported every few seconds.
+Light: what is imported here is imported every few seconds. So typer is not, and makes an argument of the
+parameter all the same.
 """
 
 from __future__ import annotations
@@ -9,19 +10,18 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
-from worker.alive import SILENT_S, living
+from worker.alive import SILENT_S, default_run_folder, living
 from worker.errors import UsageError
 
 #: A task ends within 48 s (worker.tasks.TASK_S), and the solo pool's loop stands still for as long.
 STUCK_S = 120.0
+RUN_FOLDER = "REELHAUL_RUN_FOLDER"
 
 
-def health(role: Annotated[str, typer.Argument(help="worker or beat", metavar="worker|beat")]) -> None:
-    """Exit 0 when every such process on this host is alive and moves on, else 1 with the reason."""
+def health(role: str) -> None:
+    """Exit 0 when every ROLE (worker or beat) on this host is alive and moves on, else 1 with the reason."""
     if role not in CHECKS:
         raise UsageError(f"health {role!r}: expected worker or beat")
     found = list(living(role, _run_folder()))
@@ -32,7 +32,7 @@ def health(role: Annotated[str, typer.Argument(help="worker or beat", metavar="w
             troubles.append(f"{role} with pid {told['pid']}: {trouble}")
     if troubles:
         sys.stderr.write("\n".join(troubles) + "\n")
-        raise typer.Exit(1)
+        sys.exit(1)
 
 
 def worker_trouble(told: dict[str, Any], now: float) -> str:
@@ -56,9 +56,10 @@ CHECKS = {"worker": worker_trouble, "beat": beat_trouble}
 
 
 def _run_folder() -> Path:
-    named = os.environ.get("REELHAUL_RUN_FOLDER")
-    if named:
-        return Path(named)
-    from worker.settings import settings  # noqa: PLC0415 -- takes longer to import than all else here
+    """As worker.settings finds it, which takes longer to import than the rest of this command."""
+    named = os.environ.get(RUN_FOLDER)
+    if not named and Path(".env").is_file():
+        from dotenv import dotenv_values  # noqa: PLC0415 -- seldom needed; it is what the settings read with
 
-    return settings().reelhaul_run_folder
+        named = dotenv_values(".env").get(RUN_FOLDER)
+    return Path(named) if named else default_run_folder()

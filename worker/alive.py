@@ -12,10 +12,16 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 #: Seconds until a process that writes every second counts as hanging.
 SILENT_S = 20.0
+
+
+def default_run_folder() -> Path:
+    """Where a host's processes learn of each other when nobody says otherwise: one folder a user."""
+    return Path(gettempdir()) / f"reelhaul-{os.getuid()}"
 
 
 class Alive:

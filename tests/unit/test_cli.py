@@ -9,7 +9,8 @@ import click
 import pytest
 from typer.testing import CliRunner
 
-from producer.cli import COMMANDS, app, main
+from producer.cli import main
+from producer.menu import COMMANDS, app
 from worker.settings import Settings, settings
 
 
@@ -126,6 +127,6 @@ def test_main_leaves_other_errors_alone(monkeypatch: pytest.MonkeyPatch) -> None
     def broken(**_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("producer.cli.app", broken)
+    monkeypatch.setattr("producer.menu.app", broken)
     with pytest.raises(ZeroDivisionError):
         main()

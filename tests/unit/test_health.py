@@ -54,9 +54,14 @@ def test_files_of_the_dead_are_removed_and_of_other_hosts_left(tmp_path: Path) -
     assert list(living("worker", tmp_path)) == []
 
 
+MAIN = "from producer.cli import main; main()"
+#: The same, and at its end every module that it has imported.
+LISTED = f"import atexit, sys; atexit.register(lambda: print(*sys.modules)); {MAIN}"
+
+
 def health(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", "from producer.cli import main; main()", "health", *arguments],
+        [sys.executable, "-c", MAIN, "health", *arguments],
         env={**os.environ, "REELHAUL_RUN_FOLDER": str(folder)},
         capture_output=True,
         text=True,
@@ -76,12 +81,51 @@ def test_the_command(tmp_path: Path) -> None:
         1,
         f"worker with pid {os.getpid()}: works on one page for 500 s\n",
     )
-    assert health("flower", folder=tmp_path).returncode == 2
-
-
-def test_it_imports_nothing_heavy() -> None:
-    script = "import sys, producer.cli, producer.health; print(*sys.modules)"
-    run = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=50
+    unknown = health("flower", folder=tmp_path)
+    assert (unknown.returncode, unknown.stderr) == (
+        2,
+        "reelhaul: health 'flower': expected worker or beat\n",
     )
-    assert not {"celery", "redis", "pymongo", "pydantic", "requests"} & set(run.stdout.split())
+    assert "ROLE (worker or beat)" in health("--help", folder=tmp_path).stdout
+    assert health(folder=tmp_path).returncode == 2
+
+
+#: Half a second of imports for a file of a hundred bytes.
+HEAVY = {
+    *("celery", "kombu", "redis", "pymongo", "bson", "pydantic", "pydantic_settings", "requests"),
+    *("typer", "rich", "structlog", "asyncio", "ssl", "prometheus_client"),
+}
+
+
+@pytest.mark.parametrize("env", ["", "TMDB_TOKEN=none\n"])
+def test_it_imports_nothing_heavy(tmp_path: Path, env: str) -> None:
+    """Counted in modules, not in seconds; at the default folder, with an .env that does not name another."""
+    (tmp_path / ".env").write_text(env)
+    environment = {name: value for name, value in os.environ.items() if name != "REELHAUL_RUN_FOLDER"}
+    asked = subprocess.run(
+        [sys.executable, "-c", LISTED, "health", "worker"],
+        env={**environment, "TMPDIR": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+    )
+    assert (asked.returncode, asked.stderr) == (1, "no worker runs on this host\n")
+    imported = {name.partition(".")[0] for name in asked.stdout.split()}
+    assert "producer" in imported
+    assert not HEAVY & imported
+
+
+def test_a_folder_that_env_names_is_found(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("REELHAUL_RUN_FOLDER=here\n")
+    Alive("worker", tmp_path / "here").write(heard_at=time.monotonic(), oldest_s=0.0, done=1)
+    environment = {name: value for name, value in os.environ.items() if name != "REELHAUL_RUN_FOLDER"}
+    asked = subprocess.run(
+        [sys.executable, "-c", MAIN, "health", "worker"],
+        env=environment,
+        cwd=tmp_path,
+        check=False,
+        timeout=50,
+    )
+    assert asked.returncode == 0

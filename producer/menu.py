@@ -1,0 +1,53 @@
+"""What `reelhaul` offers: each command is imported when it is called."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+#: Where each command is; the order is the help's.
+COMMANDS = {
+    "backfill": "producer.commands:backfill",
+    "status": "producer.reporting:status",
+    "verify": "producer.verify:verify",
+    "refresh": "producer.commands:refresh",
+    "export": "producer.commands:export",
+    "limit": "producer.limit:limit",
+    "failures": "producer.failures:failures",
+    "doctor": "producer.doctor:doctor",
+    "health": "producer.health:health",
+    "standalone": "sandbox.standalone:standalone",
+    "demo": "sandbox.demo:demo",
+    "emulator": "sandbox.emulator:emulator",
+}
+
+
+class _Commands(TyperGroup):
+    """Commands by name, loaded when asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 -- typer's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 -- typer's signature
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, function = COMMANDS[cmd_name].partition(":")
+        found = getattr(import_module(module), function)
+        if isinstance(found, typer.Typer):  # a group of its own
+            group = typer.main.get_command(found)
+            group.name = cmd_name  # what the help lists it by
+            return group
+        one = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        one.command(cmd_name)(found)
+        return typer.main.get_command(one)
+
+
+app = typer.Typer(cls=_Commands, add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+
+
+@app.callback()
+def _reelhaul() -> None:
+    """Haul The Movie Database into MongoDB, as fast as the API allows and not one request faster."""
