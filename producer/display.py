@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console, Group, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Steps
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -34,6 +34,16 @@ def advancing(words: str, total: int, *, quiet: bool = False) -> Iterator[Callab
     with Steps(*columns, console=out, transient=True, disable=quiet or not out.is_terminal) as steps:
         task = steps.add_task(words, total=total)
         yield lambda: steps.advance(task)
+
+
+@contextmanager
+def advancing_bytes(words: str, total: int | None, *, quiet: bool = False) -> Iterator[Callable[[int], None]]:
+    """As `advancing`, in bytes; None where nobody knows how many will come."""
+    out = console(quiet=quiet)
+    columns = (TextColumn("{task.description}"), BarColumn(40), DownloadColumn(), TimeRemainingColumn())
+    with Steps(*columns, console=out, transient=True, disable=quiet or not out.is_terminal) as steps:
+        task = steps.add_task(words, total=total)
+        yield lambda count: steps.advance(task, count)
 
 
 def span(seconds: float) -> str:

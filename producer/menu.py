@@ -16,6 +16,7 @@ COMMANDS = {
     "refresh": "producer.commands:refresh",
     "export": "producer.commands:export",
     "limit": "producer.limit:limit",
+    "ids": "producer.ids:ids",
     "failures": "producer.failures:failures",
     "doctor": "producer.doctor:doctor",
     "health": "producer.health:health",

@@ -10,21 +10,26 @@ from __future__ import annotations
 import json
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
+from producer.audit import Audit, audit, plain, words
 from producer.coverage import Ledger
 from producer.display import advancing, console
 from producer.enqueue import known_backfills
-from worker.bootstrap import fleet_now, store
+from worker.bootstrap import fleet_now, id_export, store
 from worker.errors import UsageError
 from worker.pages import MAX_PAGE, Cell
 from worker.store import Store
 from worker.tasks import send
+
+#: Ids of missing or gone movies in one line for a person.
+SHOWN_IDS = 20
 
 
 @dataclass(frozen=True)
@@ -64,10 +69,18 @@ def prove(store: Store, cells: Iterable[Cell], on_page: Callable[[], None] = lam
 
 def verify(
     repair: Annotated[bool, typer.Option("--repair", help="Fetch the cells with gaps again.")] = False,
+    by_ids: Annotated[
+        bool, typer.Option("--ids", help="Against TMDB's daily list of ids, which `reelhaul ids load` loads.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
 ) -> None:
     """Prove that nothing is missing: exit 0 when every page is stored and every cell holds all its movies."""
+    if by_ids:
+        if repair:
+            raise UsageError("--repair fetches cells again, and --ids looks at no cell: use one of them")
+        _verify_ids(as_json=as_json, quiet=quiet)
+        return
     backfills = known_backfills(store())
     if not backfills:
         raise UsageError(
@@ -107,3 +120,43 @@ def _tell(out: Console, cells: int, missing: int, gaps: list[Proof]) -> None:
         )
     else:
         out.print(f"{cells:,} cells: every page stored, every cell holds all the movies TMDB says it has")
+
+
+def _verify_ids(*, as_json: bool, quiet: bool) -> None:
+    with advancing("movies", store().count_movies(), quiet=quiet or as_json) as on_movie:
+        found = audit(store(), id_export(), on_movie)
+    if as_json:
+        facts = {
+            "list": plain(found.loaded),
+            "stored": found.stored,
+            "missing": found.missing.tolist(),
+            "missing_adult": found.missing_adult,
+            "missing_video": found.missing_video,
+            "gone": found.gone.tolist(),
+            "newer": found.newer,
+        }
+        typer.echo(json.dumps(facts))
+    else:
+        _tell_ids(console(quiet=quiet), found)
+    if found.missing or found.gone:
+        raise typer.Exit(1)
+
+
+def _tell_ids(out: Console, found: Audit) -> None:
+    lines = [f"{words(found.loaded)}; {found.stored:,} stored"]
+    if found.missing:
+        flags = f" ({found.missing_adult:,} adult, {found.missing_video:,} video)"
+        lines.append(f"{len(found.missing):,} missing{flags}: {_first(found.missing)}")
+    if found.gone:
+        lines.append(f"{len(found.gone):,} gone, stored but not on the list: {_first(found.gone)}")
+    if found.newer:
+        lines.append(f"{found.newer:,} stored since that day, too new for the list")
+    if not found.missing and not found.gone:
+        lines.append("every movie on the list is stored, none is gone")
+    for line in lines:
+        out.print(escape(line), soft_wrap=True)
+
+
+def _first(ids: Sequence[int]) -> str:
+    more = f" and {len(ids) - SHOWN_IDS:,} more (--json has all)" if len(ids) > SHOWN_IDS else ""
+    return ", ".join(map(str, ids[:SHOWN_IDS])) + more

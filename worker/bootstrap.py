@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from functools import cache, partial
 
 from pymongo import MongoClient
+from pymongo.database import Database
 from pymongo.errors import PyMongoError
 from redis import Redis
 from redis.backoff import ExponentialBackoff
@@ -14,6 +15,7 @@ from redis.retry import Retry
 
 from worker.connections import Connections, HostShare
 from worker.errors import UsageError
+from worker.ids import IdExport
 from worker.limiter import Limiter
 from worker.merge import Document
 from worker.settings import DEFAULT_DATABASE, settings
@@ -62,7 +64,7 @@ def tmdb_client() -> TmdbClient:
 
 
 @cache
-def store() -> Store:
+def database() -> Database[Document]:
     """MongoDB at MONGO_URL; connects when first used. UsageError when the address cannot be used."""
     try:
         client: MongoClient[Document] = MongoClient(
@@ -75,7 +77,19 @@ def store() -> Store:
         )
     except (PyMongoError, ValueError) as error:
         raise UsageError(f"MONGO_URL: {error}") from None
-    return Store(client.get_default_database(DEFAULT_DATABASE))
+    return client.get_default_database(DEFAULT_DATABASE)
+
+
+@cache
+def store() -> Store:
+    """What is fetched, and what was asked for."""
+    return Store(database())
+
+
+@cache
+def id_export() -> IdExport:
+    """TMDB's daily list of ids, as last loaded."""
+    return IdExport(database())
 
 
 @cache
@@ -99,7 +113,7 @@ def hang_up() -> None:
 
 def forget() -> None:
     """Drop what was built: sockets must not be shared with the parent of a fork."""
-    for built in (redis_client, limiter, host_share, tmdb_client, store, names):
+    for built in (redis_client, limiter, host_share, tmdb_client, database, store, id_export, names):
         built.cache_clear()
 
 

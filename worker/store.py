@@ -62,30 +62,30 @@ class Store:
 
     def ping(self) -> None:
         """One round trip."""
-        with _translated():
+        with translated():
             self._database.command("ping")
 
     def fresh(self, key: PageKey, fresh_after: datetime | None) -> bool:
         """Whether the page is stored, and was not fetched before `fresh_after`."""
-        with _translated():
+        with translated():
             return self.pages.find_one(_fresh_query([key.id], fresh_after), {"_id": 1}) is not None
 
     def total_pages(self, cell: Cell) -> int | None:
         """What the cell's page 1 says of its length; None when that is not stored."""
-        with _translated():
+        with translated():
             mark = self.pages.find_one({"_id": cell.page(1).id}, {"total_pages": 1})
         return mark["total_pages"] if mark else None
 
     def save(self, key: PageKey, page: Page) -> Saved:
         """The page's movies, then its mark; Unstorable when MongoDB cannot hold them as they are."""
-        with _translated(page):
+        with translated(page):
             saved = merge(self.movies, versions_of(key, page))
             self._mark(key, page)
         return saved
 
     def quarantine(self, key: PageKey, trouble: NotEver, at: datetime) -> None:
         """Keep the page out of the fleet's way, with the answer that put it here."""
-        with _translated():
+        with translated():
             self.failures.update_one(
                 {"_id": key.id},
                 {
@@ -134,7 +134,7 @@ class Store:
 
     def remember(self, backfill_id: str, request: Document) -> None:
         """Keep what was asked for; the same request again only becomes the latest."""
-        with _translated():
+        with translated():
             again = {"$set": request, "$unset": {"finished_at": ""}}
             self.backfills.update_one({"_id": backfill_id}, again, upsert=True)
 
@@ -143,19 +143,19 @@ class Store:
 
         Only so that nobody computes it again every minute: what counts is what is stored.
         """
-        with _translated():
+        with translated():
             request = {"_id": backfill_id, "requested_at": requested_at}
             self.backfills.update_one(request, {"$set": {"finished_at": at}})
 
     def remembered(self, *, unfinished: bool = False) -> list[Document]:
         """Every request kept, or those not known to be finished; the latest first."""
         query = {"finished_at": {"$exists": False}} if unfinished else {}
-        with _translated():
+        with translated():
             return list(self.backfills.find(query).sort("requested_at", -1))
 
     def name_genres(self, names: Mapping[int, str], at: datetime) -> None:
         """Keep the API's names of genres, as of `at`."""
-        with _translated():
+        with translated():
             self.genres.bulk_write(
                 [
                     UpdateOne({"_id": id_}, {"$set": {"name": name, "fetched_at": at}}, upsert=True)
@@ -166,12 +166,12 @@ class Store:
     def named_genres(self, fresh_after: datetime | None = None) -> dict[int, str]:
         """Names by genre id, in the order of the names; those fetched since `fresh_after`."""
         query = {"fetched_at": {"$gte": fresh_after}} if fresh_after else {}
-        with _translated():
+        with translated():
             return {genre["_id"]: genre["name"] for genre in self.genres.find(query).sort("name", 1)}
 
     def claim_due(self, name: str, period: timedelta, now: datetime) -> bool:
         """Whether `name` was not claimed within `period`; it is then, and only one caller is told so."""
-        with _translated():
+        with translated():
             try:
                 due = {"_id": name, "claimed_at": {"$lte": now - period}}
                 return self.schedule.update_one(due, {"$set": {"claimed_at": now}}, upsert=True).acknowledged
@@ -186,7 +186,7 @@ class Store:
         """
         pages: dict[datetime | None, dict[Cell, int]] = {moment: {} for moment in moments}
         fields = {"fetched_at": 1} if any(pages) else {"_id": 1}
-        with _translated():
+        with translated():
             for mark in self.pages.find({}, fields, batch_size=AT_ONCE):
                 genre_id, window, number = mark["_id"].split(":")
                 cell, bit = Cell(int(genre_id), window), 1 << int(number)
@@ -205,7 +205,7 @@ class Store:
 
     def quarantined(self) -> dict[PageKey, Document]:
         """What is in quarantine and was not stored since, without the bodies."""
-        with _translated():
+        with translated():
             failures = list(self.failures.find({}, {"body": 0, "headers": 0}))
             ids = [failure["_id"] for failure in failures]
             fetched: dict[str, datetime] = {}
@@ -222,43 +222,57 @@ class Store:
 
     def failure(self, key: PageKey) -> Document | None:
         """What put the page into quarantine, body and all."""
-        with _translated():
+        with translated():
             return self.failures.find_one({"_id": key.id})
 
     def release(self, keys: Iterable[PageKey]) -> None:
         """Take the pages out of quarantine; those a backfill lacks count as missing again."""
-        with _translated():
+        with translated():
             for key in keys:
                 self.failures.delete_one({"_id": key.id})
 
     def count_movies(self) -> int:
         """How many movies are stored, by the collection's own books: exact while MongoDB ends in order."""
-        with _translated():
+        with translated():
             return self.movies.estimated_document_count()
 
     def count_pages(self) -> int:
         """How many pages are stored, as `count_movies` counts."""
-        with _translated():
+        with translated():
             return self.pages.estimated_document_count()
 
     def each_page(self) -> Iterator[tuple[PageKey, Document]]:
         """Every stored page with its movie_ids and totals, in no order; flat memory."""
         fields = {"movie_ids": 1, "total_pages": 1, "total_results": 1}
-        with _translated():
+        with translated():
             for mark in self.pages.find({}, fields):
                 yield PageKey.parse(mark["_id"]), mark
 
     def each_movie(self) -> Iterator[Document]:
         """Every stored movie with its `_meta`, in the order of ids; flat memory."""
-        with _translated():
+        with translated():
             yield from self.movies.find().sort("_id", 1)
+
+    def each_movie_id(self) -> Iterator[int]:
+        """The id of every stored movie, ascending; flat memory."""
+        with translated():
+            for movie in self.movies.find({}, {"_id": 1}, batch_size=AT_ONCE).sort("_id", 1):
+                yield movie["_id"]
+
+    def first_seen(self, ids: Sequence[int]) -> Iterator[tuple[int, datetime]]:
+        """Of these, the stored movies that TMDB has not said are gone, and when each was first seen."""
+        for start in range(0, len(ids), BATCH):
+            query = {"_id": {"$in": list(ids[start : start + BATCH])}, "_meta.gone_at": {"$exists": False}}
+            with translated():
+                for movie in self.movies.find(query, {"_meta.first_seen": 1}):
+                    yield movie["_id"], movie["_meta"]["first_seen"]
 
     def _totals(self, firsts: Sequence[PageKey], fresh_after: datetime | None) -> dict[str, int]:
         """total_pages by id, of the page 1s that are stored and fresh."""
         totals: dict[str, int] = {}
         for start in range(0, len(firsts), BATCH):
             query = _fresh_query([key.id for key in firsts[start : start + BATCH]], fresh_after)
-            with _translated():
+            with translated():
                 marks = self.pages.find(query, {"total_pages": 1})
                 totals |= {mark["_id"]: mark["total_pages"] for mark in marks}
         return totals
@@ -270,7 +284,7 @@ class Store:
             given_up: Document = {"_id": {"$in": ids}}
             if fresh_after:
                 given_up["last_at"] = {"$gte": fresh_after}
-            with _translated():
+            with translated():
                 done = {mark["_id"] for mark in self.pages.find(_fresh_query(ids, fresh_after), {"_id": 1})}
                 done.update(failure["_id"] for failure in self.failures.find(given_up, {"_id": 1}))
             yield from (key for key in batch if key.id not in done)
@@ -311,7 +325,7 @@ def _storable(text: str) -> str:
 
 
 @contextmanager
-def _translated(page: Page | None = None) -> Iterator[None]:
+def translated(page: Page | None = None) -> Iterator[None]:
     """pymongo's errors as ours; what blames the document of `page` makes it Unstorable."""
     try:
         yield
