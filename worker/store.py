@@ -133,8 +133,12 @@ class Store:
             yield from self._lacking(wanted, fresh_after)
 
     def remember(self, backfill_id: str, request: Document) -> None:
-        """Keep what was asked for; the same request again only becomes the latest."""
+        """Keep what was asked for; the same request again only becomes the latest.
+
+        Before the first page of it is stored, the index is there that tells what is older than it allows.
+        """
         with translated():
+            self.pages.create_index("fetched_at")
             again = {"$set": request, "$unset": {"finished_at": ""}}
             self.backfills.update_one({"_id": backfill_id}, again, upsert=True)
 
@@ -181,18 +185,18 @@ class Store:
     def counts(self, moments: Collection[datetime | None]) -> dict[datetime | None, dict[Cell, Count]]:
         """For each moment, what is stored of every cell of pages fetched then or later (None: ever).
 
-        One pass over the marks for all moments, in flat memory, and as few fields as will do: the embedded
-        server takes 30 us for an id, half as long again for two fields with it, and 70 us to group.
+        One pass over the ids for all moments, in flat memory; and for each moment one over the marks that are
+        older, to take them off again. The embedded server takes 30 us for an id, 50 us for two fields, and
+        60 us for an id by the index of `remember`, which most often has next to none to tell.
         """
-        pages: dict[datetime | None, dict[Cell, int]] = {moment: {} for moment in moments}
-        fields = {"fetched_at": 1} if any(pages) else {"_id": 1}
-        with translated():
-            for mark in self.pages.find({}, fields, batch_size=AT_ONCE):
-                genre_id, window, number = mark["_id"].split(":")
-                cell, bit = Cell(int(genre_id), window), 1 << int(number)
-                for moment, cells in pages.items():
-                    if moment is None or mark["fetched_at"] >= moment:
-                        cells[cell] = cells.get(cell, 0) | bit
+        ever = self._stored({})
+        pages: dict[datetime | None, dict[Cell, int]] = {None: ever}
+        for moment in set(moments) - {None}:
+            # Read later than `ever`: a page that was fetched anew in between is not old any more.
+            old = self._stored({"fetched_at": {"$lt": moment}})
+            fresh = ((cell, stored & ~old.get(cell, 0)) for cell, stored in ever.items())
+            pages[moment] = {cell: stored for cell, stored in fresh if stored}
+        pages = {moment: pages[moment] for moment in moments}
         opened = {cell for cells in pages.values() for cell, stored in cells.items() if stored & 0b10}
         totals = self._totals([cell.page(1) for cell in opened], None)
         return {
@@ -266,6 +270,15 @@ class Store:
             with translated():
                 for movie in self.movies.find(query, {"_meta.first_seen": 1}):
                     yield movie["_id"], movie["_meta"]["first_seen"]
+    def _stored(self, query: Document) -> dict[Cell, int]:
+        """Pages of the marks that match, as bits by cell."""
+        pages: dict[str, int] = {}  # a Cell for each of 200,000 marks would take half a second
+        with translated():
+            for mark in self.pages.find(query, {"_id": 1}, batch_size=AT_ONCE):
+                cell, _, number = mark["_id"].rpartition(":")
+                pages[cell] = pages.get(cell, 0) | 1 << int(number)
+        split = ((cell.partition(":"), bits) for cell, bits in pages.items())
+        return {Cell(int(genre_id), window): bits for (genre_id, _, window), bits in split}
 
     def _totals(self, firsts: Sequence[PageKey], fresh_after: datetime | None) -> dict[str, int]:
         """total_pages by id, of the page 1s that are stored and fresh."""

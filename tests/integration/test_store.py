@@ -17,7 +17,7 @@ from worker.answers import Page
 from worker.errors import NO_RESPONSE, Rejected, Response, StoreAway, Unstorable
 from worker.merge import Saved
 from worker.pages import Cell, PageKey
-from worker.store import KEPT_BODY, Store
+from worker.store import KEPT_BODY, Count, Store
 
 AT = datetime(2026, 1, 1, 12, 0, 0, 123_000, UTC)
 CELL = Cell(18, "1999")
@@ -419,6 +419,29 @@ class TestCoverage:
                 store.quarantine(CELL.page(number), Rejected("no"), failed_at)
         would_be_fetched = list(store.missing([CELL], fresh_after))
         assert Ledger.read(store, [fresh_after])[fresh_after].coverage(CELL).missing == len(would_be_fetched)
+
+    def test_each_moment_takes_off_what_is_older(self, store: Store) -> None:
+        for number, offset_s in ((1, -60), (2, 0), (3, 60)):
+            put(store, CELL.page(number), 3, at=AT + timedelta(seconds=offset_s))
+        other = Cell(35, "1999-01-01/1999-06-30")
+        put(store, other.page(1), 1, at=AT - timedelta(milliseconds=1))
+        later = AT + timedelta(seconds=61)
+        wanted = {
+            None: {CELL: Count(0b1110, 3), other: Count(0b10, 1)},
+            AT - timedelta(milliseconds=1): {CELL: Count(0b1100, -1), other: Count(0b10, 1)},
+            AT: {CELL: Count(0b1100, -1)},
+            later: {},
+        }
+        assert store.counts(wanted) == wanted
+        assert store.counts([AT]) == {AT: wanted[AT]}
+        assert store.counts([]) == {}
+        # The same by the index of which many producers at once want to be the first.
+        assert at_once([[n] for n in range(8)], lambda n: store.remember(str(n), {"requested_at": AT})) == []
+        assert sorted(store.pages.index_information()) == ["_id_", "fetched_at_1"]
+        assert store.counts(wanted) == wanted
+        # What is fetched anew while the index is there is not old any more.
+        put(store, other.page(1), 1, at=later)
+        assert store.counts([later]) == {later: {other: Count(0b10, 1)}}
 
     def test_of_a_split_cell_its_first_page_and_both_halves(self, store: Store) -> None:
         put(store, KEY, 501)
