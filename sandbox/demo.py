@@ -26,6 +26,7 @@ from sandbox.processes import SandboxError
 from sandbox.servers import EmbeddedMongo, EmbeddedRedis, EmulatorProcess
 from worker.bootstrap import hang_up, limiter, store
 from worker.errors import UsageError
+from worker.settings import settings
 
 MOVIES, SEED = 20_000, 7
 GENRES, YEARS = "Drama,Comedy,Thriller,Horror,War", "2001..2025"
@@ -65,6 +66,8 @@ def _demo(catalog: Path | None, rate: int, *, as_json: bool, keep: bool) -> None
     with _sandbox(catalog, rate) as (fleet, emulator):
         out = console()
         out.print(f"emulated TMDB at {emulator.base_url}, limit {rate}/s; two workers with 16 slots each")
+        if fleet.metrics_ports:
+            out.print(f"metrics at {fleet.metrics(settings().reelhaul_metrics_address)}", soft_wrap=True)
         if keep:  # before there is anything to see, so that all of it is seen
             port = free_port()
             fleet.flower(port)
@@ -101,7 +104,7 @@ def _sandbox(catalog: Path | None, rate: int) -> Iterator[tuple[Fleet, EmulatorP
             REELHAUL_CAPACITY=str(CAPACITY),
             REELHAUL_RUN_FOLDER=str(folder),
         )
-        fleet = stack.enter_context(Fleet(os.environ, folder))
+        fleet = stack.enter_context(Fleet(os.environ, folder, settings().reelhaul_metrics_port))
         for _ in range(WORKERS):
             fleet.worker()
         fleet.wait_until_ready(WORKERS)

@@ -21,18 +21,28 @@ READY_S = 60.0
 
 
 class Fleet:
-    """Celery processes with one environment, their logs in `folder`; stops them all when it is left."""
+    """Celery processes with one environment, their logs in `folder`; stops them all when it is left.
 
-    def __init__(self, environment: Mapping[str, str], folder: Path) -> None:
+    With a metrics port its first worker answers Prometheus there, each further one at the next port.
+    """
+
+    def __init__(self, environment: Mapping[str, str], folder: Path, metrics_port: int = 0) -> None:
         self._environment, self._folder = dict(environment), folder
+        self._metrics_port = metrics_port
         self.processes: list[ChildProcess] = []
+        self.metrics_ports: list[int] = []
         self._numbers = itertools.count(1)
 
     def worker(self, *options: str) -> ChildProcess:
         """Start one worker; it consumes as soon as it has reached Redis."""
-        name = f"worker{next(self._numbers)}"
+        number = next(self._numbers)
+        name = f"worker{number}"
+        own: dict[str, str] = {}
+        if self._metrics_port:
+            self.metrics_ports.append(self._metrics_port + number - 1)
+            own["REELHAUL_METRICS_PORT"] = str(self.metrics_ports[-1])
         quick = ("--without-gossip", "--without-mingle")
-        return self._start(name, "worker.app", "worker", "-n", f"{name}@%h", *quick, *options)
+        return self._start(name, "worker.app", "worker", "-n", f"{name}@%h", *quick, *options, **own)
 
     def beat(self) -> ChildProcess:
         """Start the one that says every minute that something may be due."""
@@ -71,9 +81,13 @@ class Fleet:
         for process in self.processes:
             process.stop(STOP_S)
 
-    def _start(self, name: str, app: str, *command: str) -> ChildProcess:
+    def metrics(self, address: str) -> str:
+        """Where Prometheus asks its workers, as one line; "" when nowhere."""
+        return ", ".join(f"http://{address}:{port}/metrics" for port in self.metrics_ports)
+
+    def _start(self, name: str, app: str, *command: str, **own: str) -> ChildProcess:
         argv = [sys.executable, "-m", "celery", "-A", app, *command]
-        process = spawn(argv, env=self._environment, log_path=self._folder / f"{name}.log")
+        process = spawn(argv, env=self._environment | own, log_path=self._folder / f"{name}.log")
         self.processes.append(process)
         return process
 

@@ -48,11 +48,13 @@ def _run(stack: ExitStack, workers: int, flower_port: int, folder: Path) -> None
     redis, mongo = settings().redis_url.get_secret_value(), settings().mongo_url.get_secret_value()
     _provide(stack, "REDIS_URL", _address(redis, 6379), EmbeddedRedis, folder)
     _provide(stack, "MONGO_URL", _address(mongo, 27017), EmbeddedMongo, folder)
-    fleet = stack.enter_context(Fleet(os.environ, folder))
+    fleet = stack.enter_context(Fleet(os.environ, folder, settings().reelhaul_metrics_port))
     fleet.flower(flower_port)
     fleet.beat()
     for _ in range(workers):
         fleet.worker()
+    if fleet.metrics_ports:
+        typer.echo(f"metrics at {fleet.metrics(settings().reelhaul_metrics_address)}")
     typer.echo(
         f"{workers} workers, beat, and Flower at http://127.0.0.1:{flower_port}; "
         f"logs in {folder}; Ctrl-C ends it"

@@ -270,6 +270,7 @@ class Store:
             with translated():
                 for movie in self.movies.find(query, {"_meta.first_seen": 1}):
                     yield movie["_id"], movie["_meta"]["first_seen"]
+
     def _stored(self, query: Document) -> dict[Cell, int]:
         """Pages of the marks that match, as bits by cell."""
         pages: dict[str, int] = {}  # a Cell for each of 200,000 marks would take half a second

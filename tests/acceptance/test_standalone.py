@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from sandbox.embedded import accepts_connections, free_port
+from sandbox.embedded import accepts_connections, free_port, port_is_free
 from sandbox.processes import ChildProcess
 from tests.stage import Stage, catalogue, expected_cell, marked_processes, wait_for
 
@@ -25,11 +25,11 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
         yield stage
 
 
-def begin(stage: Stage) -> tuple[ChildProcess, int]:
+def begin(stage: Stage, workers: int = 1) -> tuple[ChildProcess, int]:
     """The command, once a worker consumes; and Flower's port."""
     port, before = free_port(), times_ready(stage)
     folder = str(stage.folder / "data")
-    options = ("--flower-port", str(port), "--folder", folder, "--workers", "1")
+    options = ("--flower-port", str(port), "--folder", folder, "--workers", str(workers))
     standalone = stage.begin("standalone", *options)
     wait_for(lambda: times_ready(stage) > before, watching=[standalone])
     return standalone, port
@@ -69,6 +69,19 @@ def test_a_backfill_works_and_sigterm_ends_it_in_order(stage: Stage) -> None:
     assert " 0 to fetch" in again.stdout, "the data of the first time is still there"
     standalone.send(signal.SIGINT)
     assert standalone.wait(60) == 0, standalone.log_text()
+
+
+def test_each_worker_has_a_metrics_port_of_its_own(stage: Stage) -> None:
+    stage.emulator("--movies", "10")
+    first = next(port for port in iter(free_port, 0) if port_is_free(port + 1))
+    stage.environment["REELHAUL_METRICS_PORT"] = str(first)
+    standalone, _ = begin(stage, workers=2)
+    for port in (first, first + 1):
+        wait_for(lambda port=port: accepts_connections(port), watching=[standalone])  # type: ignore[misc]
+        told = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=20)
+        assert "reelhaul_gate_open 1.0" in told.text
+    addresses = [f"http://127.0.0.1:{port}/metrics" for port in (first, first + 1)]
+    assert f"metrics at {', '.join(addresses)}\n" in standalone.log_text()
 
 
 def test_killed_it_takes_its_children_along(stage: Stage) -> None:
