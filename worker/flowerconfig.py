@@ -10,9 +10,11 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from flower.views import monitor
+from redis.connection import parse_url
 from tornado import web
 from tornado.options import options as given
 
+from worker.app import app as fleet
 from worker.settings import settings as ours
 
 
@@ -65,3 +67,7 @@ if "FLOWER_TASKS_COLUMNS" not in os.environ:
 
 # Flower 2.2 asks nobody who reads its metrics.
 monitor.Metrics.get = web.authenticated(monitor.Metrics.get)
+
+# Flower 2.2 counts what waits in the lanes with this setting's TLS options; it does not see the address' own.
+_options = parse_url(ours().redis_url.get_secret_value()).items()  # type: ignore[no-untyped-call]
+fleet.conf.broker_use_ssl = {name: value for name, value in _options if name.startswith("ssl_")}

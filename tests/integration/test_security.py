@@ -26,6 +26,7 @@ import requests
 from redis import Redis
 
 from sandbox.embedded import accepts_connections, free_port
+from sandbox.fleet import Fleet
 from sandbox.processes import ChildProcess
 from sandbox.servers import EmbeddedMongo
 from tests.chaos.harness import PREFIX, TOKEN, Rig, children
@@ -241,6 +242,26 @@ def test_tls_to_redis_and_mongodb(rig: Start, tmp_path: Path) -> None:
         assert "Redis" in run.reelhaul_fails("backfill", "--detach", REDIS_URL=f"rediss://127.0.0.1:{port}/0")
 
 
+def test_flower_counts_the_lanes_over_tls_with_a_password(rig: Start, tmp_path: Path) -> None:
+    key, cert = certificate(tmp_path)
+    run = rig(movies=10, redis_password=REDIS_PASSWORD, FLOWER_BASIC_AUTH="reader:s3cret-enough")
+    waiting = {"refresh": 1, "pages": 3, "cells": 2}
+    with run.redis_client() as client:
+        for lane, number in waiting.items():
+            client.lpush(f"{PREFIX}{lane}", *[message(call(18, "2020", 1))] * number)
+    port = free_port()
+    with ExitStack() as stack:
+        tls = stack.enter_context(tls_in_front_of(run.redis.port, key, cert))
+        address = f"rediss://:{REDIS_PASSWORD}@127.0.0.1:{tls}/0?ssl_ca_certs={cert}"
+        fleet = stack.enter_context(Fleet({**run.environment, "REDIS_URL": address}, tmp_path))
+        flower = fleet.flower(port)
+        flower.wait_until(lambda: accepts_connections(port), 60)
+        page = flower_pages(port, "s3cret-enough")["/broker"]
+        rows = re.findall(r'<tr id="(\w+)">\s*<td>\w+</td>\s*<td[^>]*>(\d+)</td>', page)
+        assert {lane: int(number) for lane, number in rows}.items() >= waiting.items(), flower.log_text()
+        assert REDIS_PASSWORD not in page
+
+
 def test_everything_listens_on_loopback_only(rig: Start) -> None:
     run = rig(movies=100)
     run.start_beat()
@@ -257,6 +278,7 @@ def test_everything_listens_on_loopback_only(rig: Start) -> None:
 
 
 MONGO_PASSWORD = "canary-mongo-19f0"  # noqa: S105 -- made up
+REDIS_PASSWORD = "canary-redis-84be"  # noqa: S105 -- made up
 
 
 class Guarded(EmbeddedMongo):
