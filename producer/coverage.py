@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from worker.merge import Document
-from worker.pages import MAX_PAGE, Cell, PageKey
+from worker.pages import MAX_PAGE, Cell, MovieKey, PageKey
 from worker.store import Count, Store
 
 
@@ -59,12 +59,12 @@ class Ledger:
         self,
         fresh_after: datetime | None,
         counts: Mapping[Cell, Count],
-        quarantined: Mapping[PageKey, Document],
+        quarantined: Mapping[PageKey | MovieKey, Document],
     ) -> None:
         self._counts = counts
         self._given_up: Counter[Cell] = Counter()  # bit n: page n
         for key, failure in quarantined.items():
-            if fresh_after is None or failure["last_at"] >= fresh_after:
+            if isinstance(key, PageKey) and (fresh_after is None or failure["last_at"] >= fresh_after):
                 self._given_up[key.cell] |= 1 << key.page
 
     @classmethod

@@ -27,13 +27,17 @@ def console(*, quiet: bool = False) -> Console:
 
 
 @contextmanager
-def advancing(words: str, total: int, *, quiet: bool = False) -> Iterator[Callable[[], None]]:
-    """A bar while the block runs, a step for each call of what it is given; nothing where nobody looks."""
+def advancing(words: str, total: int, *, quiet: bool = False) -> Iterator[Callable[..., None]]:
+    """A bar while the block runs; what it is given adds a step, or as many as it is told. Else silent."""
     out = console(quiet=quiet)
     columns = (TextColumn("{task.description}"), BarColumn(40), MofNCompleteColumn(), TimeRemainingColumn())
     with Steps(*columns, console=out, transient=True, disable=quiet or not out.is_terminal) as steps:
         task = steps.add_task(words, total=total)
-        yield lambda: steps.advance(task)
+
+        def advance(number: int = 1) -> None:
+            steps.advance(task, number)
+
+        yield advance
 
 
 @contextmanager

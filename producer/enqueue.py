@@ -25,12 +25,14 @@ class Backfill:
     years: tuple[int, ...]
     max_age: timedelta | None
     requested_at: datetime
+    #: The duty of the schedule that asks; "": a person.
+    duty: str = ""
 
     @property
     def id(self) -> str:
         """Eight hexadecimal digits, the same for the same request at any time."""
         age_s = self.max_age.total_seconds() if self.max_age is not None else None
-        request = json.dumps([sorted(self.genres), self.years, age_s])
+        request = json.dumps([sorted(self.genres), self.years, age_s, *([self.duty] if self.duty else [])])
         return hashlib.sha256(request.encode()).hexdigest()[:8]
 
     @property
@@ -46,10 +48,15 @@ class Backfill:
     def cells(self) -> list[Cell]:
         return plan_cells(self.genres, self.years)
 
-    def missing(self, store: Store) -> Iterator[PageKey]:
-        """What is not stored yet; of a cell without page 1, that page stands for all of it."""
+    def missing(self, store: Store, ages: Mapping[Cell, datetime] | None = None) -> Iterator[PageKey]:
+        """What is not stored yet; of a cell without page 1, that page stands for all of it.
+
+        With `ages`, cells that have one come first, the oldest first.
+        """
         ledger = Ledger.read(store, [self.fresh_after])[self.fresh_after]
         incomplete = [cell for cell in self.cells() if ledger.coverage(cell).missing]
+        if ages:
+            incomplete.sort(key=lambda cell: ages.get(cell, self.requested_at))
         return store.missing(incomplete, self.fresh_after)
 
     def document(self) -> dict[str, Any]:
@@ -58,6 +65,7 @@ class Backfill:
             "years": list(self.years),
             "max_age_s": self.max_age.total_seconds() if self.max_age is not None else None,
             "requested_at": self.requested_at,
+            "duty": self.duty,
         }
 
     @classmethod
@@ -68,21 +76,29 @@ class Backfill:
             years=tuple(document["years"]),
             max_age=timedelta(seconds=age_s) if age_s is not None else None,
             requested_at=document["requested_at"],
+            duty=document.get("duty", ""),
         )
 
 
-def begin(store: Store, backfill: Backfill, lane: str = "cells") -> int:
-    """Keep the request and enqueue what it lacks; returns the number of messages.
+def begin(
+    store: Store, backfill: Backfill, lane: str = "cells", ages: Mapping[Cell, datetime] | None = None
+) -> int:
+    """Keep the request and enqueue what it lacks, as `Backfill.missing` orders it; returns the messages.
 
     Raises StoreAway, or BrokerAway when some messages may not be queued: begin again.
     """
     store.remember(backfill.id, backfill.document())
-    return send(backfill.missing(store), backfill.fresh_after_ms, lane)
+    return send(backfill.missing(store, ages), backfill.fresh_after_ms, lane)
 
 
 def known_backfills(store: Store) -> list[Backfill]:
     """Every request kept, the latest first."""
     return [Backfill.of_document(document) for document in store.remembered()]
+
+
+def asked_backfills(store: Store) -> list[Backfill]:
+    """Those that a person asked for, the latest first."""
+    return [backfill for backfill in known_backfills(store) if not backfill.duty]
 
 
 def unfinished(store: Store, now: datetime) -> Iterator[tuple[Backfill, Iterator[PageKey]]]:

@@ -11,10 +11,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from producer.display import console
-from worker.bootstrap import store
+from worker.bootstrap import movies, store
 from worker.errors import UsageError
 from worker.merge import Document
-from worker.pages import PageKey
+from worker.movie_tasks import send_movies
+from worker.pages import MovieKey, PageKey, parse_key
 from worker.tasks import send
 
 failures = typer.Typer(
@@ -22,7 +23,9 @@ failures = typer.Typer(
 )
 
 ByClass = Annotated[str | None, typer.Option("--class", help="Only this class.", metavar="CLASS")]
-ByKey = Annotated[str | None, typer.Option("--key", help="Only this page.", metavar="GENRE:WINDOW:PAGE")]
+ByKey = Annotated[
+    str | None, typer.Option("--key", help="Only this one.", metavar="GENRE:WINDOW:PAGE|movie:ID")
+]
 #: A terminal's worth of a body.
 SHOWN_BODY = 2_000
 
@@ -54,9 +57,9 @@ def overview(
 
 
 @failures.command()
-def show(key: Annotated[str, typer.Argument(help="A page, for instance 18:1999:3.")]) -> None:
+def show(key: Annotated[str, typer.Argument(help="For instance 18:1999:3 or movie:603.")]) -> None:
     """The answer that put a page into quarantine."""
-    failure = store().failure(PageKey.parse(key))
+    failure = store().failure(parse_key(key))
     if failure is None:
         raise UsageError(f"{key} is not in quarantine; `reelhaul failures` lists what is")
     out = console()
@@ -72,10 +75,14 @@ def retry(by_class: ByClass = None, key: ByKey = None) -> None:
     """Enqueue pages again and take them out of quarantine."""
     chosen = _chosen(by_class, key)
     # Sent first: what is sent twice is fetched once, what is released and not sent would wait for the sweep.
-    for page, failure in chosen.items():
-        send([page], int(failure["last_at"].timestamp() * 1000), "refresh")
+    for one, failure in chosen.items():
+        if isinstance(one, PageKey):
+            send([one], int(failure["last_at"].timestamp() * 1000), "refresh")
+        else:
+            movies().want([one.movie_id], failure["last_at"])
+            send_movies([one], "refresh")
     store().release(chosen)
-    console().print(f"{len(chosen):,} pages enqueued")
+    console().print(f"{len(chosen):,} enqueued")
 
 
 @failures.command()
@@ -92,10 +99,10 @@ def purge(
     console().print(f"{len(chosen):,} failures forgotten")
 
 
-def _chosen(by_class: str | None, key: str | None) -> dict[PageKey, Document]:
+def _chosen(by_class: str | None, key: str | None) -> dict[PageKey | MovieKey, Document]:
     found = store().quarantined()
     if key is not None:
-        page = PageKey.parse(key)
+        page = parse_key(key)
         if page not in found:
             raise UsageError(f"{key} is not in quarantine; `reelhaul failures` lists what is")
         found = {page: found[page]}

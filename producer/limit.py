@@ -10,8 +10,8 @@ import typer
 from rich.table import Table
 
 from producer.display import console, shut_line, span
-from producer.plan import parse_duration
 from worker.bootstrap import limiter
+from worker.durations import parse_duration
 from worker.gate import GateState
 from worker.rate import Rate
 

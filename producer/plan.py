@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
 
 from worker.errors import UsageError
 from worker.pages import FIRST_YEAR, LAST_YEAR, Cell
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
-_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-#: Further back than any page was fetched, and no further than a calendar goes.
-_LONGEST = timedelta(days=36_500)
 _YEARS = re.compile(r"(\d{4})(?:\.\.(\d{4}))?")
 
 
@@ -45,17 +40,6 @@ def parse_genres(text: str, known: Mapping[int, str]) -> list[int]:
             raise UsageError(f"--genres: unknown genre {part!r}; expected all or some of: {names}")
         found[genre_id] = None
     return list(found)
-
-
-def parse_duration(text: str, option: str) -> timedelta:
-    """`"90s"`, `"15m"`, `"6h"`, `"30d"` or `"2w"`; UsageError names `option`."""
-    form = _DURATION.fullmatch(text.strip().lower())
-    try:
-        if form:
-            return min(timedelta(seconds=float(form[1]) * _UNITS_S[form[2]]), _LONGEST)
-    except OverflowError:
-        pass
-    raise UsageError(f"{option} {text!r}: expected a length of time such as 90s, 15m, 6h, 30d or 2w")
 
 
 def plan_cells(genre_ids: Iterable[int], years: Iterable[int]) -> list[Cell]:

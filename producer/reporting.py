@@ -20,8 +20,8 @@ from producer.status import Progress, measure_all
 from worker.bootstrap import limiter, redis_client, store
 from worker.errors import BrokerAway, UsageError
 from worker.gate import GateState
+from worker.lanes import queued
 from worker.pulse import fleet
-from worker.tasks import queued
 
 WATCH_S = 1.0
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from rich.live import Live
 
-from producer.display import console, live_view, title
+from producer.display import advancing, console, live_view, title
 from producer.enqueue import Backfill, begin
+from producer.schedule import FED, SHORT
 from producer.status import Progress, measure
 from worker.app import app
-from worker.errors import Forbidden, NotNow, UsageError
+from worker.errors import BrokerAway, Forbidden, UsageError
 from worker.gate import GateState
+from worker.lanes import queued
 from worker.limiter import Limiter
+from worker.movie_tasks import send_movies
+from worker.movies import Movies
 from worker.store import Store
-from worker.tasks import queued
 
 #: Seconds between two looks, at the least; a look that takes long is taken less often.
 LOOK_S = 0.5
@@ -50,15 +54,16 @@ def follow(store: Store, limiter: Limiter, backfill: Backfill, *, quiet: bool = 
     enqueued again.
     """
     out = console(quiet=quiet)
-    stalled = _Stall(backfill)
+    stalled = _Stall()
     with Live(console=out, auto_refresh=False, transient=not out.is_terminal) as live:
         for look in looks(store, limiter, backfill):
             if out.is_terminal:
                 live.update(live_view(look.progress, look.gate), refresh=True)
             if look.gate.stopped:
                 raise Forbidden(look.gate.shut)
-            if stalled.for_long(look):
-                stalled.mend(store, look)
+            if stalled.for_long(look.progress.total.stored, look.gate):
+                lacking = f"{look.progress.total.missing:,} pages are missing"
+                stalled.mend(lambda: begin(store, backfill), lacking)
     return look.progress
 
 
@@ -73,29 +78,56 @@ def last_line(progress: Progress) -> str:
     return line
 
 
+def follow_movies(store: Movies, limiter: Limiter, *, quiet: bool = False) -> None:
+    """Show how the list of wanted movies gets shorter until it is empty, and enqueue them meanwhile.
+
+    Raises as `follow` does.
+    """
+    left = store.count_wanted()
+    stalled = _Stall()
+    with advancing("movies", left, quiet=quiet) as on_movies:
+        while left:
+            gate = limiter.look()
+            if gate.stopped:
+                raise Forbidden(gate.shut)
+            if stalled.for_long(left, gate):
+                stalled.mend(lambda: send_movies(store.some_wanted(FED)), f"{left:,} movies are wanted")
+            elif sum(_queued().values()) <= SHORT:
+                send_movies(store.some_wanted(FED))
+            time.sleep(LOOK_S)
+            now = store.count_wanted()
+            on_movies(max(0, left - now))
+            left = now
+
+
+def _queued() -> dict[str, int]:
+    """As `queued`; nothing while Redis is away, for the workers wait for it too."""
+    with suppress(BrokerAway):
+        return queued()
+    return {"": SHORT + 1}
+
+
 class _Stall:
     """Notices that nothing moves though the gate is open, and finds out why."""
 
-    def __init__(self, backfill: Backfill) -> None:
-        self._backfill = backfill
-        self._stored, self._since = -1, time.monotonic()
+    def __init__(self) -> None:
+        self._seen, self._since = -1, time.monotonic()
 
-    def for_long(self, look: Look) -> bool:
-        stored, now = look.progress.total.stored, time.monotonic()
-        if stored != self._stored or look.gate.shut:
-            self._stored, self._since = stored, now
-        return now - self._since > max(STALLED_S, 3 / look.gate.current_per_s)
+    def for_long(self, figure: int, gate: GateState) -> bool:
+        """Whether the figure has not moved for long."""
+        now = time.monotonic()
+        if figure != self._seen or gate.shut:
+            self._seen, self._since = figure, now
+        return now - self._since > max(STALLED_S, 3 / gate.current_per_s)
 
-    def mend(self, store: Store, look: Look) -> None:
+    def mend(self, send_again: Callable[[], object], lacking: str) -> None:
+        """Send again what the broker lost; UsageError when nobody works."""
         self._since = time.monotonic()
-        try:
-            waiting = queued()
-        except NotNow:
-            return  # Redis is away: the workers wait for it too
-        if not sum(waiting.values()):
-            begin(store, self._backfill)
+        waiting = sum(_queued().values())
+        if not waiting:
+            send_again()
         elif not app.control.ping(timeout=2.0):
             raise UsageError(
-                f"no worker answers and {look.progress.total.missing:,} pages are missing; start some with "
+                f"no worker answers and {lacking}; start some with "
                 "`celery -A worker.app worker` or `reelhaul standalone`, then run this command again"
             )

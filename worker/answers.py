@@ -31,6 +31,27 @@ _KEY_CODES, _LIMIT_CODES, _GONE_CODES = (3, 7, 10, 14), (25,), (34,)
 
 
 @dataclass(frozen=True)
+class Details:
+    """One movie, raw, as TMDB sent it."""
+
+    movie: dict[str, Any]
+    #: As of Page.
+    fetched_at: datetime
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Changes:
+    """A page of ids that changed."""
+
+    ids: list[int]
+    #: Those of them that TMDB no longer has.
+    gone: list[int]
+    total_pages: int
+    fetched_at: datetime
+
+
+@dataclass(frozen=True)
 class Page:
     """A page of a list: raw items in TMDB's order, as TMDB sent them."""
 
@@ -128,12 +149,14 @@ def page_reader(number: int) -> Callable[[Response, datetime], Page]:
         document = _read(response)
         results = document.get("results")
         page, total_pages, total_results = map(document.get, ("page", "total_pages", "total_results"))
-        if not isinstance(results, list) or not all(map(_is_movie, results)):
+        if not isinstance(results, list) or not all(map(_has_id, results)):
             raise Unparsable("results is not a list of movies with ids", response)
         if not (_is_count(total_pages) and _is_count(total_results)):
             raise Unparsable("total_pages or total_results is not a count", response)
         if page != number:
             raise Unparsable(f"page {page!r} where {number} was asked for", response)
+        if results and total_pages < number:
+            raise Unparsable(f"movies on page {number} of {total_pages}", response)
         return Page(
             number=number,
             results=results,
@@ -151,8 +174,38 @@ def _is_count(value: Any) -> TypeGuard[int]:
     return type(value) is int and value >= 0
 
 
-def _is_movie(item: Any) -> bool:
+def _has_id(item: Any) -> bool:
     return isinstance(item, dict) and type(item.get("id")) is int
+
+
+def changes_reader(number: int) -> Callable[[Response, datetime], Changes]:
+    """Reads page `number` of /movie/changes; `adult` null says that a movie is gone."""
+
+    def read(response: Response, fetched_at: datetime) -> Changes:
+        document = _read(response)
+        results, total_pages = document.get("results"), document.get("total_pages")
+        if not isinstance(results, list) or not all(map(_has_id, results)) or not _is_count(total_pages):
+            raise Unparsable("not a list of changed ids", response)
+        if document.get("page") != number:
+            raise Unparsable(f"page {document.get('page')!r} where {number} was asked for", response)
+        gone = [row["id"] for row in results if row.get("adult", False) is None]
+        return Changes([row["id"] for row in results], gone, total_pages, fetched_at)
+
+    return read
+
+
+def details_reader(movie_id: int) -> Callable[[Response, datetime], Details]:
+    """Reads one movie's details; Unparsable when the body is anything else."""
+
+    def read(response: Response, fetched_at: datetime) -> Details:
+        movie = _read(response)
+        if not _has_id(movie) or movie["id"] != movie_id:
+            raise Unparsable(f"not movie {movie_id}", response)
+        if not isinstance(movie.get("genres"), list) or not all(map(_has_id, movie["genres"])):
+            raise Unparsable("genres is not a list of genres with ids", response)
+        return Details(movie, fetched_at, response.body)
+
+    return read
 
 
 def read_genres(response: Response, _: datetime) -> dict[int, str]:

@@ -57,7 +57,7 @@ def configuration() -> dict[str, Any]:
             "queue_order_strategy": "priority",
             "global_keyprefix": "{reelhaul}:",
         },
-        "imports": ("worker.tasks", "producer.schedule"),
+        "imports": ("worker.tasks", "worker.movie_tasks", "producer.schedule"),
         "task_queues": [Queue(lane, routing_key=lane) for lane in LANES],
         "task_default_queue": LANES[0],
         "task_create_missing_queues": False,

@@ -18,6 +18,7 @@ from worker.errors import UsageError
 from worker.ids import IdExport
 from worker.limiter import Limiter
 from worker.merge import Document
+from worker.movies import Movies
 from worker.settings import DEFAULT_DATABASE, settings
 from worker.store import Store
 from worker.tmdb import TmdbClient, build_session, open_anew
@@ -93,6 +94,12 @@ def id_export() -> IdExport:
 
 
 @cache
+def movies() -> Movies:
+    """Single movies: what is wanted of them, their details."""
+    return Movies(database())
+
+
+@cache
 def names() -> Names:
     """What pages are called."""
     return Names(store())
@@ -113,7 +120,7 @@ def hang_up() -> None:
 
 def forget() -> None:
     """Drop what was built: sockets must not be shared with the parent of a fork."""
-    for built in (redis_client, limiter, host_share, tmdb_client, database, store, id_export, names):
+    for built in (redis_client, limiter, host_share, tmdb_client, database, store, id_export, movies, names):
         built.cache_clear()
 
 

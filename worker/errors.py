@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,9 @@ class BrokerAway(NotNow):
 class NotEver(ReelhaulError):
     """Asking again will not help: quarantine the page with `response`."""
 
+    #: When it was asked for, on the fleet's clock; None: nothing was.
+    asked_at: datetime | None = None
+
     def __init__(self, reason: str, response: Response = NO_RESPONSE) -> None:
         super().__init__(reason)
         self.response = response
@@ -105,6 +109,11 @@ class NotEver(ReelhaulError):
 
 class Rejected(NotEver):
     """The API refuses this very request: 400, 404, 422 and their like."""
+
+    @property
+    def not_found(self) -> bool:
+        """Whether the API has no such thing: HTTP 404, or its code 34 that came with HTTP 200."""
+        return self.response.status in (404, 200)
 
 
 class Poison(NotEver):

@@ -1,7 +1,8 @@
 """How movies merge: order-free, by compare-and-swap.
 
 Of two versions of a movie the later `fetched_at` wins whole, ties go to the larger sha256, then to the
-larger page id; `first_seen` is the smallest of all. So any number of deliveries of the same answers, in
+larger page id; `first_seen` is the smallest of all; `gone_at`, when TMDB last said that it has no such
+movie, falls to a version asked for then or later. So any number of deliveries of the same answers, in
 any order and interleaving, leave the same documents. Every write says what it expects to find; where
 somebody else wrote meanwhile, all is read and decided again.
 """
@@ -19,7 +20,6 @@ from pymongo.errors import BulkWriteError
 
 from worker.answers import Page
 from worker.errors import Response, Unstorable
-from worker.pages import PageKey
 
 Document = dict[str, Any]
 _Update = ReplaceOne[Document] | UpdateOne
@@ -45,32 +45,40 @@ class Version(NamedTuple):
     def rank(self) -> tuple[datetime, str, str]:
         return self.fetched_at, self.sha256, self.page
 
-    def meta(self, first_seen: datetime) -> Document:
-        return {
-            "first_seen": first_seen,
+    def meta(self, stored: Document | None = None) -> Document:
+        """`_meta` once this version has replaced the one whose `_meta` is `stored`."""
+        earlier = stored or {}
+        meta = {
+            "first_seen": min(earlier.get("first_seen", self.fetched_at), self.fetched_at),
             "fetched_at": self.fetched_at,
             "page": self.page,
             "sha256": self.sha256,
         }
+        if earlier.get("gone_at", self.fetched_at) > self.fetched_at:
+            meta["gone_at"] = earlier["gone_at"]
+        return meta
 
     def document(self, meta: Document) -> Document:
         return {"_id": self.movie["id"], **self.movie, "_meta": meta}
 
 
-def versions_of(key: PageKey, page: Page) -> dict[int, Version]:
+def versions_of(page_id: str, page: Page) -> dict[int, Version]:
     """By movie id; of a movie that stands twice on the page, the version that ranks higher."""
     versions: dict[int, Version] = {}
     for movie in page.results:
-        if "_id" in movie or "_meta" in movie:
-            raise Unstorable(
-                f"movie {movie['id']} has a field of ours: _id or _meta", Response(200, page.body)
-            )
-        text = json.dumps(movie, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
-        version = Version(movie, page.fetched_at, hashlib.sha256(text.encode()).hexdigest(), key.id)
+        version = version_of(movie, page.fetched_at, page_id, page.body)
         known = versions.get(movie["id"])
         if known is None or known.rank < version.rank:
             versions[movie["id"]] = version
     return versions
+
+
+def version_of(movie: Document, fetched_at: datetime, page: str, body: bytes) -> Version:
+    """The movie as the answer `body` had it; Unstorable when it has a field of ours."""
+    if "_id" in movie or "_meta" in movie:
+        raise Unstorable(f"movie {movie['id']} has a field of ours: _id or _meta", Response(200, body))
+    text = json.dumps(movie, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
+    return Version(movie, fetched_at, hashlib.sha256(text.encode()).hexdigest(), page)
 
 
 def merge(movies: Collection[Document], versions: dict[int, Version]) -> Saved:
@@ -79,7 +87,7 @@ def merge(movies: Collection[Document], versions: dict[int, Version]) -> Saved:
     while True:
         found = movies.find({"_id": {"$in": list(versions)}}, {"_meta": 1})
         stored = {movie["_id"]: movie["_meta"] for movie in found}
-        new = [v.document(v.meta(v.fetched_at)) for id_, v in versions.items() if id_ not in stored]
+        new = [v.document(v.meta()) for id_, v in versions.items() if id_ not in stored]
         changes: list[_Update] = []
         touches: list[_Update] = []
         for id_, meta in stored.items():
@@ -114,14 +122,15 @@ def _write(movies: Collection[Document], updates: list[_Update]) -> int:
 
 def _change(id_: int, stored: Document, version: Version) -> _Update:
     """The whole movie anew, if its `_meta` is still what was read."""
-    meta = version.meta(min(stored["first_seen"], version.fetched_at))
-    return _replacement({"_id": id_, "_meta": stored}, version.document(meta))
+    return _replacement({"_id": id_, "_meta": stored}, version.document(version.meta(stored)))
 
 
 def _touch(id_: int, stored: Document, version: Version) -> _Update | None:
     """What the `_meta` of a movie that stays needs, if it is still what was read; None: nothing."""
-    first_seen = min(stored["first_seen"], version.fetched_at)
-    meta = version.meta(first_seen) if _wins(version, stored) else {**stored, "first_seen": first_seen}
+    if _wins(version, stored):
+        meta = version.meta(stored)
+    else:
+        meta = {**stored, "first_seen": min(stored["first_seen"], version.fetched_at)}
     return UpdateOne({"_id": id_, "_meta": stored}, {"$set": {"_meta": meta}}) if meta != stored else None
 
 

@@ -12,9 +12,12 @@ from worker.errors import UsageError
 MAX_PAGE = 500
 #: Movies on a full page (TMDB API reference, discover/movie).
 PAGE_SIZE = 20
+#: Stands for a genre where a query names none.
+ANY_GENRE = 0
 FIRST_YEAR, LAST_YEAR = 1870, 2100
 
 _YEAR = re.compile(r"\d{4}")
+_MOVIE = "movie:"
 _INTERVAL = re.compile(r"(\d{4}-\d\d-\d\d)/(\d{4}-\d\d-\d\d)")
 
 
@@ -83,6 +86,16 @@ class Cell(NamedTuple):
         return [self.page(number) for number in range(2, min(total_pages, MAX_PAGE) + 1)]
 
 
+class MovieKey(NamedTuple):
+    """The identity of a single movie's answer, beside PageKey's for a page's."""
+
+    movie_id: int
+
+    @property
+    def id(self) -> str:
+        return f"{_MOVIE}{self.movie_id}"
+
+
 class PageKey(NamedTuple):
     """The one identity of a page: document id, log word and Flower word are its `id`."""
 
@@ -109,3 +122,13 @@ class PageKey(NamedTuple):
         if key is None or key.id != text or key.page < 1:
             raise UsageError(f"page key {text!r}: expected GENRE:WINDOW:PAGE, for instance 18:1999:3")
         return key
+
+
+def parse_key(text: str) -> PageKey | MovieKey:
+    """The key whose `id` is `text`; UsageError when there is none."""
+    number = text.removeprefix(_MOVIE)
+    if number == text:
+        return PageKey.parse(text)
+    if not number.isdecimal() or MovieKey(int(number)).id != text:
+        raise UsageError(f"movie key {text!r}: expected movie:ID, for instance movie:603")
+    return MovieKey(int(number))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +12,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from worker.alive import default_run_folder
+from worker.durations import parse_duration
 from worker.errors import UsageError
 from worker.rate import Rate
 
@@ -24,6 +26,18 @@ def _rate(value: Any) -> Any:
         return Rate.parse(str(value))
     except UsageError as error:
         raise ValueError(str(error).partition(": ")[2]) from None
+
+
+def _length(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        length = parse_duration(value, "")
+    except UsageError as error:
+        raise ValueError(str(error).partition(": ")[2]) from None
+    if length < timedelta(days=1):
+        raise ValueError("expected a day or more")
+    return length
 
 
 class Settings(BaseSettings):
@@ -56,6 +70,10 @@ class Settings(BaseSettings):
     reelhaul_timeout_s: float = Field(8.0, gt=0, le=30)
     #: Seconds between two looks at what is due: how soon lost messages come back.
     reelhaul_tick_s: int = Field(60, ge=2, le=3_600)
+    #: Nothing older counts as fresh: TMDB lets nobody keep what was not fetched again for six months.
+    reelhaul_retention: Annotated[timedelta, NoDecode, BeforeValidator(_length)] = timedelta(days=180)
+    #: A TOML file of what happens by itself, and when; without one, the default schedule.
+    reelhaul_schedule: Path | None = None
     #: Where a worker tells Prometheus what it does; 0: nowhere.
     reelhaul_metrics_port: int = Field(0, ge=0, le=65_535)
     reelhaul_metrics_address: str = "127.0.0.1"

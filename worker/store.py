@@ -20,7 +20,7 @@ from pymongo.write_concern import WriteConcern
 from worker.answers import Page
 from worker.errors import NotEver, Response, StoreAway, Unstorable
 from worker.merge import Document, Saved, merge, versions_of
-from worker.pages import Cell, PageKey
+from worker.pages import Cell, MovieKey, PageKey, parse_key
 
 #: Of a failed answer's body, this much is kept.
 KEPT_BODY = 64 * 1024
@@ -32,6 +32,13 @@ BATCH = 100
 AT_ONCE = 10_000
 #: Server codes that blame the document: bad value, overflow, invalid BSON, names with $ or dots, too large.
 _DOCUMENT_CODES = {2, 15, 22, 52, 55, 57, 10334, 17280}
+#: Where each collection keeps when its documents were last asked for.
+_TIMES = {
+    "pages": "fetched_at",
+    "movies": "_meta.fetched_at",
+    "details": "_meta.fetched_at",
+    "failures": "last_at",
+}
 
 
 class Count(NamedTuple):
@@ -76,23 +83,45 @@ class Store:
             mark = self.pages.find_one({"_id": cell.page(1).id}, {"total_pages": 1})
         return mark["total_pages"] if mark else None
 
+    def trim(self, cell: Cell, total_pages: int, asked_at: datetime) -> int:
+        """Drop the cell's marks beyond `total_pages`, as its page 1 told at that moment; returns how many.
+
+        To be called before that page 1 is saved. Movies stay, and so do marks asked for later.
+        """
+        known = self.total_pages(cell)
+        if known is None:
+            return 0
+        kept = set(cell.rest(total_pages))
+        surplus = [key for key in cell.rest(known) if key not in kept]
+        # The halves of a cell that is whole again have pages of their own.
+        dropped = sum(self.trim(key.cell, 0, asked_at) for key in surplus if key.cell != cell)
+        for start in range(0, len(surplus), BATCH):
+            ids = [key.id for key in surplus[start : start + BATCH]]
+            with translated():
+                query = {"_id": {"$in": ids}, "fetched_at": {"$lt": asked_at}}
+                dropped += self.pages.delete_many(query).deleted_count
+        return dropped
+
     def save(self, key: PageKey, page: Page) -> Saved:
         """The page's movies, then its mark; Unstorable when MongoDB cannot hold them as they are."""
-        with translated(page):
-            saved = merge(self.movies, versions_of(key, page))
+        with translated(page.body):
+            saved = merge(self.movies, versions_of(key.id, page))
             self._mark(key, page)
         return saved
 
-    def quarantine(self, key: PageKey, trouble: NotEver, at: datetime) -> None:
-        """Keep the page out of the fleet's way, with the answer that put it here."""
+    def save_list(self, name: str, page: Page) -> Saved:
+        """The movies of a list that is no cell: no mark is kept."""
+        with translated(page.body):
+            return merge(self.movies, versions_of(name, page))
+
+    def quarantine(self, key: PageKey | MovieKey, trouble: NotEver, at: datetime) -> None:
+        """Keep the page or movie out of the fleet's way, with the answer that put it here."""
         with translated():
             self.failures.update_one(
                 {"_id": key.id},
                 {
                     "$set": {
-                        "genre_id": key.genre_id,
-                        "window": key.window,
-                        "page": key.page,
+                        **key._asdict(),
                         "class": type(trouble).__name__.lower(),
                         "reason": _storable(str(trouble)[:500]),
                         "status": trouble.response.status,
@@ -173,6 +202,49 @@ class Store:
         with translated():
             return {genre["_id"]: genre["name"] for genre in self.genres.find(query).sort("name", 1)}
 
+    def note(self, name: str, **facts: object) -> None:
+        """Keep facts on a recurring duty."""
+        with translated():
+            self.schedule.update_one({"_id": name}, {"$set": facts}, upsert=True)
+
+    def notes(self) -> dict[str, Document]:
+        """What is kept on recurring duties, by name."""
+        with translated():
+            return {duty["_id"]: duty for duty in self.schedule.find()}
+
+    def oldest(self) -> datetime | None:
+        """When the page that is oldest was asked for; None: there is none."""
+        with translated():
+            mark = self.pages.find_one({}, {"fetched_at": 1}, sort=[("fetched_at", 1)])
+        return mark["fetched_at"] if mark else None
+
+    def older(self, before: datetime) -> dict[Cell, datetime]:
+        """By cell, when the oldest of its pages was asked for, of pages asked for before that moment."""
+        found: dict[Cell, datetime] = {}
+        with translated():
+            for mark in self.pages.find(
+                {"fetched_at": {"$lt": before}}, {"fetched_at": 1}, batch_size=AT_ONCE
+            ):
+                cell = PageKey.parse(mark["_id"]).cell
+                found[cell] = min(found.get(cell, before), mark["fetched_at"])
+        return found
+
+    def expired(self, before: datetime) -> dict[str, int]:
+        """By collection, how many documents hold what was last asked for before that moment."""
+        with translated():
+            return {
+                name: self._database[name].count_documents({field: {"$lt": before}})
+                for name, field in _TIMES.items()
+            }
+
+    def expire(self, before: datetime) -> dict[str, int]:
+        """Delete what `expired` counts, marks first: a page whose movies are gone must count as missing."""
+        with translated():
+            return {
+                name: self._database[name].delete_many({field: {"$lt": before}}).deleted_count
+                for name, field in _TIMES.items()
+            }
+
     def claim_due(self, name: str, period: timedelta, now: datetime) -> bool:
         """Whether `name` was not claimed within `period`; it is then, and only one caller is told so."""
         with translated():
@@ -207,30 +279,32 @@ class Store:
             for moment, cells in pages.items()
         }
 
-    def quarantined(self) -> dict[PageKey, Document]:
+    def quarantined(self) -> dict[PageKey | MovieKey, Document]:
         """What is in quarantine and was not stored since, without the bodies."""
         with translated():
             failures = list(self.failures.find({}, {"body": 0, "headers": 0}))
-            ids = [failure["_id"] for failure in failures]
             fetched: dict[str, datetime] = {}
-            for start in range(0, len(ids), BATCH):
-                query = {"_id": {"$in": ids[start : start + BATCH]}}
-                fetched |= {
-                    mark["_id"]: mark["fetched_at"] for mark in self.pages.find(query, {"fetched_at": 1})
-                }
+            for start in range(0, len(failures), BATCH):
+                keys = [parse_key(failure["_id"]) for failure in failures[start : start + BATCH]]
+                pages = {"_id": {"$in": [key.id for key in keys if isinstance(key, PageKey)]}}
+                movies = {"_id": {"$in": [key.movie_id for key in keys if isinstance(key, MovieKey)]}}
+                for mark in self.pages.find(pages, {"fetched_at": 1}):
+                    fetched[mark["_id"]] = mark["fetched_at"]
+                for movie in self.movies.find(movies, {"_meta": 1}):
+                    fetched[MovieKey(movie["_id"]).id] = movie["_meta"]["fetched_at"]
         return {
-            PageKey.parse(failure["_id"]): failure
+            parse_key(failure["_id"]): failure
             for failure in failures
             if failure["_id"] not in fetched or fetched[failure["_id"]] < failure["last_at"]
         }
 
-    def failure(self, key: PageKey) -> Document | None:
-        """What put the page into quarantine, body and all."""
+    def failure(self, key: PageKey | MovieKey) -> Document | None:
+        """What put the page or movie into quarantine, body and all."""
         with translated():
             return self.failures.find_one({"_id": key.id})
 
-    def release(self, keys: Iterable[PageKey]) -> None:
-        """Take the pages out of quarantine; those a backfill lacks count as missing again."""
+    def release(self, keys: Iterable[PageKey | MovieKey]) -> None:
+        """Take them out of quarantine; those a backfill lacks count as missing again."""
         with translated():
             for key in keys:
                 self.failures.delete_one({"_id": key.id})
@@ -252,10 +326,16 @@ class Store:
             for mark in self.pages.find({}, fields):
                 yield PageKey.parse(mark["_id"]), mark
 
-    def each_movie(self) -> Iterator[Document]:
-        """Every stored movie with its `_meta`, in the order of ids; flat memory."""
+    def each_genres(self) -> Iterator[list[int]]:
+        """The genre ids of every stored movie that TMDB still has, in no order; flat memory."""
         with translated():
-            yield from self.movies.find().sort("_id", 1)
+            for movie in self.movies.find({"_meta.gone_at": None}, {"_id": 0, "genre_ids": 1}):
+                yield movie.get("genre_ids", [])
+
+    def each_movie(self) -> Iterator[Document]:
+        """Every stored movie that TMDB still has, with its `_meta`, in the order of ids; flat memory."""
+        with translated():
+            yield from self.movies.find({"_meta.gone_at": None}).sort("_id", 1)
 
     def each_movie_id(self) -> Iterator[int]:
         """The id of every stored movie, ascending; flat memory."""
@@ -339,20 +419,20 @@ def _storable(text: str) -> str:
 
 
 @contextmanager
-def translated(page: Page | None = None) -> Iterator[None]:
-    """pymongo's errors as ours; what blames the document of `page` makes it Unstorable."""
+def translated(body: bytes | None = None) -> Iterator[None]:
+    """pymongo's errors as ours; what blames a document made of `body` makes that Unstorable."""
     try:
         yield
     except (BSONError, OverflowError, UnicodeError, RecursionError, DocumentTooLarge) as error:
-        if page is None:
+        if body is None:
             raise
-        raise Unstorable(f"{type(error).__name__}: {error}"[:500], Response(200, page.body)) from None
+        raise Unstorable(f"{type(error).__name__}: {error}"[:500], Response(200, body)) from None
     except PyMongoError as error:
         codes = {getattr(error, "code", None)}
         if isinstance(error, BulkWriteError):
             codes = {write["code"] for write in error.details["writeErrors"]}
-        if page is not None and codes & _DOCUMENT_CODES:
-            raise Unstorable(f"MongoDB: {error}"[:500], Response(200, page.body)) from None
+        if body is not None and codes & _DOCUMENT_CODES:
+            raise Unstorable(f"MongoDB: {error}"[:500], Response(200, body)) from None
         # What pymongo adds behind this is its whole picture of the servers.
         reason = str(error).partition(" (configured timeouts")[0].partition(", Timeout:")[0]
         raise StoreAway(f"MongoDB: {type(error).__name__}: {reason[:300]}") from error

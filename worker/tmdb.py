@@ -10,9 +10,9 @@ import random
 import time
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -24,12 +24,23 @@ from requests.structures import CaseInsensitiveDict
 from requests.utils import get_environ_proxies
 from urllib3.exceptions import HTTPError
 
-from worker.answers import Page, page_reader, pause_for, read_configuration, read_genres, refuse
+from worker.answers import (
+    Changes,
+    Details,
+    Page,
+    changes_reader,
+    details_reader,
+    page_reader,
+    pause_for,
+    read_configuration,
+    read_genres,
+    refuse,
+)
 from worker.connections import Connections
 from worker.errors import ApiTrouble, Forbidden, NotEver, RateLimited, Response, Unparsable
 from worker.limiter import Limiter, Permit
 from worker.metrics import count, spent
-from worker.pages import MAX_PAGE, PageKey, Window
+from worker.pages import ANY_GENRE, MAX_PAGE, MovieKey, PageKey, Window
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -75,14 +86,42 @@ class TmdbClient:
     def discover(self, key: PageKey, deadline: float) -> Page:
         """One page of the cell's movies; Claimed when another slot is fetching the same."""
         window = Window.parse(key.window)
-        query = {
-            "with_genres": key.genre_id,
+        query: dict[str, Any] = {} if key.genre_id == ANY_GENRE else {"with_genres": key.genre_id}
+        query |= {
             "primary_release_date.gte": window.first.isoformat(),
             "primary_release_date.lte": window.last.isoformat(),
             "sort_by": SORT,
             "page": key.page,
         }
         return self._get("/discover/movie", query, page_reader(key.page), deadline, claim=key.id)
+
+    def details(self, key: MovieKey, append: Iterable[str], deadline: float) -> Details:
+        """One movie, with the parts appended; Claimed when another slot is fetching the same."""
+        parts = ",".join(append)
+        query = {"append_to_response": parts} if parts else {}
+        return self._get(
+            f"/movie/{key.movie_id}", query, details_reader(key.movie_id), deadline, claim=key.id
+        )
+
+    def changes(self, day: date, page: int, deadline: float) -> Changes:
+        """A page of the ids that changed on the day (UTC).
+
+        The range asked for ends a day later: whether its end counts as a whole day is not documented.
+        """
+        query = {
+            "start_date": day.isoformat(),
+            "end_date": (day + timedelta(days=1)).isoformat(),
+            "page": page,
+        }
+        return self._get("/movie/changes", query, changes_reader(page), deadline)
+
+    def popular(self, page: int, deadline: float) -> Page:
+        """A page of all movies, the most popular first."""
+        return self._get("/movie/popular", {"page": page}, page_reader(page), deadline)
+
+    def search(self, words: str, deadline: float) -> Page:
+        """The first page of the movies whose title is like the words."""
+        return self._get("/search/movie", {"query": words, "page": 1}, page_reader(1), deadline)
 
     def genres(self, deadline: float) -> dict[int, str]:
         """Names by genre id, in English."""
@@ -144,7 +183,8 @@ class TmdbClient:
         except Forbidden as refusal:
             self._limiter.stop(str(refusal))
             raise
-        except NotEver:
+        except NotEver as refusal:
+            refusal.asked_at = permit.at
             if permit.check:
                 self._limiter.well(permit)
             raise

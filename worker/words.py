@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 
 from worker.errors import StoreAway
-from worker.pages import MAX_PAGE, Cell, PageKey
+from worker.pages import ANY_GENRE, MAX_PAGE, Cell, PageKey
 from worker.store import Store
 
 
 def words(key: PageKey, genres: Mapping[int, str], total_pages: int | None = None) -> str:
     """The page in words, its id behind them so that it can be searched for."""
-    genre = genres.get(key.genre_id, f"genre {key.genre_id}")
+    genre = "Any genre" if key.genre_id == ANY_GENRE else genres.get(key.genre_id, f"genre {key.genre_id}")
     of = f" of {min(total_pages, MAX_PAGE)}" if total_pages else ""
     return f"{genre} {key.window}, page {key.page}{of} ({key.id})"
 

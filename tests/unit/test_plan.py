@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.plan import parse_duration, parse_genres, parse_years, plan_cells
+from producer.plan import parse_genres, parse_years, plan_cells
+from worker.durations import parse_duration
 from worker.errors import UsageError
 from worker.pages import FIRST_YEAR, LAST_YEAR, Cell
 

@@ -1,0 +1,153 @@
+"""The schedule: what happens by itself and how often, from a TOML file or by default."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from producer.plan import parse_years
+from worker.durations import parse_duration
+from worker.errors import UsageError
+from worker.settings import settings
+
+#: The schedule where no file says otherwise, in the file's own form.
+DEFAULT = """\
+# What Reelhaul does by itself. `every` is a length of time: 90s, 15m, 6h, 30d or 2w.
+
+[changes]            # ask TMDB what changed, fetch those movies
+do = "changes"
+every = "1h"
+
+[recent]             # fetch this year's and last year's pages again
+do = "refresh"
+every = "1d"
+years = "recent"     # or FIRST..LAST
+max_age = "1d"
+
+[oldest]             # fetch again what is about to pass REELHAUL_RETENTION, the oldest first
+do = "oldest"
+every = "7d"
+"""
+#: Enqueues what the broker lost: always there, at every look unless the file says otherwise.
+SWEEP = "sweep"
+RECENT = "recent"
+#: What a duty does, and what its table may say beside `do` and `every`.
+KINDS: dict[str, set[str]] = {
+    "changes": set(),
+    "refresh": {"years", "max_age"},
+    "oldest": set(),
+    SWEEP: set(),
+}
+_HEADING = re.compile(r"\s*\[\s*(?P<name>[^\[\]]+?)\s*\]")
+
+
+@dataclass(frozen=True)
+class Duty:
+    """One entry of the schedule."""
+
+    name: str
+    do: str
+    every: timedelta
+    #: Of a refresh: years of first release, () for this year and last.
+    years: tuple[int, ...] = ()
+    max_age: timedelta | None = None
+
+
+@cache
+def timetable() -> dict[str, Duty]:
+    """The duties by name, from REELHAUL_SCHEDULE or by default; UsageError names file and line."""
+    chosen = settings()
+    path = chosen.reelhaul_schedule
+    duties = read_timetable(_text(path) if path else DEFAULT, str(path or "the default schedule"))
+    if not any(duty.do == SWEEP for duty in duties.values()):
+        duties[SWEEP] = Duty(SWEEP, SWEEP, timedelta(seconds=chosen.reelhaul_tick_s))
+    return duties
+
+
+def read_timetable(text: str, source: str) -> dict[str, Duty]:
+    """The duties of a schedule file by name; UsageError names `source` and the line."""
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{source}: not TOML: {error}") from None
+    return {name: _duty(name, table, _Lines(text, source, name)) for name, table in tables.items()}
+
+
+class _Lines:
+    """Says where in the file something is wrong."""
+
+    def __init__(self, text: str, source: str, name: str) -> None:
+        self._lines, self._source, self._name = text.splitlines(), source, name
+
+    def error(self, key: str, problem: str) -> UsageError:
+        return UsageError(f"{self._source}, line {self._number(key)}: {problem}")
+
+    def _number(self, key: str) -> int:
+        """Of the key in the duty's table, else of the table's heading (or, without one, of its first key)."""
+        heading, here = 0, False
+        for number, line in enumerate(self._lines, 1):
+            if found := _HEADING.match(line):
+                here = found["name"].strip("\"'") == self._name
+                heading = number if here else heading
+            elif re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", line) and here:
+                return number
+            elif not heading and re.match(rf"\s*[\"']?{re.escape(self._name)}[\"']?\s*[.=]", line):
+                heading = number
+        return heading
+
+
+def _duty(name: str, table: Any, lines: _Lines) -> Duty:
+    if not isinstance(table, dict):
+        raise lines.error(name, f"{name}: expected a table, [{name}] with do and every")
+    kind = _word(table, "do", lines, f"one of {', '.join(KINDS)}")
+    if kind not in KINDS:
+        raise lines.error("do", f"do = {kind!r}: expected one of {', '.join(KINDS)}")
+    if unknown := next((key for key in table if key not in {"do", "every", *KINDS[kind]}), None):
+        expected = ", ".join(sorted({"do", "every", *KINDS[kind]}))
+        raise lines.error(unknown, f"{unknown}: unknown to {kind}; expected {expected}")
+    every = _length(table, "every", lines)
+    if every < timedelta(seconds=1):
+        raise lines.error("every", "every: expected a second or more")
+    if kind != "refresh":
+        return Duty(name, kind, every)
+    max_age = _length(table, "max_age", lines) if "max_age" in table else every
+    return Duty(name, kind, every, _years(table, lines), max_age)
+
+
+def _years(table: Mapping[str, Any], lines: _Lines) -> tuple[int, ...]:
+    text = _word(table, "years", lines, 'years = "recent" or "1990..1999"') if "years" in table else RECENT
+    if text == RECENT:
+        return ()
+    try:
+        return tuple(parse_years(text))
+    except UsageError as error:
+        raise lines.error("years", str(error).replace("--years", "years =")) from None
+
+
+def _length(table: Mapping[str, Any], key: str, lines: _Lines) -> timedelta:
+    text = _word(table, key, lines, f'{key} = "1h"')
+    try:
+        return parse_duration(text, f"{key} =")
+    except UsageError as error:
+        raise lines.error(key, str(error)) from None
+
+
+def _word(table: Mapping[str, Any], key: str, lines: _Lines, expected: str) -> str:
+    if not isinstance(table.get(key), str):
+        given = f"{key} = {table[key]!r}" if key in table else f"{key} is missing"
+        raise lines.error(key, f"{given}: expected {expected}")
+    return str(table[key])
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise UsageError(f"REELHAUL_SCHEDULE {path}: cannot be read: {reason}") from None

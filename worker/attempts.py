@@ -1,0 +1,137 @@
+"""What a slot does with each kind of trouble while it works on one message."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, NoReturn, TypeVar, overload
+
+import structlog
+from celery.exceptions import Reject
+
+from worker.bootstrap import fleet_now, limiter, movies, store
+from worker.errors import (
+    ApiTrouble,
+    Claimed,
+    Forbidden,
+    NoPermit,
+    NotEver,
+    NotNow,
+    Poison,
+    RateLimited,
+    StoreAway,
+    Unexpected,
+)
+from worker.messages import CheckedTask
+from worker.metrics import count, spent
+from worker.pages import MovieKey, PageKey
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+#: Seconds a slot waits for a token before its message goes back to the queue.
+SLOT_S = 30.0
+#: Seconds within which a task ends, one way or the other: the wait, one request (12 s) and its storing.
+TASK_S = 48.0
+#: What fails this often while the API is well is poison.
+TRIES = 5
+#: Seconds between two looks at what another slot is fetching.
+GLANCE_S = 0.5
+
+
+@overload
+def fetch(ask: Callable[[float], T]) -> T: ...
+@overload
+def fetch(ask: Callable[[float], T], is_done: Callable[[], bool]) -> T | None: ...
+def fetch(ask: Callable[[float], T], is_done: Callable[[], bool] | None = None) -> T | None:
+    """What `ask(deadline)` gets from the API; None when, before it gets anything, `is_done`.
+
+    Waits out what is only for now: raises NotNow when that takes too long for a slot, NotEver for what
+    belongs into quarantine, Forbidden when the key does not work.
+    """
+    deadline, tries = time.monotonic() + SLOT_S, 0
+    while True:
+        if is_done and while_away(is_done, deadline):
+            return None
+        try:
+            return ask(deadline)
+        except RateLimited:
+            continue  # the gate has been told; wait there
+        except Claimed as claim:
+            if time.monotonic() > deadline:
+                raise NoPermit("claimed elsewhere for too long") from None
+            limiter().rest(min(claim.wait_s, GLANCE_S))
+        except ApiTrouble as trouble:
+            tries += 1
+            log.warning("trouble", reason=str(trouble), tries=tries)
+            if tries >= TRIES:
+                raise Poison(f"{tries} tries: {trouble}", trouble.response) from None
+
+
+def while_away(work: Callable[[], T], deadline: float) -> T:
+    """What `work` returns, tried again while MongoDB is away, until `deadline` (then StoreAway)."""
+    pause_s = 0.1
+    while True:
+        try:
+            with spent("store"):
+                return work()
+        except StoreAway as trouble:
+            log.warning("store away", reason=str(trouble))
+            if time.monotonic() + pause_s > deadline:
+                raise
+        limiter().rest(pause_s)
+        pause_s = min(2 * pause_s, 5.0)
+
+
+@contextmanager
+def working_on(key: PageKey | MovieKey, task_id: str | None) -> Iterator[None]:
+    """The block works on one message: NotEver puts `key` into quarantine, NotNow the message back.
+
+    What went into quarantine fails the task, for Flower to show.
+    """
+    with structlog.contextvars.bound_contextvars(page=key.id, task=task_id), spent("task"):
+        try:
+            try:
+                yield
+            except NotEver as trouble:
+                give_up(key, trouble)
+                raise
+        except (NotNow, Forbidden) as trouble:
+            log.debug("back to the queue", reason=str(trouble))
+            raise Reject(str(trouble), requeue=True) from None
+
+
+class Guarded(CheckedTask):
+    """A task on a page or movie: a failure that nobody foresaw puts that into quarantine too."""
+
+    def key_of(self, args: Sequence[Any]) -> PageKey | MovieKey | None:
+        """What the arguments of a message name; None: nothing that there is."""
+        raise NotImplementedError
+
+    def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:  # noqa: ARG002
+        """Called by Celery, which logs the traceback itself."""
+        key = self.key_of(args)
+        if key and not isinstance(exc, NotEver):
+            give_up(key, Unexpected(f"{type(exc).__name__}: {exc}"))
+
+
+def refuse(reason: str) -> NoReturn:
+    """Drop a message that makes no sense."""
+    log.error("message refused", reason=reason)
+    raise Reject(reason, requeue=False)
+
+
+def give_up(key: PageKey | MovieKey, trouble: NotEver) -> None:
+    """Into quarantine with it."""
+    log.warning("quarantined", reason=str(trouble))
+    count("pages", "quarantined")
+    count("quarantined", type(trouble).__name__.lower())
+    while_away(partial(_quarantine, key, trouble), time.monotonic() + SLOT_S)
+
+
+def _quarantine(key: PageKey | MovieKey, trouble: NotEver) -> None:
+    store().quarantine(key, trouble, fleet_now())
+    if isinstance(key, MovieKey):
+        movies().drop(key)

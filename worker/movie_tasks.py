@@ -1,0 +1,73 @@
+"""What the fleet runs for single movies: ask TMDB for one that is wanted, and store what it says."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any
+
+import structlog
+
+from worker.app import LANES, app
+from worker.attempts import TASK_S, Guarded, fetch, refuse, while_away, working_on
+from worker.bootstrap import movies, tmdb_client
+from worker.errors import NotEver, Rejected
+from worker.lanes import Message, publish
+from worker.metrics import count
+from worker.movies import Wanted
+from worker.pages import MovieKey
+
+log = structlog.get_logger(__name__)
+
+
+class MovieTask(Guarded):
+    """A task on a movie."""
+
+    def key_of(self, args: Sequence[Any]) -> MovieKey | None:
+        return MovieKey(args[0]) if len(args) == 1 and _is_id(args[0]) else None
+
+
+@app.task(name="reelhaul.fetch_movie", base=MovieTask, bind=True, throws=(NotEver,))
+def fetch_movie(self: MovieTask, movie_id: int) -> None:
+    """Fetch the movie as the list of what is wanted says; nothing when it is not on it (any more).
+
+    A movie that TMDB does not have is marked as gone.
+    """
+    if not _is_id(movie_id):
+        refuse(f"not a movie: {movie_id!r:.50}")
+    key = MovieKey(movie_id)
+    with working_on(key, self.request.id):
+        until = time.monotonic() + TASK_S
+        row = while_away(partial(movies().wanted, movie_id), until)
+        if row is None:
+            count("pages", "fresh")
+            return
+        try:
+            _obtain(key, row, until)
+        except Rejected as refusal:
+            if not refusal.not_found or refusal.asked_at is None:
+                raise
+            while_away(partial(movies().gone, [movie_id], refusal.asked_at), until)
+            log.info("gone")
+        while_away(partial(movies().done, key, row), until)
+
+
+def send_movies(keys: Iterable[MovieKey], lane: str = LANES[-1]) -> int:
+    """Enqueue movies that are on the list; BrokerAway when some may not have been sent."""
+    return publish(fetch_movie, (Message((key.movie_id,), key.id, lane) for key in keys))
+
+
+def _obtain(key: MovieKey, row: Wanted, until: float) -> None:
+    stored = while_away(partial(movies().parts, key.movie_id), until)
+    append = sorted({*row.append, *(stored or ())})
+    answer = fetch(partial(tmdb_client().details, key, append), lambda: movies().wanted(key.movie_id) is None)
+    if answer is None:
+        return
+    saved = while_away(partial(movies().save, key, answer, details=row.details or stored is not None), until)
+    log.info("stored", new=saved.inserted, changed=saved.changed)
+    count("pages", "stored")
+
+
+def _is_id(value: Any) -> bool:
+    return type(value) is int and 0 < value < 2**63
