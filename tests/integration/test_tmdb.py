@@ -170,10 +170,15 @@ class TestFaults:
 
     @pytest.mark.parametrize(
         ("fault", "total_pages"),
-        [("totals=0/0", 0), ("totals=58326/1166520", 58_326), ("totals=999999999999/1", 999_999_999_999)],
+        [("totals=58326/1166520", 58_326), ("totals=999999999999/1", 999_999_999_999)],
     )
     def test_any_totals_are_a_page(self, struck: Callable[[str], Any], fault: str, total_pages: int) -> None:
         assert struck(fault).total_pages == total_pages
+
+    def test_movies_beyond_the_end_are_no_page(self, struck: Callable[[str], Any]) -> None:
+        trouble = struck("totals=0/0")
+        assert isinstance(trouble, Unparsable)
+        assert str(trouble) == "movies on page 1 of 0"
 
     @pytest.mark.parametrize("fault", ["gzip", "short=3", "latency=0.1", "drip=0.3"])
     def test_what_is_only_odd_is_a_page(
