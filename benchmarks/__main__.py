@@ -6,7 +6,7 @@ import importlib
 import sys
 
 #: Modules here with a `main(arguments)` that returns an exit code.
-NAMES = ("limit", "status")
+NAMES = ("limit", "status", "ids")
 
 
 def main(arguments: list[str]) -> int:

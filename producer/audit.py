@@ -42,16 +42,8 @@ class Audit:
 def audit(store: Store, export: IdExport, on_movie: Callable[[], None] = lambda: None) -> Audit:
     """Compare them; 8 bytes of memory for each id. UsageError when no list is loaded."""
     loaded = required(export)
-    stored = 0
-
-    def counted() -> Iterator[int]:
-        nonlocal stored
-        for id_ in store.each_movie_id():
-            stored += 1
-            on_movie()
-            yield id_
-
-    missing, unlisted = differ(export.ids(), counted())
+    stored = store.movie_ids(on_movie)
+    missing, unlisted = differ(export.ids(), stored)
     since = made_at(loaded)
     gone, newer = array("q"), 0
     for id_, first_seen in store.first_seen(unlisted):
@@ -59,13 +51,13 @@ def audit(store: Store, export: IdExport, on_movie: Callable[[], None] = lambda:
             gone.append(id_)
         else:
             newer += 1
-    flagged = {flag: _common(export.flagged(flag), missing) for flag in ("adult", "video") if missing}
+    adult, video = (_common(ids, missing) for ids in export.flagged("adult", "video")) if missing else (0, 0)
     return Audit(
         loaded=loaded,
-        stored=stored,
+        stored=len(stored),
         missing=missing,
-        missing_adult=flagged.get("adult", 0),
-        missing_video=flagged.get("video", 0),
+        missing_adult=adult,
+        missing_video=video,
         gone=array("q", sorted(gone)),
         newer=newer,
     )
@@ -77,7 +69,7 @@ def missing_ids(store: Store, export: IdExport) -> Iterator[int]:
     All are found before the first is yielded: no cursor is open while the caller takes its time.
     """
     required(export)
-    yield from differ(export.ids(), store.each_movie_id())[0]
+    yield from differ(export.ids(), store.movie_ids())[0]
 
 
 def required(export: IdExport) -> Loaded:

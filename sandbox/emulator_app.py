@@ -1,4 +1,7 @@
-"""The ASGI application: what is under /3 is logged, limited, authorised and answered; the rest is control."""
+"""The ASGI application: what is under /3 is logged, limited, authorised and answered.
+
+Beside it stand the daily list of ids and the control plane.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from sandbox.emulator_api import TmdbApi
 from sandbox.emulator_bodies import spoil
 from sandbox.emulator_clock import EmulatorClock
 from sandbox.emulator_delivery import deliver, pause, send_reply
+from sandbox.emulator_export import export_reply, is_export
 from sandbox.emulator_limit import RequestLimit
 from sandbox.emulator_log import ArrivalLog
 from sandbox.emulator_replies import Reply, error_reply, too_many_requests
@@ -54,6 +58,8 @@ class EmulatorApp:
             await self._serve(scope, receive, send)
         elif path.startswith("/_emulator/") and ip_address(scope["client"][0]).is_loopback:
             await self._control(scope, receive, send)
+        elif is_export(path) and scope["method"] == "GET":
+            await export_reply(self._service.catalog.movies())(scope, receive, send)
         else:
             await send_reply(error_reply(34), send)
 

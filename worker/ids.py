@@ -12,9 +12,10 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from itertools import groupby, islice
+from itertools import count, groupby, islice
 from typing import Any
 
+import pymongo
 from bson.errors import BSONError
 from pymongo import ReturnDocument
 from pymongo.database import Database
@@ -22,14 +23,12 @@ from pymongo.errors import DocumentTooLarge
 
 from worker.errors import StoreAway, UsageError
 from worker.merge import Document
-from worker.store import translated
+from worker.store import PATIENCE_S, translated
 
 #: Lines in one document: about 120 KB.
 BLOCK = 1_000
 #: Bytes of a line. TMDB's are below 1,000; a thousand of this length still fit into a document.
 LONGEST_LINE = 8_192
-#: Blocks in one round trip of a reader: about 2 MB.
-_AT_ONCE = 100
 _LARGEST_ID = 2**63 - 1
 
 
@@ -125,7 +124,7 @@ class IdExport:
             raise UsageError(f"{loaded.source}: another load began later and is done: that one counts")
 
     def _remove(self, first: int, last: int) -> None:
-        with translated():
+        with translated(), pymongo.timeout(PATIENCE_S):
             self._ids.delete_many(_between(first, last))
 
     def _read(self, *flags: str) -> list[array[int]]:
@@ -148,10 +147,14 @@ class IdExport:
         return [array("q") for _ in (None, *flags)]
 
     def _blocks(self, load: int, *flags: str) -> Iterator[list[dict[str, Any]]]:
+        """One by one: asked for more at once, the embedded server holds all of them in memory."""
         fields = {f"movies.{name}": 1 for name in ("id", *flags)}
-        with translated():
-            for block in self._ids.find(_between(load, load), fields, batch_size=_AT_ONCE).sort("_id", 1):
-                yield block["movies"]
+        for number in count():
+            with translated():
+                block = self._ids.find_one({"_id": _block_id(load, number)}, fields)
+            if block is None:
+                return
+            yield block["movies"]
 
 
 def parse_line(line: bytes) -> Document:

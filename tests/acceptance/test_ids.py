@@ -1,0 +1,96 @@
+"""The audit by TMDB's daily list: load it, see what is missing and what is gone, in real processes."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from sandbox.servers import EmulatorProcess
+from tests.stage import Stage, catalogue
+
+pytestmark = pytest.mark.acceptance
+
+#: A day that comes after every movie here was first seen, and one that came before.
+LATE, EARLY = "movie_ids_12_31_2099.json.gz", "movie_ids_01_01_2020.json.gz"
+GENRE, YEAR = 18, 2024
+
+
+def address(server: EmulatorProcess, name: str) -> str:
+    return f"http://127.0.0.1:{server.port}/p/exports/{name}"
+
+
+def verified(stage: Stage) -> tuple[int, dict[str, Any]]:
+    told = stage.reelhaul("verify", "--ids", "--json")
+    facts: dict[str, Any] = json.loads(told.stdout)
+    return told.returncode, facts
+
+
+def test_a_list_names_what_discover_never_showed_and_what_went_away(stage: Stage) -> None:
+    server = stage.emulator("--movies", "3000")
+    told = stage.reelhaul("verify", "--ids")
+    assert (told.returncode, told.stdout) == (2, "")
+    assert told.stderr.startswith("reelhaul: no list of ids is loaded: ")
+    assert stage.reelhaul("ids", "--json").stdout == "null\n"
+
+    stage.worker()
+    assert stage.reelhaul("backfill", "--genres", str(GENRE), "--years", str(YEAR)).returncode == 0
+    served = catalogue(server)
+    stored, everything = set(stage.stored_movies()), set(served)
+    assert stored
+
+    loaded = stage.reelhaul("ids", "load", address(server, LATE) + "?no=matter")
+    assert (loaded.returncode, loaded.stdout) == (0, f"3,000 movies loaded from {address(server, LATE)}\n")
+    assert stage.reelhaul("ids").stdout.startswith(f"3,000 movies in {address(server, LATE)}, loaded 2")
+    told_list = json.loads(stage.reelhaul("ids", "--json").stdout)
+    assert (told_list["movies"], told_list["source"]) == (3000, address(server, LATE))
+
+    code, facts = verified(stage)
+    assert (code, facts["missing"], facts["gone"]) == (1, sorted(everything - stored), [])
+    assert (facts["stored"], facts["list"]) == (len(stored), told_list)
+    lines = stage.reelhaul("verify", "--ids").stdout.splitlines()
+    first = ", ".join(map(str, sorted(everything - stored)[:20]))
+    missing = len(everything - stored)
+    videos = sum(served[id_]["video"] for id_ in everything - stored)
+    assert lines[1] == (
+        f"{missing:,} missing (0 adult, {videos:,} video): {first} and {missing - 20:,} more (--json has all)"
+    )
+
+    at = datetime.now(UTC)
+    stage.database["movies"].insert_many(
+        {"_id": id_, "_meta": {"first_seen": at}} for id_ in everything - stored
+    )
+    assert verified(stage)[0] == 0
+    assert stage.reelhaul("verify", "--ids").stdout.endswith(
+        "every movie on the list is stored, none is gone\n"
+    )
+
+    deleted = sorted(everything)[100:103]
+    server.change_movies(delete=deleted)
+    assert stage.reelhaul("ids", "load", address(server, LATE), "--quiet").stdout == ""
+    code, facts = verified(stage)
+    assert (code, facts["missing"], facts["gone"], facts["newer"]) == (1, [], deleted, 0)
+    # What was first seen when that list was made already may be newer than it.
+    assert stage.reelhaul("ids", "load", address(server, EARLY)).returncode == 0
+    code, facts = verified(stage)
+    assert (code, facts["gone"], facts["newer"]) == (0, [], 3)
+
+
+def test_what_cannot_be_loaded_is_one_line_and_costs_nothing(stage: Stage) -> None:
+    good = b'{"adult":false,"id":7,"original_title":"Seven","popularity":1.5,"video":false}\n'
+    for name, content in (("good.json", good), ("bad.json", good + b"{}\n"), ("empty.json.gz", b"")):
+        (stage.folder / name).write_bytes(content)
+    assert stage.reelhaul("ids", "load", "good.json").stdout == "1 movies loaded from good.json\n"
+    for source, words in (
+        ("bad.json", "bad.json, line 2: id None, where a whole number above 0 was expected; "),
+        ("empty.json.gz", "empty.json.gz: expected a JSON object with an id on each line, got no line; "),
+        ("none.json.gz", "none.json.gz: cannot be read: No such file or directory"),
+        ("https:///ids", "the address of the list names no host"),
+    ):
+        told = stage.reelhaul("ids", "load", source)
+        assert (told.returncode, told.stdout) == (2, "")
+        assert told.stderr.startswith(f"reelhaul: {words}")
+        assert told.stderr.count("\n") == 1
+    both = stage.reelhaul("verify", "--ids", "--repair")
+    assert (both.returncode, both.stderr.count("\n")) == (2, 1)
+    assert verified(stage)[1]["missing"] == [7]
