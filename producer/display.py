@@ -15,6 +15,7 @@ from rich.text import Text
 from producer.coverage import Coverage
 from producer.status import Progress
 from worker.gate import GateState
+from worker.pages import ANY_GENRE
 
 #: Seconds that "requests a second" looks back.
 LATELY_S = 5
@@ -89,7 +90,10 @@ def live_view(progress: Progress, gate: GateState) -> RenderableType:
 def title(progress: Progress) -> str:
     backfill = progress.backfill
     years = f"{min(backfill.years)}..{max(backfill.years)}" if len(backfill.years) > 1 else backfill.years[0]
-    return f"backfill {backfill.id}: {len(backfill.genres)} genres, {years}"
+    name = f"{backfill.duty} ({backfill.id})" if backfill.duty else f"backfill {backfill.id}"
+    number = len(backfill.genres)
+    genres = "any genre" if ANY_GENRE in backfill.genres and number == 1 else f"{number} genres"
+    return f"{name}: {genres}, {years}"
 
 
 def gate_line(gate: GateState) -> str:
@@ -105,7 +109,7 @@ def pace(gate: GateState) -> float:
 
 
 def status_tables(progress: Progress, gate: GateState | None) -> Iterable[RenderableType]:
-    """A backfill in two lines, then by genre and by year."""
+    """A backfill in two lines, then by genre and by year; a duty of the schedule in two lines alone."""
     total = progress.total
     state = f"{total.missing:,} missing" if total.missing else "complete"
     left = f", {span(progress.left_s(pace(gate)))} left" if gate and total.missing else ""
@@ -115,6 +119,8 @@ def status_tables(progress: Progress, gate: GateState | None) -> Iterable[Render
         f"{progress.movies:,} movies",
         style="bold",
     )
+    if progress.backfill.duty:
+        return
     names = progress.backfill.genres
     yield _table("genre", ((names[genre_id], part) for genre_id, part in progress.by_genre.items()))
     yield _table("year", progress.by_year.items())

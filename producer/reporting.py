@@ -6,6 +6,7 @@ import json
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -18,12 +19,16 @@ from producer.display import console, gate_line, pace, status_tables
 from producer.heatmap import Grid, grid, write, write_html
 from producer.status import Progress, measure_all
 from worker.bootstrap import limiter, redis_client, store
+from worker.durations import duration
 from worker.errors import BrokerAway, UsageError
 from worker.gate import GateState
 from worker.lanes import queued
 from worker.pulse import fleet
+from worker.settings import settings
 
 WATCH_S = 1.0
+#: What passes the retention within this is about to.
+SOON = timedelta(days=14)
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,8 @@ class Report:
     everything: list[Progress]
     gate: GateState | None
     held_back_by: str
+    #: Pages that will have passed the retention in SOON, unless they are fetched again.
+    expiring: int
 
     def as_list(self) -> list[dict[str, object]]:
         """For JSON: backfills, the latest first, the fleet's figures with each."""
@@ -41,6 +48,7 @@ class Report:
             "requests_per_s": round(gate.granted_per_s(10), 2) if gate else None,
             "limit_per_s": round(gate.current_per_s, 4) if gate else None,
             "held_back_by": self.held_back_by if gate else None,
+            "pages_expiring": self.expiring,
         }
         per_s = pace(gate) if gate else None
         return [progress.as_dict(per_s) | figures for progress in self.everything]
@@ -82,10 +90,11 @@ def _write_png(whole: Grid, target: Path) -> None:
 def report() -> Report:
     """As of now; four questions to Redis, and MongoDB read once."""
     everything = measure_all(store())
+    expiring = store().count_older(datetime.now(UTC) - settings().reelhaul_retention + SOON)
     with suppress(BrokerAway):
         gate = limiter().look()
-        return Report(everything, gate, bottleneck(gate, fleet(redis_client()), queued()))
-    return Report(everything, None, "Redis does not answer")
+        return Report(everything, gate, bottleneck(gate, fleet(redis_client()), queued()), expiring)
+    return Report(everything, None, "Redis does not answer", expiring)
 
 
 def _watch() -> None:
@@ -107,4 +116,15 @@ def _shown(now: Report) -> Group:
     lines = [gate_line(now.gate)] if now.gate else []
     if not now.gate or any(progress.total.missing for progress in now.everything):
         lines.append(f"held back by {now.held_back_by}")
+    if now.expiring:
+        lines.append(_expiring(now.expiring))
     return Group(*lines, *(part for progress in now.everything for part in status_tables(progress, now.gate)))
+
+
+def _expiring(pages: int) -> str:
+    retention = settings().reelhaul_retention
+    younger = duration(max(retention - SOON, timedelta(0)))
+    return (
+        f"{pages:,} page{'s' if pages > 1 else ''} pass{'' if pages > 1 else 'es'} REELHAUL_RETENTION "
+        f"({duration(retention)}) within {duration(SOON)}: `reelhaul refresh --max-age {younger} --years ...`"
+    )

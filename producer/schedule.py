@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
+from typing import Any
 
+import click
 import structlog
 from celery.exceptions import Reject
 
@@ -20,7 +22,7 @@ from worker.answers import Changes
 from worker.app import app
 from worker.attempts import fetch, refuse
 from worker.bootstrap import fleet_now, movies, store, tmdb_client
-from worker.errors import Forbidden, NotEver, NotNow
+from worker.errors import Forbidden, NotEver, NotNow, UsageError
 from worker.lanes import Message, publish, queued
 from worker.merge import Document
 from worker.movie_tasks import send_movies
@@ -211,15 +213,16 @@ def _oldest(duty: Duty, now: datetime) -> str:
 
 _PERFORM = {"sweep": _sweep, "changes": _changes, "refresh": _refresh, "oldest": _oldest}
 
-app.add_defaults(
-    lambda: {
-        "beat_schedule": {
-            "tick": {
-                "task": tick.name,
-                "schedule": settings().reelhaul_tick_s,
-                "options": {"expires": LIFE_S},
-            },
-        },
-        "beat_scheduler": "celery.beat:Scheduler",
-    }
-)
+
+def _beat() -> dict[str, Any]:
+    """Beat's one entry; click.UsageError, which Celery shows as one line, for a schedule that is none."""
+    try:
+        timetable()
+    except UsageError as error:
+        raise click.UsageError(str(error)) from None
+    every = settings().reelhaul_tick_s
+    entry = {"task": tick.name, "schedule": every, "options": {"expires": LIFE_S}}
+    return {"beat_schedule": {"tick": entry}, "beat_scheduler": "celery.beat:Scheduler"}
+
+
+app.add_defaults(_beat)

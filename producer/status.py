@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from producer.coverage import Coverage, Ledger
 from producer.enqueue import Backfill, known_backfills
 from worker.pages import Cell
+from worker.settings import settings
 from worker.store import Store
 
 
@@ -51,9 +53,15 @@ def measure_all(store: Store) -> list[Progress]:
     backfills = known_backfills(store)
     if not backfills:
         return []
-    ledgers = Ledger.read(store, (backfill.fresh_after for backfill in backfills))
+    # What has passed the retention counts no more, however long ago it was asked for.
+    lapsed = datetime.now(UTC) - settings().reelhaul_retention
+    moments = [max(backfill.fresh_after or lapsed, lapsed) for backfill in backfills]
+    ledgers = Ledger.read(store, moments)
     movies = store.count_movies()
-    return [_progress(backfill, ledgers[backfill.fresh_after], movies) for backfill in backfills]
+    return [
+        _progress(backfill, ledgers[moment], movies)
+        for backfill, moment in zip(backfills, moments, strict=True)
+    ]
 
 
 def _progress(backfill: Backfill, ledger: Ledger, movies: int) -> Progress:

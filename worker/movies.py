@@ -7,11 +7,13 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import NamedTuple
 
+import pymongo
 from pymongo import UpdateOne
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError
@@ -20,7 +22,7 @@ from pymongo.write_concern import WriteConcern
 from worker.answers import Details
 from worker.merge import Document, Saved, merge, version_of
 from worker.pages import MovieKey
-from worker.store import BATCH, translated
+from worker.store import AT_ONCE, BATCH, PATIENCE_S, translated
 
 #: What append_to_response may name for a movie (TMDB API reference, movie/details).
 PARTS = (
@@ -215,20 +217,17 @@ class Movies:
             self._demanded.delete_many({"since": {"$lt": before}})
 
     def lacking_details(self, fresh_after: datetime, append: Collection[str] = ()) -> Iterator[int]:
-        """Ids of stored movies, ascending, without details asked for since that hold the parts; flat memory.
+        """Ids of stored movies, in no order, without details asked for since that hold the parts.
 
-        Movies that TMDB no longer has are left out.
+        Movies that TMDB no longer has are left out. All are found before the first is yielded.
         """
         query: Document = {"_meta.fetched_at": {"$gte": fresh_after}}
         query.update((part, {"$exists": True}) for part in append)
-        with translated():
-            complete = iter(self._details.find(query, {"_id": 1}).sort("_id", 1))
-            have = next(complete, None)
-            for movie in self._movies.find({"_meta.gone_at": None}, {"_id": 1}).sort("_id", 1):
-                while have and have["_id"] < movie["_id"]:
-                    have = next(complete, None)
-                if not have or have["_id"] != movie["_id"]:
-                    yield movie["_id"]
+        with translated(), pymongo.timeout(PATIENCE_S):
+            complete = {one["_id"] for one in self._details.find(query, {"_id": 1}, batch_size=AT_ONCE)}
+            there = self._movies.find({"_meta.gone_at": None}, {"_id": 1}, batch_size=AT_ONCE)
+            lacking = array("q", (movie["_id"] for movie in there if movie["_id"] not in complete))
+        yield from lacking
 
     def aging(self, before: datetime, limit: int) -> list[int]:
         """Ids of movies, or of details, that were last asked for before that moment: the oldest first."""
@@ -239,11 +238,6 @@ class Movies:
                 rows = collection.find(query, {"_id": 1}).sort("_meta.fetched_at", 1).limit(limit)
                 found += [row["_id"] for row in rows]
         return list(dict.fromkeys(found))[:limit]
-
-    def count_gone(self) -> int:
-        """How many stored movies TMDB no longer has."""
-        with translated():
-            return self._movies.count_documents({"_meta.gone_at": {"$exists": True}})
 
     def _insert_wanted(self, rows: list[Document]) -> list[int]:
         """Ids of the rows that were there already."""

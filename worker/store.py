@@ -344,7 +344,13 @@ class Store:
     def each_movie(self) -> Iterator[Document]:
         """Every stored movie that TMDB still has, with its `_meta`, in the order of ids; flat memory."""
         with translated():
-            yield from self.movies.find({"_meta.gone_at": None}).sort("_id", 1)
+            # The embedded server sorts before it answers; what comes after its first answer is quick.
+            with pymongo.timeout(PATIENCE_S):
+                movies = self.movies.find({"_meta.gone_at": None}).sort("_id", 1)
+                first = next(movies, None)
+            if first:
+                yield first
+            yield from movies
 
     def movie_ids(self, on_movie: Callable[[], None] = lambda: None) -> array[int]:
         """The id of every stored movie, ascending, 8 bytes each; `on_movie` for each one read.
