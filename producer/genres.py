@@ -59,7 +59,7 @@ def genres(
         raise UsageError("nothing is stored yet: `reelhaul backfill --help`")
     names = names | {id_: f"genre {id_}" for id_ in counted.single if id_ not in names}
     if png:
-        _draw(counted, names, png)
+        draw_pairs(counted, names, png)
     if as_json:
         typer.echo(json.dumps(_figures(counted, names)))
     elif not png:
@@ -99,7 +99,8 @@ def _figures(counted: Tally, names: dict[int, str]) -> dict[str, object]:
     }
 
 
-def _draw(counted: Tally, names: dict[int, str], target: Path) -> None:
+def draw_pairs(counted: Tally, names: dict[int, str], target: Path) -> None:
+    """Write the heat map of pairs; UsageError without matplotlib, or when it cannot be written."""
     try:
         from producer.pairs_png import draw  # noqa: PLC0415 -- of an extra, and slow
     except ImportError:

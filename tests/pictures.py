@@ -12,6 +12,7 @@ from typing import Any
 import pymongo
 from playwright.sync_api import Page
 
+from producer.genres import draw_pairs, tally
 from producer.heatmap import grid, write
 from producer.heatmap_png import draw
 from producer.status import measure_all
@@ -48,6 +49,7 @@ def _draw(demo: ChildProcess, folder: Path) -> None:
         wait_for(lambda: store.pages.count_documents({"page": 1}) >= SOME, watching=[demo])
         write(IMAGES / "coverage.png", draw(grid(measure_all(store))))
         wait_for(lambda: not measure_all(store)[0].total.missing, watching=[demo])
+        draw_pairs(tally(store.each_genres()), store.named_genres(), IMAGES / "genres.png")
     with browser_page(folder) as page:
         page.goto(f"{told['Flower at']}/tasks")
         wait_for(lambda: _shows(page, "SUCCESS") and not _shows(page, "STARTED"))
