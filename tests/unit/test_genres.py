@@ -1,0 +1,25 @@
+"""Counting genres and their pairs."""
+
+from collections import Counter
+from itertools import combinations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from producer.genres import tally
+
+
+@given(st.lists(st.lists(st.integers(1, 6), max_size=5), max_size=30))
+def test_every_movie_counts_once_for_each_of_its_genres_and_pairs(movies: list[list[int]]) -> None:
+    seen: list[int] = []
+    counted = tally(movies, lambda: seen.append(1))
+    assert counted.movies == len(movies) == len(seen)
+    assert counted.without == sum(not ids for ids in movies)
+    for genre in range(1, 7):
+        assert counted.single[genre] == sum(genre in ids for ids in movies)
+    for one, other in combinations(range(1, 7), 2):
+        assert counted.pairs[one, other] == sum({one, other} <= set(ids) for ids in movies)
+
+
+def test_nothing_is_counted_of_nothing() -> None:
+    assert (tally([]).single, tally([]).pairs) == (Counter(), Counter())
