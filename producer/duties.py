@@ -11,11 +11,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from producer.display import console, span
+from producer.enqueue import Backfill
 from producer.schedule import perform, running
 from producer.timetable import DEFAULT, Duty, timetable
 from worker.bootstrap import fleet_now, store
 from worker.durations import duration
 from worker.errors import UsageError
+from worker.merge import Document
 
 schedule = typer.Typer(
     add_completion=False, invoke_without_command=True, help="What happens by itself: list it, run it now."
@@ -57,8 +59,8 @@ def run(name: Annotated[str, typer.Argument(help="A duty that `reelhaul schedule
     if name not in duties:
         raise UsageError(f"duty {name!r}: expected one of {', '.join(duties)}")
     now = fleet_now()
-    unfinished = {document["_id"] for document in store().remembered(unfinished=True)}
-    if running(store().notes().get(name), unfinished, now):
+    notes = store().notes()
+    if running(notes.get(name), _unfinished(notes), now):
         console().print(
             f"{name}: its last run has not ended; `reelhaul schedule` and `reelhaul status` tell more"
         )
@@ -69,12 +71,20 @@ def run(name: Annotated[str, typer.Argument(help="A duty that `reelhaul schedule
 
 def _duties() -> list[tuple[Duty, dict[str, Any], bool]]:
     notes = store().notes()
-    unfinished = {document["_id"] for document in store().remembered(unfinished=True)}
-    now = datetime.now(UTC)
+    unfinished, now = _unfinished(notes), datetime.now(UTC)
     return [
         (duty, notes.get(duty.name, {}), running(notes.get(duty.name), unfinished, now))
         for duty in timetable().values()
     ]
+
+
+def _unfinished(notes: dict[str, Document]) -> set[str]:
+    """Backfills of duties that lack pages now: where no beat runs, nobody notes that one is finished."""
+    begun = {id_ for note in notes.values() for id_ in note.get("backfills", ())}
+    documents = [one for one in store().remembered(unfinished=True) if one["_id"] in begun]
+    return {
+        one["_id"] for one in documents if next(Backfill.of_document(one).missing(store()), None) is not None
+    }
 
 
 def _row(known: tuple[Duty, dict[str, Any], bool]) -> dict[str, str]:

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from producer.display import advancing, console
@@ -32,11 +33,14 @@ class Tally:
     pairs: Counter[tuple[int, int]] = field(default_factory=Counter)
 
 
-def tally(genre_ids: Iterable[list[int]], on_movie: Callable[[], None] = lambda: None) -> Tally:
-    """Count movies, each given by its genres; a genre that stands twice in one movie counts once."""
+def tally(genre_ids: Iterable[Any], on_movie: Callable[[], None] = lambda: None) -> Tally:
+    """Count movies, each given by its genres; a genre that stands twice in one movie counts once.
+
+    What TMDB may have sent in the place of ids counts for nothing.
+    """
     counted = Tally()
     for ids in genre_ids:
-        distinct = sorted(set(ids))
+        distinct = sorted({id_ for id_ in ids if type(id_) is int}) if isinstance(ids, list) else []
         counted.movies += 1
         counted.without += not distinct
         counted.single.update(distinct)
@@ -72,7 +76,7 @@ def _table(counted: Tally, names: dict[int, str]) -> Table:
         column.justify = "right"
     for id_ in sorted(names, key=lambda id_: (-counted.single[id_], names[id_])):
         share = counted.single[id_] / counted.movies if counted.movies else 0
-        table.add_row(names[id_], str(id_), f"{counted.single[id_]:,}", f"{share:.1%}")
+        table.add_row(escape(names[id_]), str(id_), f"{counted.single[id_]:,}", f"{share:.1%}")
     table.add_row("none", "", f"{counted.without:,}", f"{counted.without / max(1, counted.movies):.1%}")
     return table
 
@@ -83,7 +87,7 @@ def _pairs_table(counted: Tally, names: dict[int, str]) -> Table:
         column.justify = "right"
     for (one, other), number in counted.pairs.most_common(SHOWN):
         rarer = min(counted.single[one], counted.single[other])
-        table.add_row(names[one], names[other], f"{number:,}", f"{number / rarer:.1%}")
+        table.add_row(escape(names[one]), escape(names[other]), f"{number:,}", f"{number / rarer:.1%}")
     return table
 
 

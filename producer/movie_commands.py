@@ -15,11 +15,13 @@ from rich.table import Table
 from producer.audit import missing_ids
 from producer.commands import Detach, MaxAge, Quiet, follow_wanted
 from producer.display import advancing, console
+from producer.schedule import FED
 from worker.attempts import fetch
-from worker.bootstrap import fleet_now, hang_up, id_export, movies, store, tmdb_client
+from worker.bootstrap import fleet_now, hang_up, id_export, limiter, movies, store, tmdb_client
 from worker.durations import parse_duration
 from worker.errors import UsageError
 from worker.merge import Document
+from worker.movie_tasks import send_movies
 from worker.movies import PARTS
 from worker.pages import MAX_PAGE
 from worker.settings import settings
@@ -52,12 +54,17 @@ def details(  # noqa: PLR0913, PLR0917 -- a command's options
     if from_ids:
         wanted = missing_ids(store(), id_export())
     else:
-        oldest = timedelta(days=36_500) if missing else min(age or retention, retention)
+        oldest = timedelta(days=36_500) if missing else retention if age is None else min(age, retention)
         wanted = movies().lacking_details(now - oldest, parts)
     with advancing("movies looked at", store().count_movies(), quiet=quiet) as on_movie:
         number = movies().want(_each(wanted, on_movie), now, details=True, append=parts)
     console(quiet=quiet).print(f"{number:,} movies to fetch")
     if number:
+        if limiter().look().stopped:
+            fetch(tmdb_client().check_key)
+            hang_up()
+        if detach:
+            send_movies(movies().some_wanted(FED))
         follow_wanted(detach=detach, quiet=quiet)
 
 
@@ -68,8 +75,11 @@ def movie(
     """Search TMDB for a title and show what it finds; nothing is stored."""
     if not words.strip():
         raise UsageError("TITLE is empty: expected words of a title")
+    if not _is_text(words):
+        raise UsageError(f"TITLE {words!a}: not UTF-8")
     settings().require_key()
     names = store().named_genres()
+    fetch(tmdb_client().check_key)  # a wrong key found out by any other request stops the fleet
     found = fetch(partial(tmdb_client().search, words))
     hang_up()
     if as_json:
@@ -84,7 +94,8 @@ def movie(
         table.add_row(*map(escape, _row(item, names)))
     out.print(table)
     first = found.results[0]
-    out.print(f"\n{first.get('title')}: {first.get('overview') or 'no overview'}", markup=False)
+    overview = _shown(first.get("overview") or "no overview")
+    out.print(f"\n{_shown(first.get('title'))}: {overview}", markup=False)
     if found.total_results > len(found.results):
         out.print(f"{found.total_results:,} movies in all; more words find fewer")
 
@@ -95,6 +106,7 @@ def popular(
 ) -> None:
     """Fetch the most popular movies of all."""
     settings().require_key()
+    fetch(tmdb_client().check_key)  # as above
     stored = new = 0
     with advancing("pages", pages, quiet=quiet) as on_page:
         for number in range(1, pages + 1):
@@ -109,9 +121,29 @@ def popular(
 
 
 def _row(item: Document, names: dict[int, str]) -> tuple[str, ...]:
-    genres = ", ".join(names.get(genre_id, str(genre_id)) for genre_id in item.get("genre_ids", []))
-    votes = f"{item.get('vote_average', 0):.1f} ({item.get('vote_count', 0):,})"
-    return str(item["id"]), str(item.get("title")), str(item.get("release_date", ""))[:4], votes, genres
+    ids = item.get("genre_ids")
+    known = [id_ for id_ in ids if type(id_) is int] if isinstance(ids, list) else []
+    genres = ", ".join(names.get(id_, str(id_)) for id_ in known)
+    average, number = (item.get(name) for name in ("vote_average", "vote_count"))
+    votes = f"{average:.1f} ({number:,})" if _is_number(average) and _is_number(number) else ""
+    year = _shown(item.get("release_date") or "")[:4]
+    return str(item["id"]), _shown(item.get("title")), year, votes, _shown(genres)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)
+
+
+def _shown(value: Any) -> str:
+    """What TMDB says as one line of text, whatever it holds."""
+    return "".join(sign if sign.isprintable() else " " for sign in str(value))
+
+
+def _is_text(words: str) -> bool:
+    try:
+        return bool(words.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _parts(append: str | None) -> list[str]:

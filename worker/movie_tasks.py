@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,7 @@ import structlog
 from worker.app import LANES, app
 from worker.attempts import TASK_S, Guarded, fetch, refuse, while_away, working_on
 from worker.bootstrap import movies, tmdb_client
-from worker.errors import NotEver, Rejected
+from worker.errors import NotEver, Rejected, StoreAway
 from worker.lanes import Message, publish
 from worker.metrics import count
 from worker.movies import Wanted
@@ -35,6 +36,10 @@ def fetch_movie(self: MovieTask, movie_id: int) -> None:
     A movie that TMDB does not have is marked as gone.
     """
     if not _is_id(movie_id):
+        if type(movie_id) is int and -(2**63) <= movie_id <= 0:
+            # A page may show such an id; on the list for ever, it would be sent for ever.
+            with suppress(StoreAway):
+                movies().drop(MovieKey(movie_id))
         refuse(f"not a movie: {movie_id!r:.50}")
     key = MovieKey(movie_id)
     with working_on(key, self.request.id):

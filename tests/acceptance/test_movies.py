@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.stage import Stage, catalogue, page_requests
+from tests.stage import Stage, catalogue, page_requests, wait_for
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(120)]
 
@@ -75,3 +75,46 @@ def test_genres_are_counted_and_drawn(stage: Stage) -> None:
     assert (drawn.returncode, drawn.stdout, drawn.stderr) == (0, "", "")
     assert (stage.folder / "pairs.png").read_bytes().startswith(b"\x89PNG")
     assert server.stats()["by_status"] == {"200": server.stats()["arrivals"]}
+
+
+@pytest.mark.parametrize("command", [("movie", "the"), ("popular", "--pages", "1")])
+def test_a_wrong_key_here_does_not_stop_the_fleet(stage: Stage, command: tuple[str, ...]) -> None:
+    stage.emulator("--movies", "50")
+    refused = stage.reelhaul(*command, TMDB_TOKEN="wrong")  # noqa: S106 -- the emulator refuses it
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "TMDB refuses the key" in refused.stderr
+    assert "open" in stage.reelhaul("limit").stdout
+    assert stage.reelhaul("popular", "--pages", "1").returncode == 0
+
+
+def test_a_title_that_is_no_text_is_one_line(stage: Stage) -> None:
+    stage.emulator("--movies", "10")
+    refused = stage.reelhaul("movie", "caf\udce9")
+    assert (refused.returncode, refused.stderr) == (2, "reelhaul: TITLE 'caf\\udce9': not UTF-8\n")
+
+
+def test_details_end_with_an_id_that_tmdb_cannot_have_and_ask_anew_for_what_is_0s_old(stage: Stage) -> None:
+    server = stage.emulator("--movies", "20")
+    stage.worker()
+    assert stage.reelhaul("popular", "--pages", "1", "-q").returncode == 0
+    kept = stage.database["movies"].find_one()
+    assert kept is not None
+    stage.database["movies"].insert_one({**kept, "_id": -5, "id": -5})
+    for _ in range(2):
+        assert stage.reelhaul("details", "--max-age", "0s", "-q").returncode == 0
+    assert stage.database["wanted"].count_documents({}) == 0
+    assert stage.database["details"].count_documents({}) == 20
+    assert server.stats()["by_kind"]["details"] == 40
+
+
+def test_details_detached_are_fetched_without_beat_and_a_duty_ends_without_it(stage: Stage) -> None:
+    stage.emulator("--movies", "100")
+    worker = stage.worker()
+    assert stage.reelhaul("backfill", "--no-genre", "--years", "1870..2100", "-q").returncode == 0
+    assert stage.reelhaul("details", "--detach", "-q").returncode == 0
+    stored = stage.database["movies"].count_documents({})
+    wait_for(lambda: stage.database["details"].count_documents({}) == stored, watching=[worker])
+    for _ in range(2):
+        ran = stage.reelhaul("schedule", "run", "recent")
+        assert ran.returncode == 0, ran.stdout
+        wait_for(lambda: "running" not in stage.reelhaul("schedule").stdout, watching=[worker])
