@@ -111,6 +111,7 @@ def perform(duty: Duty, now: datetime) -> str:
         store().note(duty.name, outcome=f"put off: {trouble}", claimed_at=_NEVER)
         raise
     store().note(duty.name, outcome=outcome)
+    log.info("duty done", duty=duty.name, outcome=outcome)
     return outcome
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -56,7 +57,7 @@ def fetch(ask: Callable[[float], T], is_done: Callable[[], bool] | None = None) 
         if is_done and while_away(is_done, deadline):
             return None
         try:
-            return ask(deadline)
+            answer = ask(deadline)
         except RateLimited:
             continue  # the gate has been told; wait there
         except Claimed as claim:
@@ -67,7 +68,36 @@ def fetch(ask: Callable[[float], T], is_done: Callable[[], bool] | None = None) 
             tries += 1
             log.warning("trouble", reason=str(trouble), tries=tries)
             if tries >= TRIES:
+                if _lately.is_flaky():
+                    raise NotNow(f"the API fails now and then: {trouble}") from None
                 raise Poison(f"{tries} tries: {trouble}", trouble.response) from None
+        else:
+            _lately.succeeded(retried=tries > 0)
+            return answer
+
+
+class Lately:
+    """How this process' requests went of late; safe for threads.
+
+    While the API fails half of all requests, one page of 32 meets five failures in a row that are not its
+    fault. So what succeeded only after failing tells of the API; what never succeeds tells of itself.
+    """
+
+    def __init__(self, length: int = 50, life_s: float = 60.0, flaky: float = 0.2) -> None:
+        self._successes: deque[tuple[float, bool]] = deque(maxlen=length)
+        self._life_s, self._flaky = life_s, flaky
+
+    def succeeded(self, *, retried: bool) -> None:
+        self._successes.append((time.monotonic(), retried))
+
+    def is_flaky(self) -> bool:
+        """Whether a fifth of what succeeded, or more, had failed before."""
+        since = time.monotonic() - self._life_s
+        retried = [again for at, again in tuple(self._successes) if at >= since]
+        return sum(retried) >= max(1, self._flaky * len(retried))
+
+
+_lately = Lately()
 
 
 def while_away(work: Callable[[], T], deadline: float) -> T:

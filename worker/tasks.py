@@ -30,7 +30,7 @@ class PageTask(Guarded):
     """A task on a page."""
 
     def key_of(self, args: Sequence[Any]) -> PageKey | None:
-        return PageKey(*args[:3]) if _is_key(args[:3]) else None
+        return PageKey(*args[:3]) if len(args) in (3, 4) and _is_key(args[:3]) else None
 
 
 # What is thrown on purpose gets no traceback in the log.

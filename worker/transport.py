@@ -4,15 +4,22 @@ kombu 5.7's `Channel.close()` reads the outstanding BRPOP first; on a dead conne
 before anything is cleaned up, Celery closes a second time without a client, and the worker exits with
 "Unrecoverable error: AttributeError". Here the outstanding BRPOP is read, and its failure forgiven,
 before the original runs.
+
+And what somebody else put into a queue, and is no message, is dropped; kombu's own ends the worker with it.
 """
 
 from __future__ import annotations
 
+import base64
+from json import JSONDecodeError
 from queue import Empty
 from typing import Any
 
+import structlog
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as kombu_redis
+
+log = structlog.get_logger(__name__)
 
 
 class Channel(kombu_redis.Channel):
@@ -31,11 +38,18 @@ class Channel(kombu_redis.Channel):
             self._pooled = super()._create_client()  # type: ignore[misc]
         return self._pooled
 
+    def _brpop_read(self, **options: Any) -> Any:
+        try:
+            return super()._brpop_read(**options)  # type: ignore[misc]
+        except (JSONDecodeError, UnicodeDecodeError) as error:
+            log.error("message refused", reason=f"not JSON: {type(error).__name__}")
+            return True
+
     def close(self) -> None:
         # kombu ships no types: mypy sees neither attribute.
         if self._in_poll:  # type: ignore[has-type]
             try:
-                self._brpop_read()  # type: ignore[attr-defined]
+                self._brpop_read()
             except (Empty, *self.connection_errors):  # type: ignore[attr-defined]
                 # Nothing came, or nothing can come: the connection is given up either way.
                 self._in_poll = None
@@ -46,6 +60,33 @@ class Transport(kombu_redis.Transport):
     """kombu's Redis transport with the mended channel."""
 
     Channel = Channel
+
+    def _deliver(self, message: Any, queue: str | None) -> None:
+        if _is_message(message):
+            super()._deliver(message, queue)
+        else:
+            log.error("message refused", reason="not a message of kombu's")
+
+
+def _is_message(message: Any) -> bool:
+    """Whether it has what kombu takes for granted."""
+    if not isinstance(message, dict) or not isinstance(message.get("properties"), dict):
+        return False
+    properties = message["properties"]
+    return (
+        isinstance(message.get("headers"), dict)
+        and isinstance(properties.get("delivery_tag"), str)
+        and isinstance(properties.get("delivery_info"), dict)
+        and properties.get("body_encoding") == "base64"
+        and _is_base64(message.get("body"))
+    )
+
+
+def _is_base64(text: Any) -> bool:
+    try:
+        return isinstance(text, str) and bool(base64.b64decode(text))
+    except ValueError:
+        return False
 
 
 def install() -> None:

@@ -116,6 +116,13 @@ class ChaosMongo(EmbeddedMongo):
             client.admin.command({"configureFailPoint": "failCommand", **point})
 
 
+def _sweep_alone(folder: Path) -> Path:
+    """A schedule of the lost-message sweep, at every look, and nothing else."""
+    path = folder / "schedule.toml"
+    path.write_text("", encoding="utf-8")
+    return path
+
+
 class Rig:
     """Servers, workers and beat of one run, with what is planned; ends them all when it is left."""
 
@@ -139,6 +146,8 @@ class Rig:
             "REELHAUL_SLOTS": str(slots),
             "REELHAUL_TICK_S": "4",
             "REELHAUL_RUN_FOLDER": str(folder / "run"),
+            # What beat fetches by itself besides would blur what a fault costs.
+            "REELHAUL_SCHEDULE": str(_sweep_alone(folder)),
             **environment,
         }
         self._stack = ExitStack()

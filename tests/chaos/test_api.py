@@ -121,3 +121,21 @@ def test_pages_shift_during_the_run(rig: Start, report: Report) -> None:
     # The refresh asks for each page once more.
     run.audit.extra = max(0, run.audit.extra - len(run.pages))
     report("pages shift while they are fetched, then a refresh", run)
+
+
+def test_half_of_all_answers_is_bad(rig: Start, report: Report) -> None:
+    """Five bad answers in a row are then nobody's fault but the API's: no page is given up."""
+    run = rig(years=(2021, 2024))
+    run.emulator.configure(faults=["status=500:p=0.5:match=discover"])
+    run.start_beat()
+    run.start_workers()
+    run.backfill()
+    run.until_complete()
+    audit = run.compare()
+    assert (audit.lost, audit.quarantined, audit.doubled, audit.wrong) == ([], [], [], [])
+    # Three failures in a row close the gate now and then; what is asked for besides the plan is its probes.
+    probes = sum(
+        row[4].startswith(":") for row in run.emulator.log() if row[2] == 200 and row[3] == "discover"
+    )
+    assert audit.extra <= probes + 0.05 * audit.planned
+    report("every second answer is bad", run)

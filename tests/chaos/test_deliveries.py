@@ -52,23 +52,22 @@ def test_two_identical_backfills_at_once(rig: Start, report: Report) -> None:
 
 
 def test_two_beats_refresh_once(rig: Start, report: Report) -> None:
-    run = rig(REELHAUL_TICK_S="2")
+    run = rig(REELHAUL_TICK_S="2", REELHAUL_SCHEDULE="")
     run.start_workers()
     run.backfill()
     run.completes()
-    run.database.schedule.delete_one({"_id": "refresh"})
     beats = [run.start_beat(), run.start_beat()]
 
     def ticks() -> int:
         return min(beat.log_text().count("Sending due task") for beat in beats)
 
-    def word(event: str) -> int:
-        return sum(worker.log_text().count(f'"event": "{event}"') for worker in run.workers)
+    def done(duty: str) -> int:
+        return sum(worker.log_text().count(f'"duty": "{duty}"') for worker in run.workers)
 
-    run.until("a refresh", lambda: word("refreshing") > 0)
+    run.until("a refresh", lambda: done("recent") > 0)
     run.until("five ticks of each", lambda: ticks() >= 5)
     run.until("all messages done", run.is_idle)
-    assert word("refreshing") == 1
+    assert [done(duty) for duty in ("recent", "changes", "oldest")] == [1, 1, 1]
     asked = Counter(row[4] for row in run.emulator.log() if row[3] == "discover")
     assert {key: times for key, times in asked.items() if times > 1} == {}
     report("two beats: one refresh", run)
