@@ -6,7 +6,7 @@ after that day; one listed for today is asked for when it is first seen there, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
@@ -25,17 +25,23 @@ Ask = Callable[[date, int], Changes]
 
 @dataclass
 class Reading:
-    """What a day's reading came to."""
+    """What reading came to."""
 
     requests: int = 0
-    listed: int = 0
+    listed: set[int] = field(default_factory=set)
     gone: int = 0
-    wanted: list[int] = field(default_factory=list)
+    wanted: set[int] = field(default_factory=set)
+
+    def add(self, other: Reading) -> None:
+        self.requests += other.requests
+        self.listed |= other.listed
+        self.gone += other.gone
+        self.wanted |= other.wanted
 
 
 def days_to_read(since: datetime, now: datetime) -> list[date]:
     """Days in UTC from `since`, less the overlap, to today; never further back than LONGEST_GAP and that."""
-    first = (max(since, now - LONGEST_GAP) - OVERLAP).date()
+    first = (min(max(since, now - LONGEST_GAP), now) - OVERLAP).date()
     return [first + number * _DAY for number in range((now.date() - first).days + 1)]
 
 
@@ -44,45 +50,41 @@ def asked_since(day: date, now: datetime) -> datetime:
     return min(_midnight(day + _DAY), now)
 
 
-def read_day(  # noqa: PLR0913 -- a reading's circumstances
-    ask: Ask,
-    movies: Movies,
-    day: date,
-    now: datetime,
-    *,
-    again: bool = False,
-    on_page: Callable[[], None] = lambda: None,
-) -> Reading:
-    """Read what changed on the day and put it on the list of wanted movies; `now`: when the reading began.
+def read_page(  # noqa: PLR0913 -- a reading's circumstances
+    ask: Ask, movies: Movies, day: date, number: int, now: datetime, *, again: bool = False
+) -> tuple[Reading, int]:
+    """Read a page of what changed on the day and put it on the list of wanted movies; also its day's pages.
 
-    `again`: also what was seen today before, for it may have changed once more. Raises NotNow (read the
-    day again) and Forbidden.
+    `now`: when the reading began. `again`: also what was seen today before, for it may have changed once
+    more. Raises NotNow (read the page again) and Forbidden.
     """
-    reading, since = Reading(), asked_since(day, now)
-    for page in _pages(ask, day):
-        reading.requests += 1
-        reading.listed += len(page.ids)
-        reading.gone += movies.gone(page.gone, page.fetched_at)
-        there = set(page.ids).difference(page.gone, reading.wanted)
-        if since == now:
-            wanted = there if again else movies.not_demanded(there, _midnight(day))
-        else:
-            wanted = movies.stale(movies.not_demanded(there, since), since)
-        movies.want(wanted, since)
-        # After the list has them: a reading that dies in between sees to them once more.
-        movies.demand(wanted, since)
-        reading.wanted += wanted
-        on_page()
-    movies.forget_demands(now - LONGEST_GAP - 2 * OVERLAP)
+    page, since = ask(day, number), asked_since(day, now)
+    gone = movies.gone(page.gone, page.fetched_at)
+    there = set(page.ids).difference(page.gone)
+    if since == now:
+        wanted = there if again else movies.not_demanded(there, _midnight(day))
+    else:
+        wanted = movies.stale(movies.not_demanded(there, since), since)
+    movies.want(wanted, since)
+    # After the list has them: a reading that dies in between sees to them once more.
+    movies.demand(wanted, since)
+    return Reading(1, set(page.ids), gone, wanted), page.total_pages
+
+
+def read_day(ask: Ask, movies: Movies, day: date, now: datetime, *, again: bool = False) -> Reading:
+    """All pages of the day, as `read_page` reads one."""
+    reading, number, total = Reading(), 1, 1
+    while number <= total:
+        page, total = read_page(ask, movies, day, number, now, again=again)
+        reading.add(page)
+        number += 1
     return reading
 
 
-def _pages(ask: Ask, day: date) -> Iterator[Changes]:
-    number = total = 1
-    while number <= total:
-        page = ask(day, number)
-        yield page
-        number, total = number + 1, page.total_pages
+def end_reading(movies: Movies, now: datetime) -> None:
+    """A reading that began at `now` has come to its end: so far all changes have been seen to."""
+    movies.set_read_to(now)
+    movies.forget_demands(now - LONGEST_GAP - 2 * OVERLAP)
 
 
 def _midnight(day: date) -> datetime:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from producer.changes import LONGEST_GAP, Reading, days_to_read, read_day
+from producer.changes import LONGEST_GAP, Reading, days_to_read, end_reading, read_day
 from producer.display import advancing, console
 from producer.enqueue import Backfill, begin
 from producer.export import export_movies
@@ -145,7 +145,7 @@ def _refresh_changes(back: timedelta | None, *, detach: bool, quiet: bool) -> No
     if known is None:
         raise UsageError("nothing is stored yet, so nothing can have changed: `reelhaul backfill --help`")
     since = now - back if back is not None else known
-    _open_gate()
+    fetch(tmdb_client().check_key)  # a wrong key found out by any other request stops the fleet
     if now - since > LONGEST_GAP:
         sent = full_sweep(now)
         out.print(
@@ -154,11 +154,11 @@ def _refresh_changes(back: timedelta | None, *, detach: bool, quiet: bool) -> No
         )
     total = _read_days(since, now, quiet=quiet)
     if since <= known:
-        movies().set_read_to(now)
+        end_reading(movies(), now)
     hang_up()
     send_movies(map(MovieKey, total.wanted), "refresh")
     out.print(
-        f"{total.listed:,} changes listed, {total.requests:,} requests: "
+        f"{len(total.listed):,} changed movies listed, {total.requests:,} requests: "
         f"{len(total.wanted):,} movies to fetch, {total.gone:,} gone"
     )
     follow_wanted(detach=detach, quiet=quiet)
@@ -168,13 +168,8 @@ def _read_days(since: datetime, now: datetime, *, quiet: bool) -> Reading:
     days, total = days_to_read(since, now), Reading()
     with advancing("days of changes", len(days), quiet=quiet) as on_day:
         for day in days:
-            reading = read_day(ask_changes, movies(), day, now, again=True)
-            total.requests += reading.requests
-            total.listed += reading.listed
-            total.gone += reading.gone
-            total.wanted += reading.wanted
+            total.add(read_day(ask_changes, movies(), day, now, again=True))
             on_day()
-    total.wanted = list(dict.fromkeys(total.wanted))
     return total
 
 

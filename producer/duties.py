@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
@@ -65,7 +65,8 @@ def run(name: Annotated[str, typer.Argument(help="A duty that `reelhaul schedule
             f"{name}: its last run has not ended; `reelhaul schedule` and `reelhaul status` tell more"
         )
         raise typer.Exit(1)
-    store().note(name, claimed_at=now)
+    if not store().claim_due(name, timedelta(seconds=1), now):
+        raise UsageError(f"{name}: somebody else has just begun it; `reelhaul schedule` tells how it goes")
     console().print(f"{name}: {perform(duties[name], now)}", markup=False)
 
 

@@ -50,7 +50,7 @@ def freshness(
         max_age = parse_duration(max_age, "--max-age")
     retention = settings().reelhaul_retention
     cells = asked_cells(store(), genres, years)
-    return measure_freshness(store(), cells, min(max_age or retention, retention))
+    return measure_freshness(store(), cells, retention if max_age is None else min(max_age, retention))
 
 
 def measure_freshness(store: Store, cells: Iterable[Cell], max_age: timedelta) -> Freshness:

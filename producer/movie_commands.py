@@ -15,13 +15,13 @@ from rich.table import Table
 from producer.audit import missing_ids
 from producer.commands import Detach, MaxAge, Quiet, follow_wanted
 from producer.display import advancing, console
-from producer.schedule import FED
+from producer.schedule import feed
 from worker.attempts import fetch
 from worker.bootstrap import fleet_now, hang_up, id_export, limiter, movies, store, tmdb_client
 from worker.durations import parse_duration
-from worker.errors import UsageError
+from worker.errors import Unstorable, UsageError
+from worker.lanes import queued
 from worker.merge import Document
-from worker.movie_tasks import send_movies
 from worker.movies import PARTS
 from worker.pages import MAX_PAGE
 from worker.settings import settings
@@ -64,7 +64,7 @@ def details(  # noqa: PLR0913, PLR0917 -- a command's options
             fetch(tmdb_client().check_key)
             hang_up()
         if detach:
-            send_movies(movies().some_wanted(FED))
+            feed(queued())
         follow_wanted(detach=detach, quiet=quiet)
 
 
@@ -108,16 +108,25 @@ def popular(
     settings().require_key()
     fetch(tmdb_client().check_key)  # as above
     stored = new = 0
+    lost: list[str] = []
     with advancing("pages", pages, quiet=quiet) as on_page:
         for number in range(1, pages + 1):
             page = fetch(partial(tmdb_client().popular, number))
-            saved = store().save_list(f"popular:{number}", page)
-            stored, new = stored + len(page.results), new + saved.inserted
+            try:
+                saved = store().save_list(f"popular:{number}", page)
+            except Unstorable as trouble:
+                lost.append(f"page {number} cannot be stored: {trouble}")
+            else:
+                stored, new = stored + len(page.results), new + saved.inserted
             on_page()
             if number >= page.total_pages:
                 break
     hang_up()
     console(quiet=quiet).print(f"{stored:,} movies stored, {new:,} of them new")
+    for line in lost:
+        console().print(line, markup=False, soft_wrap=True)
+    if lost:
+        raise typer.Exit(1)
 
 
 def _row(item: Document, names: dict[int, str]) -> tuple[str, ...]:

@@ -6,27 +6,28 @@ So two beats, or a missed run, do no harm, and beat keeps no file of its own.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import structlog
 from celery.exceptions import Reject
 
-from producer.changes import LONGEST_GAP, days_to_read, read_day
+from producer.changes import LONGEST_GAP, days_to_read, end_reading, read_page
 from producer.enqueue import Backfill, asked_backfills, begin, unfinished
 from producer.timetable import Duty, timetable
 from worker.answers import Changes
 from worker.app import app
 from worker.attempts import fetch, refuse
 from worker.bootstrap import fleet_now, movies, store, tmdb_client
-from worker.errors import Forbidden, NotEver, NotNow, UsageError
+from worker.errors import Forbidden, NotNow, Poison, UsageError
 from worker.lanes import Message, publish, queued
 from worker.merge import Document
-from worker.movie_tasks import send_movies
-from worker.pages import MovieKey
+from worker.movie_tasks import LANE, send_movies
+from worker.pages import Cell, MovieKey
 from worker.settings import settings
 from worker.tasks import send
 
@@ -44,7 +45,7 @@ LIFE_S = 7_200
 SHORT = 100
 #: Wanted movies in the broker at a time: two minutes' worth of TMDB's limit.
 FED = 4_000
-#: A reading of changes whose last day began this long ago has died.
+#: A reading of changes whose last page was read this long ago has died.
 READING = timedelta(minutes=5)
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -66,32 +67,79 @@ def tick() -> None:
 
 
 @app.task(name="reelhaul.read_changes")
-def read_changes(name: str, day: str, started_ms: int) -> None:
-    """Read one day's changes for the duty, then send the next day's message; after today, move the cursor."""
-    if [type(word) for word in (name, day, started_ms)] != [str, str, int] or name not in timetable():
-        refuse(f"no reading of changes: {name!r:.50}, {day!r:.50}, {started_ms!r:.50}")
+def read_changes(name: str, started_ms: int, day: str, page: int) -> None:
+    """Read one page of changes for the duty, then send the next one's message; after today, move the cursor.
+
+    The duty's note says which page the reading is at. So of messages that come twice one goes on, and the
+    messages of an older reading do nothing.
+    """
+    here, started = _place(name, started_ms, day, page)
     try:
-        this, started = date.fromisoformat(day), datetime.fromtimestamp(started_ms / 1000, UTC)
-    except (ValueError, OverflowError, OSError):
-        refuse(f"no reading of changes: {day!r:.50}, {started_ms!r:.50}")
-    try:
-        store().note(name, beat_at=fleet_now())
-        reading = read_day(ask_changes, movies(), this, started)
-        send_movies(map(MovieKey, reading.wanted), "refresh")
-        wanted, gone = len(reading.wanted), reading.gone
-        log.info("changes read", day=day, listed=reading.listed, wanted=wanted, gone=gone)
-        if this < started.date():
-            _send_reading(name, this + timedelta(days=1), started_ms)
-        else:
-            movies().set_read_to(started)
-            store().note(name, outcome=f"read to {started:%Y-%m-%d %H:%M}", beat_at=None)
+        note = store().notes().get(name, {}).get("reading") or {}
+        if note.get("after") == here._asdict():  # this message sent the next one, or died before it did
+            _send_reading(name, Place(**note["at"]))
+        elif note.get("at") == here._asdict():
+            _read(name, here, started)
     except NotNow as trouble:
         log.warning("not now", reason=str(trouble))
         raise Reject(str(trouble), requeue=True) from None
-    except (NotEver, Forbidden) as trouble:
-        # The cursor has not moved: the next run reads all of it.
-        log.error("changes not read", day=day, reason=str(trouble))
-        store().note(name, outcome=f"failed: {trouble}", beat_at=None)
+
+
+class Place(NamedTuple):
+    """A page of a reading of changes, in scalars."""
+
+    started_ms: int
+    day: str
+    page: int
+
+    def following(self, total_pages: int, last: date) -> Place | None:
+        """The next page, of the same day or of the next; None after `last`'s."""
+        this = date.fromisoformat(self.day)
+        if self.page < total_pages:
+            return self._replace(page=self.page + 1)
+        return self._replace(day=(this + timedelta(days=1)).isoformat(), page=1) if this < last else None
+
+
+def _place(name: Any, started_ms: Any, day: Any, page: Any) -> tuple[Place, datetime]:
+    """The place that a message names, and when its reading began; Reject when there is none."""
+    given = (name, started_ms, day, page)
+    try:
+        started = datetime.fromtimestamp(started_ms / 1000, UTC)
+        far_back = days_to_read(started - LONGEST_GAP, started)
+        makes_sense = (
+            [type(word) for word in given] == [str, int, str, int]
+            and name in timetable()
+            and started <= fleet_now()
+            and date.fromisoformat(day) in far_back
+            and page > 0
+        )
+    except (TypeError, ValueError, OverflowError, OSError):
+        makes_sense = False
+    if not makes_sense:
+        refuse(f"no page of changes: {', '.join(f'{word!r:.50}' for word in given)}")
+    return Place(started_ms, day, page), started
+
+
+def _read(name: str, here: Place, started: datetime) -> None:
+    this = date.fromisoformat(here.day)
+    try:
+        reading, total = read_page(ask_changes, movies(), this, here.page, started)
+    except (Poison, Forbidden) as trouble:
+        # The cursor has not moved: the next run, soon, reads all of it.
+        log.error("changes not read", day=here.day, reason=str(trouble))
+        store().note(name, outcome=f"put off: {trouble}", reading=None, claimed_at=_NEVER)
+        return
+    send_movies(map(MovieKey, reading.wanted), "refresh")
+    wanted, gone = len(reading.wanted), reading.gone
+    log.info(
+        "changes read", day=here.day, page=here.page, listed=len(reading.listed), wanted=wanted, gone=gone
+    )
+    following = here.following(total, started.date())
+    if following is None:
+        end_reading(movies(), started)
+        store().note(name, outcome=f"read to {started:%Y-%m-%d %H:%M}", reading=None)
+    elif store().go_on(name, here._asdict(), following._asdict(), fleet_now()):
+        _send_reading(name, following)
 
 
 def ask_changes(day: date, page: int) -> Changes:
@@ -108,9 +156,8 @@ def perform(duty: Duty, now: datetime) -> str:
     try:
         outcome = _PERFORM[duty.do](duty, now)
     except NotNow as trouble:
-        store().note(duty.name, outcome=f"put off: {trouble}", claimed_at=_NEVER)
+        store().note(duty.name, outcome=f"put off: {trouble}", reading=None, claimed_at=_NEVER)
         raise
-    store().note(duty.name, outcome=outcome)
     log.info("duty done", duty=duty.name, outcome=outcome)
     return outcome
 
@@ -119,20 +166,27 @@ def running(note: Document | None, unfinished_ids: set[str], now: datetime) -> b
     """Whether the last run of a duty, of which `note` is kept, has not ended."""
     if not note:
         return False
-    beat_at = note.get("beat_at")
-    return bool(unfinished_ids & set(note.get("backfills", ()))) or bool(beat_at and beat_at > now - READING)
+    reading = note.get("reading")
+    return bool(unfinished_ids & set(note.get("backfills", ()))) or bool(
+        reading and reading["since"] > now - READING
+    )
 
 
 def sweep() -> int:
-    """Enqueue what unfinished backfills lack and movies that are wanted, unless messages wait; how many."""
-    if sum(queued().values()) > SHORT:
-        return 0
-    sent = send_movies(movies().some_wanted(FED))
-    for backfill, missing in unfinished(store(), fleet_now()):
-        sent += send(missing, backfill.fresh_after_ms)
+    """Enqueue what unfinished backfills lack and movies that are wanted, unless that waits; how many."""
+    waiting = queued()
+    sent = feed(waiting)
+    if sum(waiting.values()) <= SHORT:
+        for backfill, missing in unfinished(store(), fleet_now()):
+            sent += send(missing, backfill.fresh_after_ms)
     if sent:
         log.info("swept", sent=sent)
     return sent
+
+
+def feed(waiting: Mapping[str, int]) -> int:
+    """Enqueue some of the movies that are wanted, unless their lane has enough; returns how many."""
+    return send_movies(movies().some_wanted(FED)) if waiting[LANE] <= SHORT else 0
 
 
 def full_sweep(now: datetime) -> int:
@@ -154,25 +208,31 @@ def _is_running(duty: Duty, now: datetime) -> bool:
     return running(note, ids, now)
 
 
-def _sweep(_: Duty, __: datetime) -> str:
-    return f"{sweep():,} sent"
+def _told(duty: Duty, outcome: str, **facts: object) -> str:
+    store().note(duty.name, outcome=outcome, **facts)
+    return outcome
+
+
+def _sweep(duty: Duty, _: datetime) -> str:
+    return _told(duty, f"{sweep():,} sent")
 
 
 def _changes(duty: Duty, now: datetime) -> str:
     since = changes_since()
     if since is None:
-        return "nothing is stored yet"
+        return _told(duty, "nothing is stored yet")
     said = f"reading from {since:%Y-%m-%d %H:%M}"
     if now - since > LONGEST_GAP:
         log.warning("gap", since=since.isoformat(), longest_days=LONGEST_GAP.days)
         said = f"a gap of {(now - since).days} days: full sweep, {full_sweep(now):,} sent"
-    store().note(duty.name, beat_at=now)
-    _send_reading(duty.name, days_to_read(since, now)[0], int(now.timestamp() * 1000))
+    first = Place(int(now.timestamp() * 1000), days_to_read(since, now)[0].isoformat(), 1)
+    _told(duty, said, reading={"at": first._asdict(), "since": now})  # before a quick worker tells more
+    _send_reading(duty.name, first)
     return said
 
 
-def _send_reading(name: str, day: date, started_ms: int) -> None:
-    message = Message((name, day.isoformat(), started_ms), f"changes of {day}", "refresh")
+def _send_reading(name: str, at: Place) -> None:
+    message = Message((name, *at), f"changes of {at.day}, page {at.page}", "refresh")
     publish(read_changes, [message])
 
 
@@ -180,21 +240,20 @@ def _refresh(duty: Duty, now: datetime) -> str:
     """This year and last year, or the duty's years, in the genres that people asked for."""
     genres = {id_: name for asked in asked_backfills(store()) for id_, name in asked.genres.items()}
     if not genres:
-        return "nothing was asked for yet"
+        return _told(duty, "nothing was asked for yet")
     years = duty.years or (now.year - 1, now.year)
     wanted = Backfill(genres, years, duty.max_age, now, duty.name)
     sent = begin(store(), wanted, "refresh")
-    store().note(duty.name, backfills=[wanted.id])
-    return f"{sent:,} sent, backfill {wanted.id}"
+    return _told(duty, f"{sent:,} sent, backfill {wanted.id}", backfills=[wanted.id])
 
 
 def _oldest(duty: Duty, now: datetime) -> str:
-    """What would pass the retention before the run after next.
+    """What would pass the retention before the run after next, the oldest first.
 
-    Movies that stand on no page any more are asked for one by one, before they would pass it.
+    Movies that stand on none of those pages, and details, are asked for one by one before the next run.
     """
     retention = settings().reelhaul_retention
-    limit = now - max(retention - 2 * duty.every, retention / 2)
+    limit, last = (now - max(retention - times * duty.every, retention / 2) for times in (2, 1))
     ages = store().older(limit)
     for cell in list(ages):  # a half's age is its year's
         year = cell._replace(window=cell.window[:4])
@@ -205,11 +264,16 @@ def _oldest(duty: Duty, now: datetime) -> str:
         if ages.keys() & set(wanted.cells()):
             sent += begin(store(), wanted, "refresh", ages)
             ids.append(wanted.id)
-    store().note(duty.name, backfills=ids)
-    single = movies().aging(now - max(retention - duty.every, retention / 2), FED)
-    movies().want(single, now)
-    sent += send_movies(map(MovieKey, single), "refresh")
-    return f"{sent:,} sent"
+    single = (id_ for id_, page in movies().aging(last) if _cell_of(page) not in ages)
+    listed = movies().want(single, now) + movies().want(movies().aging_details(last), now)
+    sent += feed(queued())
+    return _told(duty, f"{sent:,} sent, {listed:,} movies wanted", backfills=ids)
+
+
+def _cell_of(page: str) -> Cell | None:
+    """The cell of the page where a movie was seen; None where it was no cell's."""
+    genre_id, _, rest = page.partition(":")
+    return Cell(int(genre_id), rest.rpartition(":")[0]) if genre_id.isdecimal() else None
 
 
 _PERFORM = {"sweep": _sweep, "changes": _changes, "refresh": _refresh, "oldest": _oldest}

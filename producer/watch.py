@@ -11,14 +11,13 @@ from rich.live import Live
 
 from producer.display import advancing, console, live_view, title
 from producer.enqueue import Backfill, begin
-from producer.schedule import FED, SHORT
+from producer.schedule import feed
 from producer.status import Progress, measure
 from worker.app import app
 from worker.errors import BrokerAway, Forbidden, UsageError
 from worker.gate import GateState
 from worker.lanes import queued
 from worker.limiter import Limiter
-from worker.movie_tasks import send_movies
 from worker.movies import Movies
 from worker.store import Store
 
@@ -91,20 +90,13 @@ def follow_movies(store: Movies, limiter: Limiter, *, quiet: bool = False) -> No
             if gate.stopped:
                 raise Forbidden(gate.shut)
             if stalled.for_long(left, gate):
-                stalled.mend(lambda: send_movies(store.some_wanted(FED)), f"{left:,} movies are wanted")
-            elif sum(_queued().values()) <= SHORT:
-                send_movies(store.some_wanted(FED))
+                stalled.mend(lambda: feed(queued()), f"{left:,} movies are wanted")
+            with suppress(BrokerAway):  # the workers wait for it too
+                feed(queued())
             time.sleep(LOOK_S)
             now = store.count_wanted()
             on_movies(max(0, left - now))
             left = now
-
-
-def _queued() -> dict[str, int]:
-    """As `queued`; nothing while Redis is away, for the workers wait for it too."""
-    with suppress(BrokerAway):
-        return queued()
-    return {"": SHORT + 1}
 
 
 class _Stall:
@@ -123,7 +115,10 @@ class _Stall:
     def mend(self, send_again: Callable[[], object], lacking: str) -> None:
         """Send again what the broker lost; UsageError when nobody works."""
         self._since = time.monotonic()
-        waiting = sum(_queued().values())
+        try:
+            waiting = sum(queued().values())
+        except BrokerAway:
+            return  # the workers wait for it too
         if not waiting:
             send_again()
         elif not app.control.ping(timeout=2.0):

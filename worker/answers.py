@@ -4,7 +4,7 @@
     429 (or code 25)                                      RateLimited
     401, 403 of TMDB (or codes 3, 7, 10, 14)              Forbidden
     any other 4xx (or code 34)                            Rejected
-    5xx, and 403 or 3xx of a middlebox                    ApiTrouble
+    5xx, and 403, 404 or 3xx of a middlebox               ApiTrouble
 
 Codes in brackets are TMDB's own, in a body that came with HTTP 200.
 """
@@ -95,7 +95,8 @@ def refuse(response: Response) -> NoReturn:
         raise RateLimited(retry_after(response.headers))
     if status == 401 or (status == 403 and message):
         raise Forbidden(f"TMDB refuses the key ({text}): check TMDB_TOKEN or TMDB_API_KEY")
-    if 400 <= status < 500 and status not in (403, 408, 425):
+    # A 404 without a word of TMDB's is a proxy's, or a wrong address: it says nothing of a movie.
+    if 400 <= status < 500 and status not in (403, 408, 425) and not (status == 404 and not message):
         raise Rejected(text, response)
     raise ApiTrouble(text, response)
 
@@ -188,8 +189,9 @@ def changes_reader(number: int) -> Callable[[Response, datetime], Changes]:
             raise Unparsable("not a list of changed ids", response)
         if document.get("page") != number:
             raise Unparsable(f"page {document.get('page')!r} where {number} was asked for", response)
-        gone = [row["id"] for row in results if row.get("adult", False) is None]
-        return Changes([row["id"] for row in results], gone, total_pages, fetched_at)
+        rows = [row for row in results if 0 < row["id"] < 2**63]  # no other id can be asked for
+        gone = [row["id"] for row in rows if row.get("adult", False) is None]
+        return Changes([row["id"] for row in rows], gone, total_pages, fetched_at)
 
     return read
 

@@ -142,7 +142,7 @@ class Guarded(CheckedTask):
 
     def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:  # noqa: ARG002
         """Called by Celery, which logs the traceback itself."""
-        key = self.key_of(args)
+        key = None if kwargs else self.key_of(args)
         if key and not isinstance(exc, NotEver):
             give_up(key, Unexpected(f"{type(exc).__name__}: {exc}"))
 

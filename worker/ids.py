@@ -15,7 +15,6 @@ from datetime import datetime
 from itertools import count, groupby, islice
 from typing import Any
 
-import pymongo
 from bson.errors import BSONError
 from pymongo import ReturnDocument
 from pymongo.database import Database
@@ -23,7 +22,7 @@ from pymongo.errors import DocumentTooLarge
 
 from worker.errors import StoreAway, UsageError
 from worker.merge import Document
-from worker.store import PATIENCE_S, translated
+from worker.store import patience, translated
 
 #: Lines in one document: about 120 KB.
 BLOCK = 1_000
@@ -124,7 +123,7 @@ class IdExport:
             raise UsageError(f"{loaded.source}: another load began later and is done: that one counts")
 
     def _remove(self, first: int, last: int) -> None:
-        with translated(), pymongo.timeout(PATIENCE_S):
+        with translated(), patience(self._ids.database):
             self._ids.delete_many(_between(first, last))
 
     def _read(self, *flags: str) -> list[array[int]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from worker.app import LANES, app
+from worker.app import app
 from worker.attempts import TASK_S, Guarded, fetch, refuse, while_away, working_on
 from worker.bootstrap import movies, tmdb_client
 from worker.errors import NotEver, Rejected, StoreAway
@@ -20,6 +20,10 @@ from worker.movies import Wanted
 from worker.pages import MovieKey
 
 log = structlog.get_logger(__name__)
+
+
+#: Among the pages of open cells: a backfill that opens one after the other gets to them.
+LANE = "pages"
 
 
 class MovieTask(Guarded):
@@ -58,7 +62,7 @@ def fetch_movie(self: MovieTask, movie_id: int) -> None:
         while_away(partial(movies().done, key, row), until)
 
 
-def send_movies(keys: Iterable[MovieKey], lane: str = LANES[-1]) -> int:
+def send_movies(keys: Iterable[MovieKey], lane: str = LANE) -> int:
     """Enqueue movies that are on the list; BrokerAway when some may not have been sent."""
     return publish(fetch_movie, (Message((key.movie_id,), key.id, lane) for key in keys))
 

@@ -13,7 +13,6 @@ from datetime import datetime
 from itertools import islice
 from typing import NamedTuple
 
-import pymongo
 from pymongo import UpdateOne
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError
@@ -22,7 +21,7 @@ from pymongo.write_concern import WriteConcern
 from worker.answers import Details
 from worker.merge import Document, Saved, merge, version_of
 from worker.pages import MovieKey
-from worker.store import AT_ONCE, BATCH, PATIENCE_S, translated
+from worker.store import AT_ONCE, BATCH, patience, translated
 
 #: What append_to_response may name for a movie (TMDB API reference, movie/details).
 PARTS = (
@@ -78,6 +77,7 @@ class Movies:
     """
 
     def __init__(self, database: Database[Document]) -> None:
+        self._database = database
         self._movies = database["movies"]
         self._details = database["details"]
         journalled = WriteConcern(**{**database.write_concern.document, "j": True})
@@ -117,15 +117,17 @@ class Movies:
             return [MovieKey(row["_id"]) for row in self._wanted.find({}, {"_id": 1}).limit(limit)]
 
     def count_wanted(self) -> int:
-        """How many movies are on the list, by the collection's own books."""
+        """How many movies are on the list, by the collection's own books; 0 only when there is none."""
         with translated():
-            return self._wanted.estimated_document_count()
+            return self._wanted.estimated_document_count() or int(bool(self._wanted.find_one({}, {"_id": 1})))
 
     def done(self, key: MovieKey, row: Wanted) -> None:
         """Off the list with it, unless more is wanted by now."""
         with translated():
-            as_read = {"_id": key.movie_id, "since": row.since, "append": {"$size": len(row.append)}}
-            self._wanted.delete_one(as_read)
+            parts = {"append": {"$size": len(row.append)}}
+            self._wanted.delete_one(
+                {"_id": key.movie_id, "since": row.since, "details": row.details, **parts}
+            )
 
     def drop(self, key: MovieKey) -> None:
         """Off the list with it, whatever was wanted."""
@@ -223,21 +225,25 @@ class Movies:
         """
         query: Document = {"_meta.fetched_at": {"$gte": fresh_after}}
         query.update((part, {"$exists": True}) for part in append)
-        with translated(), pymongo.timeout(PATIENCE_S):
+        with translated(), patience(self._database):
             complete = {one["_id"] for one in self._details.find(query, {"_id": 1}, batch_size=AT_ONCE)}
             there = self._movies.find({"_meta.gone_at": None}, {"_id": 1}, batch_size=AT_ONCE)
             lacking = array("q", (movie["_id"] for movie in there if movie["_id"] not in complete))
         yield from lacking
 
-    def aging(self, before: datetime, limit: int) -> list[int]:
-        """Ids of movies, or of details, that were last asked for before that moment: the oldest first."""
-        found: list[int] = []
+    def aging(self, before: datetime) -> Iterator[tuple[int, str]]:
+        """Movies last asked for before that moment: id and where they were seen then, a page's id."""
         query = {"_meta.fetched_at": {"$lt": before}, "_meta.gone_at": None}
-        for collection in (self._movies, self._details):
-            with translated():
-                rows = collection.find(query, {"_id": 1}).sort("_meta.fetched_at", 1).limit(limit)
-                found += [row["_id"] for row in rows]
-        return list(dict.fromkeys(found))[:limit]
+        with translated():
+            for movie in self._movies.find(query, {"_meta.page": 1}, batch_size=AT_ONCE):
+                yield movie["_id"], movie["_meta"]["page"]
+
+    def aging_details(self, before: datetime) -> Iterator[int]:
+        """Ids of movies whose details were last asked for before that moment."""
+        query = {"_meta.fetched_at": {"$lt": before}, "_meta.gone_at": None}
+        with translated():
+            for movie in self._details.find(query, {"_id": 1}, batch_size=AT_ONCE):
+                yield movie["_id"]
 
     def _insert_wanted(self, rows: list[Document]) -> list[int]:
         """Ids of the rows that were there already."""

@@ -211,6 +211,13 @@ class Store:
         with translated():
             self.schedule.update_one({"_id": name}, {"$set": facts}, upsert=True)
 
+    def go_on(self, name: str, here: Document, following: Document, at: datetime) -> bool:
+        """Move a duty's reading on to the following place, if it is here still; whether it was."""
+        reading = {"at": following, "after": here, "since": at}
+        with translated():
+            query = {"_id": name, "reading.at": here}
+            return self.schedule.update_one(query, {"$set": {"reading": reading}}).matched_count > 0
+
     def notes(self) -> dict[str, Document]:
         """What is kept on recurring duties, by name."""
         with translated():
@@ -345,7 +352,7 @@ class Store:
         """Every stored movie that TMDB still has, with its `_meta`, in the order of ids; flat memory."""
         with translated():
             # The embedded server sorts before it answers; what comes after its first answer is quick.
-            with pymongo.timeout(PATIENCE_S):
+            with patience(self._database):
                 movies = self.movies.find({"_meta.gone_at": None}).sort("_id", 1)
                 first = next(movies, None)
             if first:
@@ -358,7 +365,7 @@ class Store:
         Sorted here: the embedded server sorts and limits by looking at everything before it answers.
         """
         ids = array("q")
-        with translated(), pymongo.timeout(PATIENCE_S):
+        with translated(), patience(self._database):
             for movie in self.movies.find({}, {"_id": 1}, batch_size=AT_ONCE):
                 ids.append(movie["_id"])
                 on_movie()
@@ -437,6 +444,14 @@ def _fresh_query(ids: list[str], fresh_after: datetime | None) -> Document:
 def _storable(text: str) -> str:
     """Text that BSON can hold: what TMDB says may have lone surrogates."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+@contextmanager
+def patience(database: Database[Document]) -> Iterator[None]:
+    """The block's questions may take PATIENCE_S; that the server is away is still said as soon as ever."""
+    database.command("ping")
+    with pymongo.timeout(PATIENCE_S):
+        yield
 
 
 @contextmanager

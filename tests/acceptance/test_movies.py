@@ -40,6 +40,14 @@ def test_popular_movies_are_stored_and_no_page_is_marked(stage: Stage) -> None:
     assert "300 movies stored" in stage.reelhaul("popular", "--pages", "50").stdout
 
 
+def test_a_page_of_popular_movies_that_cannot_be_stored_stops_no_other(stage: Stage) -> None:
+    stage.emulator("--movies", "100", "--fault", "hostile=bigint:match=popular.*page=2")
+    ran = stage.reelhaul("popular", "--pages", "3")
+    assert ran.returncode == 1
+    assert "40 movies stored" in ran.stdout
+    assert "page 2 cannot be stored: OverflowError" in ran.stdout
+
+
 def test_a_search_shows_what_tmdb_finds_and_stores_nothing(stage: Stage) -> None:
     server = stage.emulator("--movies", "200")
     wanted = next(iter(catalogue(server).values()))

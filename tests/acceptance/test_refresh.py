@@ -219,6 +219,17 @@ def test_refresh_of_details_with_parts_and_what_tmdb_refuses(stage: Stage) -> No
     assert json.loads(stage.reelhaul("failures", "--json").stdout) == []
 
 
+def test_a_404_that_is_not_tmdbs_makes_no_tombstone(stage: Stage) -> None:
+    server = stage.emulator("--movies", "40")
+    stage.worker()
+    assert stage.reelhaul("backfill", *ALL_YEARS).returncode == 0
+    faults = {"faults": ["status=404/html:count=60:match=/movie/\\d"]}
+    requests.post(f"http://127.0.0.1:{server.port}/_emulator/config", json=faults, timeout=PATIENCE_S)
+    stage.reelhaul("details", "-q")
+    assert gone(stage) == set()
+    assert server.stats()["by_status"]["404"] > 0
+
+
 def test_refresh_survives_the_loss_of_every_message(stage: Stage) -> None:
     server = stage.emulator("--movies", "300")
     assert stage.reelhaul("backfill", *ALL_YEARS, "--detach").returncode == 0

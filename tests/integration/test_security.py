@@ -107,9 +107,9 @@ def test_messages_that_are_not_ours_are_refused_and_logged(rig: Start, tmp_path:
         "broken base64": message(call(18, "2020", 1)).replace('"body": "', '"body": "x'),
         "no movie": message(call("603"), task="reelhaul.fetch_movie"),
         "a huge movie": message(call(10**30), task="reelhaul.fetch_movie"),
-        "no day": message(call("changes", "yesterday", 0), task="reelhaul.read_changes"),
-        "no duty": message(call("os.system", "2026-01-01", 0), task="reelhaul.read_changes"),
-        "no moment": message(call("changes", "2026-01-01", 10**30), task="reelhaul.read_changes"),
+        "no day": message(call("changes", 0, "yesterday", 1), task="reelhaul.read_changes"),
+        "no duty": message(call("os.system", 0, "2026-01-01", 1), task="reelhaul.read_changes"),
+        "no moment": message(call("changes", 10**30, "2026-01-01", 1), task="reelhaul.read_changes"),
     }
     no_messages = (b"\xff\xfe\x00", b"no JSON", b"5", b"{}", b'{"properties": {}}', b"[[],{},{}]", b"\0" * 99)
     with run.redis_client() as client:

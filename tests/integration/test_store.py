@@ -191,6 +191,21 @@ class TestMerging:
         }
 
 
+class TestDuties:
+    def test_a_reading_goes_on_from_where_it_is_and_only_once(self, store: Store) -> None:
+        one, two, three = ({"page": number} for number in (1, 2, 3))
+        store.note("changes", reading={"at": one, "since": AT})
+        assert store.go_on("changes", one, two, AT)
+        assert not store.go_on("changes", one, three, AT)
+        assert store.notes()["changes"]["reading"] == {"at": two, "after": one, "since": AT}
+
+    def test_a_claim_is_given_once_a_period(self, store: Store) -> None:
+        hour = timedelta(hours=1)
+        assert store.claim_due("x", hour, AT)
+        assert not store.claim_due("x", hour, AT + hour / 2)
+        assert store.claim_due("x", hour, AT + hour)
+
+
 class TestFaithfulness:
     @pytest.mark.parametrize(
         "fields",

@@ -114,7 +114,7 @@ def test_a_movie_that_is_gone_is_not_asked_for() -> None:
     shelf = Shelf()
     pages = {1: Changes([1, 2], [2], 1, START)}
     reading = read_day(lambda _, page: pages[page], cast("Movies", shelf), START.date(), START)
-    assert (reading.wanted, reading.gone, reading.listed, reading.requests) == ([1], 1, 2, 1)
+    assert (reading.wanted, reading.gone, reading.listed, reading.requests) == ({1}, 1, {1, 2}, 1)
     assert shelf.gone_ids == {2}
 
 
