@@ -15,7 +15,8 @@ from producer.display import advancing, console
 from producer.enqueue import Backfill, begin
 from producer.export import export_movies
 from producer.plan import parse_genres, parse_years
-from producer.schedule import ask_changes, changes_since, full_sweep
+from producer.readings import ask_changes
+from producer.schedule import changes_since, full_sweep
 from producer.status import measure
 from producer.watch import follow, follow_movies, last_line
 from worker.attempts import fetch

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from worker.merge import Document
+from worker.mongo import Document
 from worker.pages import MAX_PAGE, Cell, MovieKey, PageKey
 from worker.store import Count, Store
 

@@ -17,7 +17,7 @@ from producer.timetable import DEFAULT, Duty, timetable
 from worker.bootstrap import fleet_now, store
 from worker.durations import duration
 from worker.errors import UsageError
-from worker.merge import Document
+from worker.mongo import Document
 
 schedule = typer.Typer(
     add_completion=False, invoke_without_command=True, help="What happens by itself: list it, run it now."

@@ -13,7 +13,7 @@ from rich.table import Table
 from producer.display import console
 from worker.bootstrap import movies, store
 from worker.errors import UsageError
-from worker.merge import Document
+from worker.mongo import Document
 from worker.movie_tasks import send_movies
 from worker.pages import MovieKey, PageKey, parse_key
 from worker.tasks import send

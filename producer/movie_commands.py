@@ -21,7 +21,7 @@ from worker.bootstrap import fleet_now, hang_up, id_export, limiter, movies, sto
 from worker.durations import parse_duration
 from worker.errors import Unstorable, UsageError
 from worker.lanes import queued
-from worker.merge import Document
+from worker.mongo import Document
 from worker.movies import PARTS
 from worker.pages import MAX_PAGE
 from worker.settings import settings

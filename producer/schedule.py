@@ -8,26 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
-from functools import partial
-from typing import Any, NamedTuple
+from datetime import datetime, timedelta
+from typing import Any
 
 import click
 import structlog
 from celery.exceptions import Reject
 
-from producer.changes import LONGEST_GAP, days_to_read, end_reading, read_page
+from producer.changes import LONGEST_GAP
 from producer.enqueue import Backfill, asked_backfills, begin, unfinished
+from producer.readings import NEVER, begin_reading
 from producer.timetable import Duty, timetable
-from worker.answers import Changes
 from worker.app import app
-from worker.attempts import fetch, refuse
-from worker.bootstrap import fleet_now, movies, store, tmdb_client
-from worker.errors import Forbidden, NotNow, Poison, UsageError
-from worker.lanes import Message, publish, queued
-from worker.merge import Document
+from worker.bootstrap import fleet_now, movies, store
+from worker.errors import NotNow, UsageError
+from worker.lanes import queued
+from worker.mongo import Document
 from worker.movie_tasks import LANE, send_movies
-from worker.pages import Cell, MovieKey
+from worker.pages import Cell
 from worker.settings import settings
 from worker.tasks import send
 
@@ -47,7 +45,6 @@ SHORT = 100
 FED = 4_000
 #: A reading of changes whose last page was read this long ago has died.
 READING = timedelta(minutes=5)
-_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @app.task(name="reelhaul.tick")
@@ -66,87 +63,6 @@ def tick() -> None:
         raise Reject(str(trouble), requeue=False) from None  # the next tick is not far
 
 
-@app.task(name="reelhaul.read_changes")
-def read_changes(name: str, started_ms: int, day: str, page: int) -> None:
-    """Read one page of changes for the duty, then send the next one's message; after today, move the cursor.
-
-    The duty's note says which page the reading is at. So of messages that come twice one goes on, and the
-    messages of an older reading do nothing.
-    """
-    here, started = _place(name, started_ms, day, page)
-    try:
-        note = store().notes().get(name, {}).get("reading") or {}
-        if note.get("after") == here._asdict():  # this message sent the next one, or died before it did
-            _send_reading(name, Place(**note["at"]))
-        elif note.get("at") == here._asdict():
-            _read(name, here, started)
-    except NotNow as trouble:
-        log.warning("not now", reason=str(trouble))
-        raise Reject(str(trouble), requeue=True) from None
-
-
-class Place(NamedTuple):
-    """A page of a reading of changes, in scalars."""
-
-    started_ms: int
-    day: str
-    page: int
-
-    def following(self, total_pages: int, last: date) -> Place | None:
-        """The next page, of the same day or of the next; None after `last`'s."""
-        this = date.fromisoformat(self.day)
-        if self.page < total_pages:
-            return self._replace(page=self.page + 1)
-        return self._replace(day=(this + timedelta(days=1)).isoformat(), page=1) if this < last else None
-
-
-def _place(name: Any, started_ms: Any, day: Any, page: Any) -> tuple[Place, datetime]:
-    """The place that a message names, and when its reading began; Reject when there is none."""
-    given = (name, started_ms, day, page)
-    try:
-        started = datetime.fromtimestamp(started_ms / 1000, UTC)
-        far_back = days_to_read(started - LONGEST_GAP, started)
-        makes_sense = (
-            [type(word) for word in given] == [str, int, str, int]
-            and name in timetable()
-            and started <= fleet_now()
-            and date.fromisoformat(day) in far_back
-            and page > 0
-        )
-    except (TypeError, ValueError, OverflowError, OSError):
-        makes_sense = False
-    if not makes_sense:
-        refuse(f"no page of changes: {', '.join(f'{word!r:.50}' for word in given)}")
-    return Place(started_ms, day, page), started
-
-
-def _read(name: str, here: Place, started: datetime) -> None:
-    this = date.fromisoformat(here.day)
-    try:
-        reading, total = read_page(ask_changes, movies(), this, here.page, started)
-    except (Poison, Forbidden) as trouble:
-        # The cursor has not moved: the next run, soon, reads all of it.
-        log.error("changes not read", day=here.day, reason=str(trouble))
-        store().note(name, outcome=f"put off: {trouble}", reading=None, claimed_at=_NEVER)
-        return
-    send_movies(map(MovieKey, reading.wanted), "refresh")
-    wanted, gone = len(reading.wanted), reading.gone
-    log.info(
-        "changes read", day=here.day, page=here.page, listed=len(reading.listed), wanted=wanted, gone=gone
-    )
-    following = here.following(total, started.date())
-    if following is None:
-        end_reading(movies(), started)
-        store().note(name, outcome=f"read to {started:%Y-%m-%d %H:%M}", reading=None)
-    elif store().go_on(name, here._asdict(), following._asdict(), fleet_now()):
-        _send_reading(name, following)
-
-
-def ask_changes(day: date, page: int) -> Changes:
-    """A page of the day's changes, waiting out what is only for now."""
-    return fetch(partial(tmdb_client().changes, day, page))
-
-
 def perform(duty: Duty, now: datetime) -> str:
     """Do the duty, which the caller has claimed; returns how it went, and keeps it in MongoDB.
 
@@ -156,7 +72,7 @@ def perform(duty: Duty, now: datetime) -> str:
     try:
         outcome = _PERFORM[duty.do](duty, now)
     except NotNow as trouble:
-        store().note(duty.name, outcome=f"put off: {trouble}", reading=None, claimed_at=_NEVER)
+        store().note(duty.name, outcome=f"put off: {trouble}", reading=None, claimed_at=NEVER)
         raise
     log.info("duty done", duty=duty.name, outcome=outcome)
     return outcome
@@ -225,15 +141,8 @@ def _changes(duty: Duty, now: datetime) -> str:
     if now - since > LONGEST_GAP:
         log.warning("gap", since=since.isoformat(), longest_days=LONGEST_GAP.days)
         said = f"a gap of {(now - since).days} days: full sweep, {full_sweep(now):,} sent"
-    first = Place(int(now.timestamp() * 1000), days_to_read(since, now)[0].isoformat(), 1)
-    _told(duty, said, reading={"at": first._asdict(), "since": now})  # before a quick worker tells more
-    _send_reading(duty.name, first)
+    begin_reading(duty.name, since, now, said)
     return said
-
-
-def _send_reading(name: str, at: Place) -> None:
-    message = Message((name, *at), f"changes of {at.day}, page {at.page}", "refresh")
-    publish(read_changes, [message])
 
 
 def _refresh(duty: Duty, now: datetime) -> str:

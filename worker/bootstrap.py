@@ -17,7 +17,7 @@ from worker.connections import Connections, HostShare
 from worker.errors import UsageError
 from worker.ids import IdExport
 from worker.limiter import Limiter
-from worker.merge import Document
+from worker.mongo import Document
 from worker.movies import Movies
 from worker.settings import DEFAULT_DATABASE, settings
 from worker.store import Store

@@ -21,8 +21,7 @@ from pymongo.database import Database
 from pymongo.errors import DocumentTooLarge
 
 from worker.errors import StoreAway, UsageError
-from worker.merge import Document
-from worker.store import patience, translated
+from worker.mongo import Document, patience, translated
 
 #: Lines in one document: about 120 KB.
 BLOCK = 1_000

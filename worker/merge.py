@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pymongo import ReplaceOne, UpdateOne
 from pymongo.collection import Collection
@@ -20,8 +20,8 @@ from pymongo.errors import BulkWriteError
 
 from worker.answers import Page
 from worker.errors import Response, Unstorable
+from worker.mongo import Document
 
-Document = dict[str, Any]
 _Update = ReplaceOne[Document] | UpdateOne
 _DUPLICATE = 11000
 

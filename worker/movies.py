@@ -19,9 +19,9 @@ from pymongo.errors import BulkWriteError
 from pymongo.write_concern import WriteConcern
 
 from worker.answers import Details
-from worker.merge import Document, Saved, merge, version_of
+from worker.merge import Saved, merge, version_of
+from worker.mongo import AT_ONCE, BATCH, Document, patience, translated
 from worker.pages import MovieKey
-from worker.store import AT_ONCE, BATCH, patience, translated
 
 #: What append_to_response may name for a movie (TMDB API reference, movie/details).
 PARTS = (

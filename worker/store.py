@@ -7,35 +7,26 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import NamedTuple
 
-import pymongo
-from bson.errors import BSONError
 from pymongo import UpdateOne
 from pymongo.database import Database
-from pymongo.errors import BulkWriteError, DocumentTooLarge, DuplicateKeyError, PyMongoError
+from pymongo.errors import DuplicateKeyError
 from pymongo.write_concern import WriteConcern
 
 from worker.answers import Page
-from worker.errors import NotEver, Response, StoreAway, Unstorable
-from worker.merge import Document, Saved, merge, versions_of
+from worker.errors import NotEver
+from worker.merge import Saved, merge, versions_of
+from worker.mongo import AT_ONCE, BATCH, Document, patience, translated
 from worker.pages import Cell, MovieKey, PageKey, parse_key
 
 #: Of a failed answer's body, this much is kept.
 KEPT_BODY = 64 * 1024
 #: Headers that say nothing of the page, and may say something of us.
 UNKEPT_HEADERS = {"set-cookie", "authorization"}
-#: Ids in one query. The embedded server's time for $in grows with its square: 100 ids 25 ms, 1,000 ids 2 s.
-BATCH = 100
-#: Marks in one round trip when all are read: about a megabyte.
-AT_ONCE = 10_000
-#: Seconds for what looks at all documents of a collection; the embedded server has no faster way.
-PATIENCE_S = 300.0
-#: Server codes that blame the document: bad value, overflow, invalid BSON, names with $ or dots, too large.
-_DOCUMENT_CODES = {2, 15, 22, 52, 55, 57, 10334, 17280}
 #: Where each collection keeps when its documents were last asked for.
 _TIMES = {
     "pages": "fetched_at",
@@ -444,31 +435,3 @@ def _fresh_query(ids: list[str], fresh_after: datetime | None) -> Document:
 def _storable(text: str) -> str:
     """Text that BSON can hold: what TMDB says may have lone surrogates."""
     return text.encode("utf-8", "backslashreplace").decode()
-
-
-@contextmanager
-def patience(database: Database[Document]) -> Iterator[None]:
-    """The block's questions may take PATIENCE_S; that the server is away is still said as soon as ever."""
-    database.command("ping")
-    with pymongo.timeout(PATIENCE_S):
-        yield
-
-
-@contextmanager
-def translated(body: bytes | None = None) -> Iterator[None]:
-    """pymongo's errors as ours; what blames a document made of `body` makes that Unstorable."""
-    try:
-        yield
-    except (BSONError, OverflowError, UnicodeError, RecursionError, DocumentTooLarge) as error:
-        if body is None:
-            raise
-        raise Unstorable(f"{type(error).__name__}: {error}"[:500], Response(200, body)) from None
-    except PyMongoError as error:
-        codes = {getattr(error, "code", None)}
-        if isinstance(error, BulkWriteError):
-            codes = {write["code"] for write in error.details["writeErrors"]}
-        if body is not None and codes & _DOCUMENT_CODES:
-            raise Unstorable(f"MongoDB: {error}"[:500], Response(200, body)) from None
-        # What pymongo adds behind this is its whole picture of the servers.
-        reason = str(error).partition(" (configured timeouts")[0].partition(", Timeout:")[0]
-        raise StoreAway(f"MongoDB: {type(error).__name__}: {reason[:300]}") from error
