@@ -65,7 +65,7 @@ def run(name: Annotated[str, typer.Argument(help="A duty that `reelhaul schedule
             f"{name}: its last run has not ended; `reelhaul schedule` and `reelhaul status` tell more"
         )
         raise typer.Exit(1)
-    if not store().claim_due(name, timedelta(seconds=1), now):
+    if not store().claim_due(name, timedelta(milliseconds=1), now):
         raise UsageError(f"{name}: somebody else has just begun it; `reelhaul schedule` tells how it goes")
     console().print(f"{name}: {perform(duties[name], now)}", markup=False)
 

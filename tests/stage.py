@@ -18,6 +18,7 @@ import requests
 
 from sandbox.processes import ChildProcess, spawn
 from sandbox.servers import EmulatorProcess
+from tests.command import run_command
 from worker.pages import Window
 
 #: Names that the project reads; a test's processes see only what the test sets.
@@ -88,15 +89,7 @@ class Stage:
 
     def reelhaul(self, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
         """`reelhaul ARGUMENTS` until it ends, away from any .env, its environment changed by `changes`."""
-        return subprocess.run(
-            [sys.executable, "-c", REELHAUL, *arguments],
-            env={**self.environment, **changes},
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=self.patience_s,
-            check=False,
-        )
+        return run_command(arguments, {**self.environment, **changes}, self.folder, self.patience_s)
 
     def send(self, **lanes: Iterable[tuple[int, str, int]]) -> None:
         """Enqueue messages as the producer does: page keys by lane."""

@@ -131,7 +131,7 @@ class TestStatus:
             (403, error_body(10), Forbidden),
             (403, HTML, ApiTrouble),
             (404, error_body(34), Rejected),
-            (404, b"", Rejected),
+            (404, b"", ApiTrouble),
             (405, b"", Rejected),
             (408, b"", ApiTrouble),
             (410, b"", Rejected),
