@@ -29,6 +29,8 @@ from worker.settings import settings
 
 #: Names of genres change once in years: ask for them again when they are older.
 GENRES_AGE = timedelta(days=30)
+#: In the place of genres: none at all.
+ANY = ""
 #: Seconds to wait for a token where a person waits for an answer.
 PATIENCE_S = 60.0
 
@@ -114,10 +116,6 @@ def export(
     with advancing("movies", store().count_movies(), quiet=quiet) as on_movie:
         written = export_movies(store(), file, on_movie)
     console(quiet=quiet).print(f"{written:,} movies written to {file}")
-
-
-#: In the place of genres: none at all.
-ANY = ""
 
 
 def request(genres: str, years: Sequence[int], max_age: timedelta | None) -> Backfill:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import billiard.pool
 from celery import signals
 from celery.worker import state as celery_state
 from prometheus_client.core import GaugeMetricFamily
@@ -19,6 +20,8 @@ from worker.errors import BrokerAway
 from worker.pulse import Pulse
 from worker.settings import settings
 
+#: Seconds that a pool process waits for its results to be read. What is not read then is delivered again.
+READ_S = 3.0
 #: Seconds that "used" looks back.
 USED_S = 10
 
@@ -88,6 +91,11 @@ def _start(sender: Any, **_: Any) -> None:
 
 @signals.worker_process_init.connect
 def _start_child(**_: Any) -> None:
+    # A pool process that ends waits until the main one has read its results, and billiard sometimes miscounts
+    # them while it shuts down: then for 30 s, three times what `docker stop` grants.
+    billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = int(
+        READ_S / billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_INTERVAL
+    )
     metrics.join()
     Pulse(bootstrap.redis_client(), 1).start()
 
