@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import bson
 from pymongo import UpdateOne
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
@@ -159,10 +161,12 @@ class Store:
     def remember(self, backfill_id: str, request: Document) -> None:
         """Keep what was asked for; the same request again only becomes the latest.
 
-        Before the first page of it is stored, the index is there that tells what is older than it allows.
+        Before the first page of it is stored, the indexes are there that tell what is older than it allows,
+        and which are first pages.
         """
         with translated():
             self.pages.create_index("fetched_at")
+            self.pages.create_index("page")
             again = {"$set": request, "$unset": {"finished_at": ""}}
             self.backfills.update_one({"_id": backfill_id}, again, upsert=True)
 
@@ -276,8 +280,9 @@ class Store:
             fresh = ((cell, stored & ~old.get(cell, 0)) for cell, stored in ever.items())
             pages[moment] = {cell: stored for cell, stored in fresh if stored}
         pages = {moment: pages[moment] for moment in moments}
-        opened = {cell for cells in pages.values() for cell, stored in cells.items() if stored & 0b10}
-        totals = self._totals([cell.page(1) for cell in opened], None)
+        with translated():
+            firsts = self.pages.find({"page": 1}, {"total_pages": 1}, batch_size=AT_ONCE)
+            totals = {mark["_id"]: mark["total_pages"] for mark in firsts}
         return {
             moment: {
                 cell: Count(stored, totals.get(cell.page(1).id, -1) if stored & 0b10 else -1)
@@ -374,9 +379,11 @@ class Store:
         """Pages of the marks that match, as bits by cell."""
         pages: dict[str, int] = {}  # a Cell for each of 200,000 marks would take half a second
         with translated():
-            for mark in self.pages.find(query, {"_id": 1}, batch_size=AT_ONCE):
-                cell, _, number = mark["_id"].rpartition(":")
-                pages[cell] = pages.get(cell, 0) | 1 << int(number)
+            batches: Any = self.pages.find_raw_batches(query, {"_id": 1}, batch_size=AT_ONCE)
+            for batch in _ahead(batches):
+                for mark in bson.decode_all(batch):
+                    cell, _, number = mark["_id"].rpartition(":")
+                    pages[cell] = pages.get(cell, 0) | 1 << int(number)
         split = ((cell.partition(":"), bits) for cell, bits in pages.items())
         return {Cell(int(genre_id), window): bits for (genre_id, _, window), bits in split}
 
@@ -423,6 +430,16 @@ class Store:
                 return
             if self.pages.replace_one(stored, mark).matched_count:
                 return
+
+
+def _ahead(batches: Iterable[bytes]) -> Iterator[bytes]:
+    """The batches, each asked for while the one before is looked at."""
+    rest = iter(batches)
+    with ThreadPoolExecutor(1) as one:
+        coming = one.submit(next, rest, None)
+        while (batch := coming.result()) is not None:
+            coming = one.submit(next, rest, None)
+            yield batch
 
 
 def _fresh_query(ids: list[str], fresh_after: datetime | None) -> Document:
