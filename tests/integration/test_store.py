@@ -450,9 +450,9 @@ class TestCoverage:
         assert store.counts(wanted) == wanted
         assert store.counts([AT]) == {AT: wanted[AT]}
         assert store.counts([]) == {}
-        # The same by the index of which many producers at once want to be the first.
+        # The same by the indexes of which many producers at once want to be the first.
         assert at_once([[n] for n in range(8)], lambda n: store.remember(str(n), {"requested_at": AT})) == []
-        assert sorted(store.pages.index_information()) == ["_id_", "fetched_at_1"]
+        assert sorted(store.pages.index_information()) == ["_id_", "fetched_at_1", "page_1"]
         assert store.counts(wanted) == wanted
         # What is fetched anew while the index is there is not old any more.
         put(store, other.page(1), 1, at=later)
