@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -133,12 +134,12 @@ def working_on(key: PageKey | MovieKey, task_id: str | None) -> Iterator[None]:
             raise Reject(str(trouble), requeue=True) from None
 
 
-class Guarded(CheckedTask):
+class Guarded(CheckedTask, ABC):
     """A task on a page or movie: a failure that nobody foresaw puts that into quarantine too."""
 
+    @abstractmethod
     def key_of(self, args: Sequence[Any]) -> PageKey | MovieKey | None:
         """What the arguments of a message name; None: nothing that there is."""
-        raise NotImplementedError
 
     def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:  # noqa: ARG002
         """Called by Celery, which logs the traceback itself."""
