@@ -216,6 +216,7 @@ class Movies:
     def forget_demands(self, before: datetime) -> None:
         """Forget what `demand` was told about moments before that one."""
         with translated():
+            self._demanded.create_index("since")
             self._demanded.delete_many({"since": {"$lt": before}})
 
     def lacking_details(self, fresh_after: datetime, append: Collection[str] = ()) -> Iterator[int]:
@@ -231,19 +232,18 @@ class Movies:
             lacking = array("q", (movie["_id"] for movie in there if movie["_id"] not in complete))
         yield from lacking
 
-    def aging(self, before: datetime) -> Iterator[tuple[int, str]]:
+    def aging(self, before: datetime) -> list[tuple[int, str]]:
         """Movies last asked for before that moment: id and where they were seen then, a page's id."""
         query = {"_meta.fetched_at": {"$lt": before}, "_meta.gone_at": None}
-        with translated():
-            for movie in self._movies.find(query, {"_meta.page": 1}, batch_size=AT_ONCE):
-                yield movie["_id"], movie["_meta"]["page"]
+        with translated(), patience(self._database):
+            found = self._movies.find(query, {"_meta.page": 1}, batch_size=AT_ONCE)
+            return [(movie["_id"], movie["_meta"]["page"]) for movie in found]
 
-    def aging_details(self, before: datetime) -> Iterator[int]:
+    def aging_details(self, before: datetime) -> list[int]:
         """Ids of movies whose details were last asked for before that moment."""
         query = {"_meta.fetched_at": {"$lt": before}, "_meta.gone_at": None}
-        with translated():
-            for movie in self._details.find(query, {"_id": 1}, batch_size=AT_ONCE):
-                yield movie["_id"]
+        with translated(), patience(self._database):
+            return [movie["_id"] for movie in self._details.find(query, {"_id": 1}, batch_size=AT_ONCE)]
 
     def _insert_wanted(self, rows: list[Document]) -> list[int]:
         """Ids of the rows that were there already."""

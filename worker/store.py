@@ -242,7 +242,7 @@ class Store:
 
     def expired(self, before: datetime) -> dict[str, int]:
         """By collection, how many documents hold what was last asked for before that moment."""
-        with translated():
+        with translated(), patience(self._database):
             return {
                 name: self._database[name].count_documents({field: {"$lt": before}})
                 for name, field in _TIMES.items()
@@ -250,7 +250,7 @@ class Store:
 
     def expire(self, before: datetime) -> dict[str, int]:
         """Delete what `expired` counts, marks first: a page whose movies are gone must count as missing."""
-        with translated():
+        with translated(), patience(self._database):
             return {
                 name: self._database[name].delete_many({field: {"$lt": before}}).deleted_count
                 for name, field in _TIMES.items()
