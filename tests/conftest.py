@@ -12,6 +12,7 @@ import pytest
 import redis
 
 from sandbox.servers import EmbeddedMongo, EmbeddedRedis, EmulatorProcess
+from tests.redis_faults import DelayingProxy, LeapingRedis
 from tests.stage import Stage
 
 #: Of Redis' 16 logical databases. They take turns: what a stray process still writes misses the next test.
@@ -40,6 +41,20 @@ def redis_url(redis_server: EmbeddedRedis) -> Iterator[str]:
         client.flushdb()
         yield url
         client.flushdb()
+
+
+@pytest.fixture
+def delaying_proxy(redis_url: str) -> Iterator[DelayingProxy]:
+    """In front of the test's own logical database; it delays nothing until told to: `.delay_s = 0.8`."""
+    with DelayingProxy(redis_url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def leaping_redis() -> Iterator[LeapingRedis]:
+    """A Redis of the test's own whose clock can be set. Needs the mark `needs_faketime`."""
+    with LeapingRedis(appendonly=False) as server:
+        yield server
 
 
 @pytest.fixture

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
 from tests.chaos.harness import Rig
+from tests.redis_faults import FAKETIME, needs_faketime
 
 Start = Callable[..., Rig]
 Report = Callable[[str, Rig], None]
 
-#: Where Debian's package faketime puts it, on any architecture.
-FAKETIME = next(Path("/usr/lib").glob("*-linux-gnu/faketime/libfaketimeMT.so.1"), None)
-
-pytestmark = [
-    pytest.mark.chaos,
-    pytest.mark.timeout(240),
-    pytest.mark.skipif(FAKETIME is None, reason="libfaketime is not installed: apt-get install faketime"),
-]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240), needs_faketime]
 
 
 def off_by(hours: int) -> dict[str, str]:

@@ -1,0 +1,158 @@
+"""A Redis whose clock leaps, and a proxy that holds up what Redis answers."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit
+
+import pytest
+import redis
+
+from sandbox.embedded import HOST
+from sandbox.servers import EmbeddedRedis
+
+#: Where Debian's package faketime puts it, on any architecture. `.ci/run` installs it where it can.
+FAKETIME = next(Path("/usr/lib").glob("*-linux-gnu/faketime/libfaketimeMT.so.1"), None)
+needs_faketime = pytest.mark.skipif(
+    FAKETIME is None, reason="libfaketime is not installed: apt-get install faketime"
+)
+#: Seconds until a connection or a clock must have followed.
+PATIENCE_S = 10.0
+#: How far Redis' clock may be from the one it was set to: the time of a question and its answer.
+CLOCK_TOLERANCE_S = 0.2
+
+
+class LeapingRedis(EmbeddedRedis):
+    """Valkey under libfaketime: `leap_to` moves its clock, TIME in scripts included, while it runs.
+
+    As when an administrator sets the clock, only the time of day moves: timeouts, which are measured by the
+    monotonic clock, do not. Without libfaketime no such server can be had: mark the test `needs_faketime`.
+    """
+
+    def _command(self, port: int, folder: Path) -> list[str]:
+        self._set(0.0)
+        faked = {
+            "LD_PRELOAD": str(FAKETIME),
+            "FAKETIME_TIMESTAMP_FILE": str(self._clock),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }
+        return ["env", *(f"{name}={value}" for name, value in faked.items()), *super()._command(port, folder)]
+
+    @property
+    def _clock(self) -> Path:
+        return self.folder.resolve() / "clock"
+
+    def _set(self, offset_s: float) -> None:
+        """In one piece: the server reads the file whenever it looks at the clock."""
+        written = self._clock.with_suffix(".new")
+        written.write_text(f"{offset_s:+f}\n", encoding="ascii")
+        written.replace(self._clock)
+
+    def leap_to(self, offset_s: float) -> None:
+        """Set the clock to the machine's plus `offset_s`; returns when Redis has noticed.
+
+        It does so at its next look at the clock, mostly after the first command that follows.
+        """
+        self._set(offset_s)
+        deadline = time.monotonic() + PATIENCE_S
+        with redis.Redis.from_url(self.url) as client:
+            while abs(_clock_of(client) - time.time() - offset_s) > CLOCK_TOLERANCE_S:
+                assert time.monotonic() < deadline, f"Redis' clock did not follow to {offset_s:+g} s"
+                time.sleep(0.001)
+
+
+def _clock_of(client: redis.Redis) -> float:
+    seconds, micros = client.time()
+    return float(seconds) + micros / 1e6
+
+
+class DelayingProxy:
+    """A port on loopback in front of Redis: requests pass at once, answers come `delay_s` late.
+
+    `delay_s` counts from now on for every connection, those that are open too; an answer that is being held
+    keeps its time. What follows a held answer on its connection waits behind it, as on a slow network. With
+    `only`, as in `proxy.only = "EVALSHA"`, answers to other commands pass at once.
+    """
+
+    def __init__(self, redis_url: str) -> None:
+        address = urlsplit(redis_url)
+        self._redis_port = address.port or 6379
+        self.delay_s = 0.0
+        self.only = ""
+        #: Answers that were held so far, or are being held.
+        self.held = 0
+        self._open: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+        self._listener = socket.create_server((HOST, 0))
+        self.port: int = self._listener.getsockname()[1]
+        #: The URL that was given, with the proxy's port.
+        self.url = redis_url.replace(f":{self._redis_port}", f":{self.port}")
+
+    def __enter__(self) -> Self:
+        self._start(self._accept)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Cut all connections."""
+        self._over.set()
+        with self._lock:
+            for end in (self._listener, *self._open):
+                with suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+                end.close()
+        for thread in self._threads:
+            thread.join(PATIENCE_S)
+
+    def _start(self, target: object, *arguments: object) -> None:
+        thread = threading.Thread(target=target, args=arguments, daemon=True)  # type: ignore[arg-type]
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                try:
+                    server = socket.create_connection((HOST, self._redis_port), PATIENCE_S)
+                except OSError:
+                    client.close()
+                    continue
+                server.settimeout(None)
+                for end in (client, server):
+                    end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                with self._lock:
+                    self._open += [client, server]
+                asked = threading.Event()
+                self._start(self._requests, client, server, asked)
+                self._start(self._answers, server, client, asked)
+
+    def _requests(self, client: socket.socket, server: socket.socket, asked: threading.Event) -> None:
+        with suppress(OSError):
+            while chunk := client.recv(65_536):
+                if self.only.encode() in chunk:
+                    asked.set()
+                server.sendall(chunk)
+        _hang_up(server)
+
+    def _answers(self, server: socket.socket, client: socket.socket, asked: threading.Event) -> None:
+        with suppress(OSError):
+            while chunk := server.recv(65_536):
+                if self.delay_s > 0 and (not self.only or asked.is_set()):
+                    self.held += 1
+                    self._over.wait(self.delay_s)
+                asked.clear()
+                client.sendall(chunk)
+        _hang_up(client)
+
+
+def _hang_up(end: socket.socket) -> None:
+    with suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)
