@@ -7,26 +7,26 @@ waiting slots hear of it at once and reserve anew.
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from redis import ConnectionPool, Redis
-from redis.backoff import NoBackoff
-from redis.client import PubSub
+from redis import Redis
 from redis.exceptions import RedisError
-from redis.retry import Retry
 
 from worker.errors import BrokerAway, Claimed, NoPermit, Stopping
 from worker.gate import GateState
+from worker.listener import Listener
 from worker.rate import Rate
+from worker.server_clock import ServerClock
 
 #: One hash holds the gate; the braces keep its claims in the same slot of a Redis Cluster.
 GATE = "{reelhaul}:gate"
@@ -36,14 +36,10 @@ CLAIM_MS = 3_000
 UNHEARD_S = 0.02
 #: Without the channel, a slot at a closed gate asks again this often.
 ASK_AGAIN_S = 1.0
-#: A token is given up when its slot comes so late (the process stood still or starved): many late ones
-#: would be a burst. The other half of the 100 ms that may pass until a request arrives is for sending it.
-#: Answers of Redis that take longer than SLOW_S tell as little of a token's time.
-LATE_S, SLOW_S = 0.05, 1.0
-#: A channel that is silent for so long is asked whether it lives, and has as long to answer: a NAT or a
-#: machine that failed may have dropped the connection without a word.
-SILENT_S = 2.0
-
+#: A token is given up when its slot comes so late (the process stood still or starved, Redis' reply was held
+#: up): many late ones would be a burst. No token is asked for before its time can be known to as much. Both
+#: together are the 100 ms that the promise allows between a token and the request's arrival.
+LATE_S = 0.05
 
 #: Seconds that the word to stop is kept: longer than any slot waits.
 STOP_KEPT_S = 60
@@ -56,12 +52,14 @@ class Permit:
     """One token: send one request, now.
 
     `at_us` is when, in microseconds since 1970 on Redis' clock (the fleet's one clock); `probe`: find
-    out whether the API is back; `check`: report how it went even if it went well.
+    out whether the API is back; `key`: find out whether the key works again; `check`: report how it went
+    even if it went well.
     """
 
     generation: int
     at_us: int
     probe: bool = False
+    key: bool = False
     check: bool = False
 
     @property
@@ -77,14 +75,17 @@ class Limiter:
     """
 
     def __init__(self, redis: Redis, rate: Rate, capacity: int, gate: str = GATE) -> None:
-        self._redis, self._gate, self._channel = redis, gate, f"{gate}:generation"
+        self._redis, self._gate = redis, gate
+        # Redis publishes to every logical database, and each may hold a fleet's gate.
+        self._channel = f"{gate}:generation:{redis.connection_pool.connection_kwargs.get('db') or 0}"
+        self._clock = ServerClock()
         self._policy = (rate.requests, rate.period_s, capacity)
         self._script = redis.register_script(_script())
         self._owner = f"{random.getrandbits(64):x}"
         self._bell = threading.Condition()
         self._heard = 0
         self._stopping = False
-        self._ear: _Ear | None = None
+        self._listener: Listener | None = None
 
     def acquire(self, deadline: float, claim: str | None = None) -> Permit:
         """Wait for a token until `deadline` (time.monotonic()).
@@ -95,18 +96,16 @@ class Limiter:
         self._listen()
         keys = [self._gate] if claim is None else [self._gate, f"{self._gate}:{claim}"]
         owner = f"{self._owner}:{threading.get_ident()}"
-        while True:
-            left_us = max(0, int((deadline - time.monotonic()) * 1e6))
-            permit = self._try("reserve", keys, deadline, left_us, self._heard, owner, CLAIM_MS)
-            if permit:
-                return permit
+        permit = None
+        while not permit:
+            permit = self._try("reserve", keys, deadline, owner, CLAIM_MS)
+        return permit
 
     def preflight(self, deadline: float) -> Permit:
         """A token for a request that tells whether the key works, even while the gate is shut."""
         permit = None
         while not permit:
-            left_us = max(0, int((deadline - time.monotonic()) * 1e6))
-            permit = self._try("preflight", [self._gate], deadline, left_us, self._heard)
+            permit = self._try("preflight", [self._gate], deadline)
         return permit
 
     def throttled(self, permit: Permit, pause_s: float) -> None:
@@ -145,8 +144,10 @@ class Limiter:
 
     def now_us(self) -> int:
         """Microseconds since 1970 on the fleet's one clock, Redis'."""
+        sent = time.monotonic()
         with _broker():
             seconds, micros = self._redis.time()
+        self._clock.observe(sent, time.monotonic(), int(seconds) + int(micros) / 1e6)
         return int(seconds) * 1_000_000 + int(micros)
 
     def interrupt(self) -> None:
@@ -178,23 +179,40 @@ class Limiter:
                 raise Stopping("asked to stop")
 
     def _try(self, verb: str, keys: list[str], deadline: float, *argv: Any) -> Permit | None:
-        asked = time.monotonic()
-        verdict, wait_us, generation, reason, at_us = self._call(verb, *argv, keys=keys)
-        now, wait_s = time.monotonic(), int(wait_us) / 1e6
+        self._know_the_time(deadline)
+        sent = time.monotonic()
+        left_us = max(0, int((deadline - sent) * 1e6))
+        verdict, wait_us, generation, reason, now_us = self._call(
+            verb, left_us, self._heard, *argv, keys=keys
+        )
+        received, wait_s, at_us = time.monotonic(), int(wait_us) / 1e6, int(now_us) + int(wait_us)
+        if self._clock.observe(sent, received, int(now_us) / 1e6) > LATE_S:
+            self._call("leapt", generation)
+            return None
         if verdict == b"claimed":
             raise Claimed(wait_s)
         if verdict == b"closed":
-            if now >= deadline:
+            if received >= deadline:
                 raise NoPermit(f"no token in time: {reason.decode()}")
-            longest_s = deadline - now if self._hearing else min(deadline - now, ASK_AGAIN_S)
-            self._wait(now + min(wait_s, longest_s), int(generation))
+            longest_s = deadline - received if self._hearing else min(deadline - received, ASK_AGAIN_S)
+            self._wait(received + min(wait_s, longest_s), int(generation))
             return None
-        if not self._wait(now + wait_s, int(generation)):
+        due = self._clock.local(at_us / 1e6)
+        if not self._wait(due, int(generation)):
             return None
-        late = time.monotonic() - now - wait_s > LATE_S or now - asked > SLOW_S
-        if late and verdict != b"probe":
+        if time.monotonic() - due > LATE_S and verdict != b"probe":
             return None
-        return Permit(int(generation), int(at_us), verdict == b"probe", reason == b"check")
+        return Permit(int(generation), at_us, verdict == b"probe", verdict == b"key", reason == b"check")
+
+    def _know_the_time(self, deadline: float) -> None:
+        """Know when a token is due before one is asked for; NoPermit while Redis is too slow for that."""
+        while (error_s := self._clock.error_s(time.monotonic())) > LATE_S:
+            if error_s < math.inf and time.monotonic() >= deadline:
+                raise NoPermit(
+                    f"no token in time: Redis takes {error_s * 1e3:.0f} ms to answer, "
+                    f"and above {LATE_S * 1e3:g} ms the limit cannot be kept"
+                )
+            self.now_us()
 
     def _wait(self, until: float, generation: int) -> bool:
         """Sleep until `until`; False when the generation ended meanwhile."""
@@ -213,14 +231,26 @@ class Limiter:
 
     @property
     def _hearing(self) -> bool:
-        return self._ear is not None and self._ear.hearing
+        return self._listener is not None and self._listener.hearing
 
     def _listen(self) -> None:
-        if self._ear is None:
+        if self._listener is None:
             with self._bell:
-                if self._ear is None:
-                    self._ear = _Ear(self, self._redis, self._channel)
-                    self._ear.start()
+                if self._listener is None:
+                    self._listener = Listener(self._redis, self._channel, self._catch_up, self._understand)
+                    self._listener.start()
+
+    def _catch_up(self) -> None:
+        """What was said before the channel was heard."""
+        self.hear(self._generation())
+        if self._told_to_stop():
+            self.interrupt()
+
+    def _understand(self, message: bytes) -> None:
+        if message.isdigit():
+            self.hear(int(message))
+        elif message == _STOP.encode():
+            self.interrupt()
 
     def _generation(self) -> int:
         with _broker():
@@ -233,53 +263,6 @@ class Limiter:
     def _call(self, verb: str, *argv: Any, keys: list[str] | None = None) -> Any:
         with _broker():
             return self._script(keys=keys or [self._gate], args=[verb, self._channel, *self._policy, *argv])
-
-
-class _Ear(threading.Thread):
-    """Listens for new generations; `hearing` says whether none can be missed."""
-
-    def __init__(self, limiter: Limiter, redis: Redis, channel: str) -> None:
-        super().__init__(name="gate-ear", daemon=True)
-        pool = redis.connection_pool
-        # A connection that mends itself would hide that a generation may have been missed.
-        once = {**pool.connection_kwargs, "retry": Retry(NoBackoff(), 0)}
-        self._redis = Redis(connection_pool=ConnectionPool(connection_class=pool.connection_class, **once))
-        self._limiter, self._channel = limiter, channel
-        self.hearing = False
-
-    def run(self) -> None:
-        while True:
-            with suppress(RedisError, BrokerAway):
-                self._follow()
-            time.sleep(0.2)
-
-    def _follow(self) -> None:
-        with self._redis.pubsub() as channel:  # type: ignore[no-untyped-call]
-            channel.subscribe(self._channel)
-            try:
-                while (message := self._next(channel)) is not None:
-                    self._understand(message)
-            finally:
-                self.hearing = False
-
-    def _next(self, channel: PubSub) -> Any:
-        """The next message; None when the channel is dead."""
-        message = channel.get_message(timeout=SILENT_S)
-        if message is None:
-            channel.ping()
-            message = channel.get_message(timeout=SILENT_S)
-        return message
-
-    def _understand(self, message: dict[str, Any]) -> None:
-        if message["type"] == "subscribe":
-            self._limiter.hear(self._limiter._generation())
-            self.hearing = True
-            if self._limiter._told_to_stop():
-                self._limiter.interrupt()
-        elif message["type"] == "message" and message["data"].isdigit():
-            self._limiter.hear(int(message["data"]))
-        elif message["data"] == _STOP.encode():
-            self._limiter.interrupt()
 
 
 @contextmanager

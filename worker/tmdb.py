@@ -54,6 +54,9 @@ LARGEST_BODY = 16 * 1024 * 1024
 #: Stable under edits and new movies in most places; popularity, the default, moves by the minute.
 SORT = "original_title.asc"
 
+#: A request that any key may make, and that nothing but the key can spoil: path, query, reader.
+_KEY_CHECK = ("/configuration", dict[str, Any](), read_configuration)
+
 _GZIP = b"\x1f\x8b"
 #: A key is longer; what is shorter may stand in a page by chance.
 _SECRET = 16
@@ -132,9 +135,7 @@ class TmdbClient:
 
         A key that only this process has wrong stops nobody else.
         """
-        permit = self._limiter.preflight(deadline)
-        read_configuration(self._send("/configuration", {}), permit.at)
-        self._limiter.well(permit)
+        self._ask(self._limiter.preflight(deadline), *_KEY_CHECK, stops_fleet=False)
 
     def _get(
         self,
@@ -154,9 +155,19 @@ class TmdbClient:
                 with spent("gate"):
                     permit = self._limiter.acquire(deadline, claim)
                 log.debug("token", waited_s=round(time.monotonic() - begun, 3), probe=permit.probe)
-                if not permit.probe:
+                if permit.key:
+                    self._check_key_again(permit)
+                elif permit.probe:
+                    self._probe(permit)
+                else:
                     return self._ask(permit, path, query, read)
-                self._probe(permit)
+
+    def _check_key_again(self, permit: Permit) -> None:
+        """The key was refused a minute ago: a wrong one still is (Forbidden), a spurious 401 is over."""
+        try:
+            self._ask(permit, *_KEY_CHECK)
+        except (ApiTrouble, RateLimited):
+            return  # reported; the limiter stays stopped, and another look follows in a minute
 
     def _probe(self, permit: Permit) -> None:
         """Ask for a page that no cache is likely to hold: is the API back?"""
@@ -167,9 +178,15 @@ class TmdbClient:
             return  # reported; the gate stays closed, and waiting goes on there
 
     def _ask(
-        self, permit: Permit, path: str, query: Mapping[str, Any], read: Callable[[Response, datetime], T]
+        self,
+        permit: Permit,
+        path: str,
+        query: Mapping[str, Any],
+        read: Callable[[Response, datetime], T],
+        *,
+        stops_fleet: bool = True,
     ) -> T:
-        """Send, read, and tell the gate what it needs to know."""
+        """Send, read, and tell the gate what it needs to know; a refused key stops the fleet if it may."""
         try:
             result = read(self._send(path, query), permit.at)
         except RateLimited as refusal:
@@ -181,7 +198,8 @@ class TmdbClient:
             self._limiter.trouble(permit)
             raise
         except Forbidden as refusal:
-            self._limiter.stop(str(refusal))
+            if stops_fleet:
+                self._limiter.stop(str(refusal))
             raise
         except NotEver as refusal:
             refusal.asked_at = permit.at

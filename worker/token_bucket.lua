@@ -2,7 +2,7 @@
 --
 -- KEYS[1]  the gate (hash)
 -- KEYS[2]  reserve only, optional: the claim on what will be fetched (string)
--- ARGV[1]  what to do: reserve | preflight | throttled | trouble | well | stop | set | pause | resume | look
+-- ARGV[1]  what to do: reserve | preflight | leapt | throttled | trouble | well | stop | set | pause | resume | look
 -- ARGV[2]  channel that hears of every new generation (PUBLISH)
 -- ARGV[3]  configured rate, requests   } `requests` per `period` seconds, integers
 -- ARGV[4]  configured rate, period     }
@@ -15,12 +15,14 @@
 --   well       the permit's generation
 --   stop       reason: closed until the key is seen to work (`preflight`, then `well`) or `resume`
 --   preflight  longest wait (us), newest generation heard of: as reserve, through a gate that is stopped or closed
+--   leapt      the generation in which the caller saw that the clock had leapt forward
 --   set        requests, period: replaces the configured rate for the fleet; 0, 0 goes back to it
 --   pause      length (us), 0: until `resume`
 --
--- Returns for reserve and preflight  {verdict, wait_us, generation, reason, at (us since 1970)}; verdict
+-- Returns for reserve and preflight  {verdict, wait_us, generation, reason, now (us since 1970)}; verdict
 --   granted   the token is the caller's in wait_us; reason "check": report `well` when it goes well
 --   probe     as granted, and the caller alone may find out whether the API is back
+--   key       as granted, and the caller alone may find out whether the key that was refused works again
 --   closed    no token: ask again in wait_us, or when a new generation is heard of
 --   claimed   another caller fetches this just now: look again in wait_us
 -- Returns for look     a flat list of names and values; for everything else the generation.
@@ -37,12 +39,14 @@ local now = time[1] * 1000000 + time[2]
 local PAUSE_FIRST, PAUSE_LONGEST = 500000, 30000000 -- outage gate, us
 local STREAK = 3                                    -- failures in a row that mean an outage
 local LEASE = 15000000                              -- a probe has this long to report, us
+local KEY_CHECK = 60000000                          -- from one look at a key that was refused to the next, us
+local AGREED = 60000000                             -- a stricter configuration holds this long after its last use, us
 local FOREVER = 86400000000                         -- "until resume": ask again in a day, us
 local SLACK = 100000                                -- a pause that is longer by less is the same pause, us
 local RING = 64                                     -- seconds of history
 
 local NAMES = {'gen', 'due', 'frac', 'den', 'requests', 'period', 'wmax', 'cut', 'paused', 'why', 'stop', 'streak',
-               'outage', 'closed', 'lease', 'seen', 'run'}
+               'outage', 'closed', 'lease', 'seen', 'run', 'checked', 'rate', 'rate_per', 'rate_at', 'size', 'size_at'}
 local WORDS = {why = true, stop = true, run = true}
 local state = {}
 for i, value in ipairs(redis.call('HMGET', gate, unpack(NAMES))) do
@@ -67,10 +71,10 @@ end
 
 local back = (state.seen or 0) - now
 if back > 0 then -- the clock leapt back (set by hand, a failover): all that is waited for comes back with it
-  for _, name in ipairs({'due', 'cut', 'paused', 'closed', 'lease'}) do
+  for _, name in ipairs({'due', 'cut', 'paused', 'closed', 'lease', 'checked', 'rate_at', 'size_at'}) do
     if (state[name] or 0) > 0 then state[name] = state[name] - back end
   end
-  save('due', 'cut', 'paused', 'closed', 'lease')
+  save('due', 'cut', 'paused', 'closed', 'lease', 'checked', 'rate_at', 'size_at')
 end
 state.seen = now
 
@@ -90,8 +94,27 @@ local function share(at)
   return math.max(1, math.floor(is))
 end
 
-local configured, per = state.requests or tonumber(ARGV[3]), state.period or tonumber(ARGV[4])
-local capacity = tonumber(ARGV[5])
+-- The fleet has one rate and one capacity: of processes that are configured differently, the strictest that asked for
+-- a token within the last minute counts.
+local function agree()
+  local rate, rate_per, size = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+  local same = rate == state.rate and rate_per == state.rate_per
+  if not state.rate or rate / rate_per < state.rate / state.rate_per or now - state.rate_at > AGREED
+     or (same and now - state.rate_at > 1000000) then
+    state.rate, state.rate_per, state.rate_at = rate, rate_per, now
+    save('rate', 'rate_per', 'rate_at')
+  end
+  if not state.size or size < state.size or now - state.size_at > AGREED
+     or (size == state.size and now - state.size_at > 1000000) then
+    state.size, state.size_at = size, now
+    save('size', 'size_at')
+  end
+end
+
+if ARGV[1] == 'reserve' or ARGV[1] == 'preflight' then agree() end
+local configured = state.requests or state.rate or tonumber(ARGV[3])
+local per = state.period or state.rate_per or tonumber(ARGV[4])
+local capacity = state.size or tonumber(ARGV[5])
 
 -- From a token at a time to the next: `step` us + `rest`/`den` us. By its own time and not by the caller's: what a crowd
 -- reserves ahead while the rate is low must not keep it low.
@@ -140,17 +163,21 @@ local function begin()
 end
 
 -- The first call, or Redis lost its data, or it is another one (restarted, or a replica) that may have lost the last
--- second's reservations: begin with an empty bucket, never with a burst.
+-- second's reservations: begin with an empty bucket, never with a burst. A caller that may not use INFO cannot tell.
 local server = redis.pcall('INFO', 'server')
 local run = type(server) == 'string' and string.match(server, 'run_id:(%x+)') or nil
-if not state.gen or state.run ~= run then
-  state.run = run
+if not state.gen or (run and state.run ~= run) then
+  state.run = run or state.run
   save('run')
   begin()
 end
 
 local function closed(wait, reason)
-  return {'closed', whole(wait), whole(state.gen), reason, '0'}
+  return {'closed', whole(wait), whole(state.gen), reason, whole(now)}
+end
+
+local function granted(verdict, wait, reason)
+  return {verdict, whole(wait), whole(state.gen), reason, whole(now)}
 end
 
 local function take(longest, claim, owner, life)
@@ -183,8 +210,16 @@ local act = {}
 function act.reserve()
   local longest, owner, life = tonumber(ARGV[6]), ARGV[8], tonumber(ARGV[9])
   catch_up(tonumber(ARGV[7]))
-  if state.stop then return closed(FOREVER, state.stop) end
   if (state.paused or 0) < 0 then return closed(FOREVER, state.why) end
+  if state.stop then
+    local free = (state.checked or now) + KEY_CHECK
+    if free > now then return closed(free - now, state.stop) end
+    local at, wait = take(longest)
+    if not at then return closed(wait, state.stop) end
+    state.checked = now
+    save('checked')
+    return granted('key', wait, 'check')
+  end
   if state.closed then
     local free = math.max(state.closed, state.lease or 0)
     if free > now then return closed(free - now, 'outage') end
@@ -193,7 +228,7 @@ function act.reserve()
   if claim then
     local holder = redis.call('GET', claim)
     if holder and holder ~= owner then
-      return {'claimed', whole(redis.call('PTTL', claim) * 1000), whole(state.gen), '', '0'}
+      return {'claimed', whole(redis.call('PTTL', claim) * 1000), whole(state.gen), '', whole(now)}
     end
   end
   if state.closed then claim = nil end -- a probe fetches something else
@@ -202,16 +237,24 @@ function act.reserve()
   if state.closed then
     state.lease = at + LEASE
     save('lease')
-    return {'probe', whole(wait), whole(state.gen), 'check', whole(at)}
+    return granted('probe', wait, 'check')
   end
-  return {'granted', whole(wait), whole(state.gen), (state.streak or 0) > 0 and 'check' or '', whole(at)}
+  return granted('granted', wait, (state.streak or 0) > 0 and 'check' or '')
 end
 
 function act.preflight()
   catch_up(tonumber(ARGV[7]))
+  if (state.paused or 0) < 0 then return closed(FOREVER, state.why) end
   local at, wait = take(tonumber(ARGV[6]))
-  if not at then return closed(wait, 'rate') end
-  return {'granted', whole(wait), whole(state.gen), 'check', whole(at)}
+  if not at then return closed(wait, (state.paused or 0) > now and state.why or 'rate') end
+  return granted('granted', wait, 'check')
+end
+
+-- The clock leapt forward: what was reserved by the old one falls due beside what is given by the new one. All of it
+-- is void. Whoever notices later names an older generation.
+function act.leapt()
+  if tonumber(ARGV[6]) >= state.gen then begin() end
+  return whole(state.gen)
 end
 
 function act.throttled()
@@ -265,8 +308,8 @@ end
 
 function act.stop()
   if state.stop then renew() else begin() end
-  state.stop = ARGV[6]
-  save('stop', 'gen')
+  state.stop, state.checked = ARGV[6], now
+  save('stop', 'checked', 'gen')
   return whole(state.gen)
 end
 
@@ -274,7 +317,8 @@ function act.set()
   local requests, period = tonumber(ARGV[6]), tonumber(ARGV[7])
   state.requests, state.period = requests > 0 and requests or nil, period > 0 and period or nil
   state.wmax, state.cut = nil, nil
-  configured, per = state.requests or tonumber(ARGV[3]), state.period or tonumber(ARGV[4])
+  configured = state.requests or state.rate or tonumber(ARGV[3])
+  per = state.period or state.rate_per or tonumber(ARGV[4])
   begin() -- at the new rate's pace: from 1/hour, 40/s begins now
   save('requests', 'period', 'wmax', 'cut')
   return whole(state.gen)

@@ -253,6 +253,64 @@ class TestGate:
         assert limiter.look().shut == ""
         assert client(tmdb.base_url).discover(KEY, deadline()).number == 1
 
+    def test_a_spurious_401_is_over_after_a_minute(
+        self,
+        tmdb: EmulatorProcess,
+        client: Callable[..., TmdbClient],
+        limiter: Limiter,
+        redis_server: EmbeddedRedis,
+    ) -> None:
+        tmdb.configure(faults=["error=7:count=1"])
+        with pytest.raises(Forbidden):
+            client(tmdb.base_url).discover(KEY, deadline())
+        assert limiter.look().stopped
+        with redis.Redis.from_url(redis_server.url) as server:
+            server.hset(GATE, "checked", str(limiter.now_us() - 60_000_000))
+        assert client(tmdb.base_url).discover(KEY, deadline()).number == 1
+        assert limiter.look().shut == ""
+
+    def test_a_key_that_is_still_refused_after_a_minute_keeps_it_stopped(
+        self,
+        tmdb: EmulatorProcess,
+        client: Callable[..., TmdbClient],
+        limiter: Limiter,
+        redis_server: EmbeddedRedis,
+    ) -> None:
+        tmdb.configure(faults=[])
+        tmdb.reset()
+        limiter.stop("TMDB refuses the key")
+        with redis.Redis.from_url(redis_server.url) as server:
+            server.hset(GATE, "checked", str(limiter.now_us() - 60_000_000))
+        asker = client(tmdb.base_url, "wrong")
+        with pytest.raises(Forbidden):
+            asker.discover(KEY, deadline())
+        with pytest.raises(NoPermit, match="TMDB refuses the key"):
+            asker.discover(KEY, time.monotonic() + 0.2)
+        assert [row[3] for row in tmdb.log()] == ["configuration"]
+
+    def test_the_key_check_obeys_a_429_and_tells_the_fleet(
+        self, tmdb: EmulatorProcess, client: Callable[..., TmdbClient], limiter: Limiter
+    ) -> None:
+        tmdb.configure(faults=["429=30"])
+        tmdb.reset()
+        asker = client(tmdb.base_url)
+        with pytest.raises(RateLimited):
+            asker.check_key(deadline())
+        assert limiter.look().refused == 1
+        with pytest.raises(NoPermit, match="throttled"):
+            asker.check_key(time.monotonic() + 0.5)
+        assert len(tmdb.log()) == 1
+
+    def test_the_key_check_tells_of_an_outage(
+        self, tmdb: EmulatorProcess, client: Callable[..., TmdbClient], limiter: Limiter
+    ) -> None:
+        tmdb.configure(faults=["status=503/html"])
+        asker = client(tmdb.base_url)
+        for _ in range(3):
+            with pytest.raises(ApiTrouble):
+                asker.check_key(deadline())
+        assert limiter.look().shut == "outage"
+
     def test_troubles_in_a_row_close_it_and_a_probe_opens_it(
         self, tmdb: EmulatorProcess, client: Callable[..., TmdbClient], limiter: Limiter
     ) -> None:
