@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sandbox.catalog import Catalog
 from sandbox.emulator_api import TmdbApi
-from sandbox.emulator_bodies import spoil
+from sandbox.emulator_bodies import Asked, spoil
 from sandbox.emulator_clock import EmulatorClock
 from sandbox.emulator_delivery import deliver, pause, send_reply
 from sandbox.emulator_export import export_reply, is_export
@@ -80,7 +80,8 @@ class EmulatorApp:
         if fault is None:
             await send_reply(reply, send)
         else:
-            status = await deliver(spoil(reply, fault), fault, connection, receive, send)
+            spoiled = spoil(reply, fault, _asked(scope, request))
+            status = await deliver(spoiled, fault, connection, receive, send)
         log.finish(arrival, status, fault.kind if fault else None, time.monotonic())
 
     def _decide(self, scope: Scope, request: ApiRequest, now_s: float) -> tuple[Reply, Fault | None]:
@@ -90,8 +91,8 @@ class EmulatorApp:
             return too_many_requests(int(limit.burst) + limit.refused_in_a_row, int(limit.burst)), None
         fault = None
         if self._service.faults.faults:
-            target = f"{request.path}?{scope['query_string'].decode('latin-1')}"
-            fault = self._service.faults.pick(target, is_page=request.kind in PAGE_KINDS, now_s=now_s)
+            is_page = request.kind in PAGE_KINDS
+            fault = self._service.faults.pick(_target(scope, request), is_page=is_page, now_s=now_s)
         if not self._is_authorised(scope, request):
             return error_reply(7), fault
         if scope["method"] not in ("GET", "HEAD"):
@@ -102,7 +103,20 @@ class EmulatorApp:
     def _is_authorised(self, scope: Scope, request: ApiRequest) -> bool:
         """By `api_key` or by `Authorization: Bearer` (TMDB, "Authentication")."""
         key = request.params.get("api_key", "")
-        for name, value in scope["headers"]:
-            if name == b"authorization" and value[:7].lower() == b"bearer ":
-                key = value[7:].decode("latin-1").strip()
+        authorization = _authorization(scope)
+        if authorization[:7].lower() == "bearer ":
+            key = authorization[7:].strip()
         return key in self._service.keys if self._service.keys else key not in ("", WRONG_KEY)
+
+
+def _target(scope: Scope, request: ApiRequest) -> str:
+    return f"{request.path}?{scope['query_string'].decode('latin-1')}"
+
+
+def _asked(scope: Scope, request: ApiRequest) -> Asked:
+    return Asked(_target(scope, request), _authorization(scope))
+
+
+def _authorization(scope: Scope) -> str:
+    values = [value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"]
+    return values[-1] if values else ""

@@ -7,7 +7,8 @@ import json
 import time
 from collections.abc import Callable
 from email.utils import formatdate
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from sandbox.emulator_items import encode
 from sandbox.emulator_replies import (
@@ -24,6 +25,8 @@ Page = dict[str, Any]
 
 _HTML: Headers = ((b"content-type", b"text/html"),)
 _HTML_PAGE = b"<html>\r\n<head><title>%d</title></head>\r\n<body><h1>%d</h1></body>\r\n</html>\r\n"
+#: Statuses whose replies have no body (RFC 9110, 6.4.1).
+_BODILESS = (204, 304)
 #: Just under three thousand years.
 _ABSURD_SECONDS = 90_000_000_000
 #: MongoDB refuses more than 100 levels or 16 MiB in a document (MongoDB manual, limits and thresholds).
@@ -34,11 +37,25 @@ _ABYSS = 100_000
 _ABYSS_MARK = b'"<abyss>"'
 
 
-def spoil(reply: Reply, fault: Fault) -> Reply:
+class Asked(NamedTuple):
+    """What of a request an answer can show: `path?query`, and its Authorization header."""
+
+    target: str = "/3/"
+    authorization: str = ""
+
+
+def spoil(reply: Reply, fault: Fault, asked: Asked = Asked()) -> Reply:  # noqa: B008 -- immutable
     """What is sent instead of `reply`.
 
     That is `reply` itself for faults of delivery, and for faults of a page when it is no page but an error.
     """
+    spoiled = _spoiled(reply, fault, asked)
+    return spoiled._replace(body=b"") if spoiled.status in _BODILESS else spoiled
+
+
+def _spoiled(reply: Reply, fault: Fault, asked: Asked) -> Reply:
+    if fault.kind in _ASKED_FAULTS:
+        return _ASKED_FAULTS[fault.kind](reply, fault.value, asked)
     if fault.kind in _REPLY_FAULTS:
         return _REPLY_FAULTS[fault.kind](reply, fault.value)
     if fault.kind in _PAGE_FAULTS and reply.status == 200:
@@ -67,13 +84,37 @@ def _status(_: Reply, value: str) -> Reply:
     number, *form = value.split("/")
     status = int(number)
     if form == ["html"]:
-        return Reply(status, _HTML_PAGE % (status, status), _HTML)
+        return _html(status)
     if form == ["empty"]:
         return Reply(status, b"", ())
     known = [code for code, (code_status, _) in TMDB_ERRORS.items() if code_status == status]
     if not known:
         return json_reply({"success": False, "status_message": number}, status)
     return error_reply(known[0])
+
+
+def _html(status: int, headers: Headers = ()) -> Reply:
+    return Reply(status, _HTML_PAGE % (status, status), _HTML + headers)
+
+
+def _redirect(_: Reply, value: str, asked: Asked) -> Reply:
+    """To a portal that is told where the client wanted to go, as a hotel's is."""
+    return _html(int(value), ((b"location", b"/3/portal?from=" + quote(asked.target, safe="").encode()),))
+
+
+def _echo(reply: Reply, value: str, asked: Asked) -> Reply:
+    """The answer, or an error with another status, that shows the request in its headers, as caches do."""
+    target, authorization = asked.target.encode(), asked.authorization.encode()
+    if value != "200":
+        body = {"success": False, "status_code": 5, "status_message": f"{asked.target} {asked.authorization}"}
+        reply = json_reply(body, int(value))
+    headers: Headers = (
+        (b"content-location", target),
+        (b"location", target),
+        (b"x-cache-key", b"GET tmdb" + target),
+        (b"x-authorization", authorization),
+    )
+    return reply._replace(headers=reply.headers + headers)
 
 
 def _spoil_results(page: Page, value: str) -> None:
@@ -88,7 +129,13 @@ def _spoil_page(page: Page, value: str) -> None:
 
 
 def _spoil_totals(page: Page, value: str) -> None:
-    page["total_pages"], page["total_results"] = (int(number) for number in value.split("/"))
+    for name, text in zip(("total_pages", "total_results"), value.split("/"), strict=True):
+        page[name] = max(0, page[name] + int(text)) if text[0] in "+-" else int(text)
+
+
+def _empty_page(page: Page, value: str) -> None:
+    page["results"] = []
+    _spoil_totals(page, value)
 
 
 def _shorten(page: Page, value: str) -> None:
@@ -120,13 +167,16 @@ def _first(**fields: Any) -> Callable[[list[Any]], None]:
     return lambda rows: rows[0].update(fields)
 
 
+#: Faults whose reply shows the request.
+_ASKED_FAULTS: dict[str, Callable[[Reply, str, Asked], Reply]] = {"echo": _echo, "redirect": _redirect}
+
 #: Faults that replace a reply or its bytes.
 _REPLY_FAULTS: dict[str, Callable[[Reply, str], Reply]] = {
     "429": _too_many,
     "status": _status,
     "error": lambda _, code: error_reply(int(code)),
     "error-200": lambda _, code: error_reply(int(code))._replace(status=200),
-    "html": lambda _, __: Reply(200, _HTML_PAGE % (200, 200), _HTML),
+    "html": lambda _, __: _html(200),
     "empty": lambda reply, _: reply._replace(body=b""),
     # No Content-Encoding header: so TMDB's cache sent pages in May 2026.
     "gzip": lambda reply, _: reply._replace(body=gzip.compress(reply.body, mtime=0)),
@@ -138,6 +188,7 @@ _PAGE_FAULTS: dict[str, Callable[[Page, str], None]] = {
     "results": _spoil_results,
     "wrong-page": _spoil_page,
     "totals": _spoil_totals,
+    "no-results": _empty_page,
     "short": _shorten,
     "hostile": _make_hostile,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import time
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
@@ -104,11 +105,39 @@ async def _drip(exchange: Exchange) -> int:
     body, send = exchange.reply.body, exchange.send
     await _send_head(exchange.reply, send)
     size = -(-len(body) // _DROPS) or 1
+    begun_s, length_s = time.monotonic(), float(exchange.value)
     for start in range(0, len(body), size):
-        await pause(exchange.receive, float(exchange.value) / _DROPS)
+        await _until(exchange, begun_s + length_s * (start + size) / len(body))
         await send({"type": "http.response.body", "body": body[start : start + size], "more_body": True})
     await send({"type": "http.response.body", "body": b""})
     return exchange.reply.status
+
+
+async def _until(exchange: Exchange, time_s: float) -> None:
+    """Wait by the clock: so many pauses, each of them rounded, would add up to another time."""
+    await pause(exchange.receive, time_s - time.monotonic())
+
+
+async def _drip_head(exchange: Exchange) -> int:
+    """Status line and headers byte by byte, past the server, which can only send them whole."""
+    reply, transport = exchange.reply, exchange.connection.transport
+    headers = [*reply.headers, (b"content-length", b"%d" % len(reply.body)), (b"connection", b"close")]
+    lines = [b"HTTP/1.1 %d Dripping" % reply.status, *(b"%b: %b" % header for header in headers), b"", b""]
+    head = b"\r\n".join(lines)
+    begun_s, length_s = time.monotonic(), float(exchange.value)
+    for place in range(len(head)):
+        await _until(exchange, begun_s + length_s * (place + 1) / len(head))
+        transport.write(head[place : place + 1])
+    transport.write(reply.body)
+    return await _cut(exchange, reply.status)
+
+
+async def _early_hints(exchange: Exchange) -> int:
+    """An informational answer before the real one (RFC 8297)."""
+    exchange.connection.transport.write(
+        b"HTTP/1.1 103 Early Hints\r\nlink: </style.css>; rel=preload\r\n\r\n"
+    )
+    return await _late(exchange)
 
 
 async def _cut(exchange: Exchange, status: int) -> int:
@@ -131,4 +160,6 @@ _DELIVERIES: dict[str, Callable[[Exchange], Awaitable[int]]] = {
     "reset": _reset,
     "latency": _late,
     "drip": _drip,
+    "drip-head": _drip_head,
+    "early-hints": _early_hints,
 }

@@ -1,6 +1,6 @@
 """The grammar of faults, and the choice of which request one strikes.
 
-    KIND[=VALUE][:p=0..1][:every=N][:from=S][:for=S][:count=N][:match=REGEX]
+    KIND[=VALUE][:p=0..1][:share=0..1][:every=N][:from=S][:for=S][:count=N][:match=REGEX]
 
 Conditions stand in any order, `match` last: it takes the rest of the text, colons included. docs/emulator.md
 lists the kinds. What a fault does to a reply is in emulator_bodies and emulator_delivery.
@@ -8,6 +8,7 @@ lists the kinds. What a fault does to a reply is in emulator_bodies and emulator
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Callable, Iterable
@@ -20,6 +21,9 @@ from sandbox.emulator_replies import TMDB_ERRORS
 _SECONDS = r"\d+(\.\d+)?"
 #: 25 is left out: it is what the kind 429 sends.
 _TMDB_CODES = "|".join(str(code) for code in TMDB_ERRORS if code != 25)
+#: Every final status but 200.
+_STATUSES = r"(20[1-9]|2[1-9]\d|[345]\d\d)"
+_COUNT = r"[+-]?\d{1,18}"
 _RETRY_AFTERS = r"none|absurd|garbage|-?\d{1,12}|date[+-]\d{1,9}"
 
 #: What "hostile" can put into a page.
@@ -42,9 +46,11 @@ class FaultKind(NamedTuple):
 
 FAULT_KINDS: dict[str, FaultKind] = {
     "429": FaultKind(_RETRY_AFTERS, "none, SECONDS, date+S, date-S, absurd or garbage", "none"),
-    "status": FaultKind(r"[45]\d\d(/(json|html|empty))?", "400 to 599, and /json, /html or /empty", None),
+    "status": FaultKind(_STATUSES + "(/(json|html|empty))?", "201 to 599, and /json, /html or /empty", None),
     "error": FaultKind(_TMDB_CODES, "a TMDB status code", None),
     "error-200": FaultKind(_TMDB_CODES, "a TMDB status code", "11"),
+    "redirect": FaultKind(r"3\d\d", "300 to 399", "302"),
+    "echo": FaultKind(f"200|{_STATUSES}", "200 to 599", "200"),
     "html": FaultKind(),
     "empty": FaultKind(),
     "gzip": FaultKind(),
@@ -53,13 +59,20 @@ FAULT_KINDS: dict[str, FaultKind] = {
     "close": FaultKind(),
     "truncate": FaultKind(),
     "drip": FaultKind(_SECONDS, "seconds", "5"),
+    "drip-head": FaultKind(_SECONDS, "seconds", "5"),
+    "early-hints": FaultKind(_SECONDS, "seconds", "0.05"),
     "latency": FaultKind(_SECONDS, "seconds", None),
     "hang": FaultKind(),
     "results": FaultKind(
         "null|object|text|missing", "null, object, text or missing", "null", needs_page=True
     ),
     "wrong-page": FaultKind(r"\d{0,18}", "a page, or nothing for the next one", needs_page=True),
-    "totals": FaultKind(r"\d{1,18}/\d{1,18}", "TOTAL_PAGES/TOTAL_RESULTS", None, needs_page=True),
+    "totals": FaultKind(
+        f"{_COUNT}/{_COUNT}", "TOTAL_PAGES/TOTAL_RESULTS, with a sign: what is added", None, needs_page=True
+    ),
+    "no-results": FaultKind(
+        r"\d{1,18}/\d{1,18}", "TOTAL_PAGES/TOTAL_RESULTS, or nothing for 1/0", "1/0", needs_page=True
+    ),
     "short": FaultKind(r"\d{1,9}", "the number of movies left out", "1", needs_page=True),
     "shift": FaultKind(r"\d{1,9}", "the number of movies by which pages slide", "1", needs_page=True),
     "hostile": FaultKind("|".join(HOSTILE), ", ".join(HOSTILE), None, needs_page=True),
@@ -78,6 +91,8 @@ class Fault:
     value: str = ""
     #: Chance for each request that the other conditions let through.
     probability: float = 1.0
+    #: Part of all requests, always the same ones: a request is struck each time it is made, or never.
+    share: float = 1.0
     #: Every Nth request that matches.
     every: int = 1
     #: Seconds after the plan began, and how long from then on; None for ever.
@@ -163,6 +178,7 @@ def _read_regex(text: str) -> str:
 #: A condition's name in a spec, the field it sets, and what reads it: raises ValueError with what it must be.
 _CONDITIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "p": ("probability", _read_share),
+    "share": ("share", _read_share),
     "every": ("every", _read_count),
     "from": ("from_s", _read_seconds),
     "for": ("for_s", _read_seconds),
@@ -179,6 +195,7 @@ class _Watch:
         self.struck = 0
         self._seen = 0
         self._pattern = re.compile(fault.match)
+        self._seed = seed
         self._rng = Random(seed)  # noqa: S311 -- reproducible faults, not secrets
 
     def wants(self, target: str, is_page: bool, elapsed_s: float) -> bool:
@@ -187,12 +204,18 @@ class _Watch:
             return False
         if not fault.from_s <= elapsed_s < fault.from_s + (math.inf if fault.for_s is None else fault.for_s):
             return False
-        if not self._pattern.search(target):
+        if not self._pattern.search(target) or not self._shares(target):
             return False
         self._seen += 1
         if self._seen % fault.every or (fault.count is not None and self.struck >= fault.count):
             return False
         return fault.probability >= 1.0 or self._rng.random() < fault.probability
+
+    def _shares(self, target: str) -> bool:
+        if self.fault.share >= 1.0:
+            return True
+        digest = hashlib.sha256(f"{self._seed}/{target}".encode()).digest()
+        return int.from_bytes(digest[:8], "big") < self.fault.share * 2**64
 
 
 class FaultPlan:

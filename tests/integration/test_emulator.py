@@ -415,7 +415,51 @@ class TestDelivery:
         for fault in ("drip=0.2", "latency=0.2"):
             body = self.read_raw(server, fault).partition(b"\r\n\r\n")[2]
             assert len(json.loads(body)["results"]) == 20
-            assert self.last_row(server)[5] >= 0.2
+            assert self.last_row(server)[5] > 0.19
+
+    def test_a_dripping_head_and_what_follows_end_whole(self, server: EmulatorProcess) -> None:
+        head, _, body = self.read_raw(server, "drip-head=0.5").partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 ")
+        assert len(json.loads(body)["results"]) == 20
+        assert self.last_row(server)[5] > 0.4
+
+    def test_a_dripping_head_comes_in_many_pieces(self, server: EmulatorProcess) -> None:
+        server.configure(faults=["drip-head=2"])
+        with socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT_S) as client:
+            client.sendall(b"GET /3/configuration?api_key=x HTTP/1.1\r\nHost: tmdb\r\n\r\n")
+            assert all(len(client.recv(65536)) < 10 for _ in range(5))
+
+    def test_early_hints_come_before_the_answer(self, server: EmulatorProcess) -> None:
+        hints, _, answer = self.read_raw(server, "early-hints").partition(b"\r\n\r\n")
+        assert hints.startswith(b"HTTP/1.1 103 ")
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert len(json.loads(answer.partition(b"\r\n\r\n")[2])["results"]) == 20
+
+    @pytest.mark.parametrize("status", [201, 204, 302, 304, 418])
+    def test_any_final_status_ends_its_answer(self, server: EmulatorProcess, status: int) -> None:
+        answer = self.read_raw(server, f"status={status}")
+        assert answer.startswith(b"HTTP/1.1 %d " % status)
+        assert (answer.partition(b"\r\n\r\n")[2] == b"") == (status in (204, 304))
+
+    def test_a_redirect_and_an_echo_show_the_address(self, server: EmulatorProcess) -> None:
+        server.configure(faults=["redirect:count=1", "echo=400"])
+        moved = get(server, "movie/7", api_key="secret")
+        assert moved.history[0].headers["location"] == "/3/portal?from=%2F3%2Fmovie%2F7%3Fapi_key%3Dsecret"
+        assert moved.status_code == 400
+        error = get(server, "movie/7", api_key="secret")
+        assert error.headers["content-location"] == "/3/movie/7?api_key=secret"
+        assert error.headers["x-authorization"] == "Bearer some-token"
+        assert "api_key=secret Bearer some-token" in error.json()["status_message"]
+
+    def test_a_first_page_that_is_empty_once(self, server: EmulatorProcess) -> None:
+        server.configure(faults=["no-results:count=1:match=[?&]page=1(&|$)"])
+        totals = [get(server, "discover/movie", page=page).json()["total_results"] for page in (2, 1, 1)]
+        assert totals == [200, 0, 200]
+
+    def test_totals_that_differ_between_pages(self, server: EmulatorProcess) -> None:
+        server.configure(faults=["totals=+0/+1:match=[?&]page=2(&|$)"])
+        totals = [get(server, "discover/movie", page=page).json()["total_results"] for page in (1, 2, 3)]
+        assert totals == [200, 201, 200]
 
     def test_gzip_bytes_come_without_a_word(self, server: EmulatorProcess) -> None:
         head, _, body = self.read_raw(server, "gzip").partition(b"\r\n\r\n")

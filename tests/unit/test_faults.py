@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.emulator_bodies import spoil
+from sandbox.emulator_bodies import Asked, spoil
 from sandbox.emulator_replies import Reply, json_reply
 from sandbox.faults import FAULT_KINDS, HOSTILE, Fault, FaultPlan, FaultSyntaxError, parse_fault
 
@@ -27,6 +27,7 @@ faults = st.builds(
     lambda kind_and_value, **conditions: Fault(*kind_and_value, **conditions),
     kinds_with_values,
     probability=st.floats(0, 1),
+    share=st.floats(0, 1),
     every=st.integers(1, 10**6),
     from_s=seconds,
     for_s=st.none() | seconds,
@@ -35,8 +36,8 @@ faults = st.builds(
 )
 
 
-def spoiled(spec: str, page: dict[str, Any] | None = None) -> Reply:
-    return spoil(json_reply(page or PAGE), parse_fault(spec))
+def spoiled(spec: str, page: dict[str, Any] | None = None, asked: Asked | None = None) -> Reply:
+    return spoil(json_reply(page or PAGE), parse_fault(spec), asked or Asked())
 
 
 def strikes(
@@ -69,15 +70,17 @@ def test_the_shortest_words() -> None:
     [
         ("", "unknown kind ''"),
         ("teapot", "unknown kind 'teapot'; known are 429, status"),
-        ("status", "status takes 400 to 599"),
+        ("status", "status takes 201 to 599"),
         ("status=200", "got '200'"),
         ("error=25", "error takes a TMDB status code"),
         ("hang=5", "hang takes no value, got '5'"),
+        ("redirect=200", "redirect takes 300 to 399, got '200'"),
+        ("hang:share=half", "share must be a number, 0 or more, got 'half'"),
         ("hang:p=2", "p must be 0 to 1, got '2'"),
         ("hang:p=nan", "p must be a number, 0 or more"),
         ("hang:every=0", "every must be an integer above 0"),
         ("hang:for=-1", "for must be a number, 0 or more"),
-        ("hang:often=1", "unknown condition 'often'; known are p, every"),
+        ("hang:often=1", "unknown condition 'often'; known are p, share"),
         ("hang:match=[", "match must be a regular expression"),
     ],
 )
@@ -105,6 +108,15 @@ def test_chance_is_the_seeds() -> None:
     assert some == strikes("hang:p=0.3", 200)
     assert some != strikes("hang:p=0.3", 200, seed=8)
     assert 30 < len(some) < 90
+
+
+def test_a_share_of_all_requests_is_struck_each_time_and_the_others_never() -> None:
+    targets = [f"/3/discover/movie?with_genres=18&page={page}" for page in range(1, 201)]
+    struck = [target for target in targets if strikes("hang:share=0.5", 1, target=target)]
+    assert 70 < len(struck) < 130
+    assert all(strikes("hang:share=0.5", 3, target=target) == [0, 1, 2] for target in struck[:20])
+    assert struck != [target for target in targets if strikes("hang:share=0.5", 1, target=target, seed=8)]
+    assert strikes("hang:share=0", 3) == []
 
 
 def test_the_first_willing_fault_strikes_and_each_counts_what_it_matches() -> None:
@@ -144,6 +156,34 @@ def test_statuses_and_error_bodies() -> None:
     assert json.loads(spoiled("error-200").body)["status_code"] == 11
 
 
+@pytest.mark.parametrize("status", [204, 304])
+@pytest.mark.parametrize("spec", ["status={}/html", "echo={}"])
+def test_what_has_no_body_has_none(spec: str, status: int) -> None:
+    assert (spoiled(spec.format(status)).status, spoiled(spec.format(status)).body) == (status, b"")
+
+
+ASKED = Asked("/3/discover/movie?page=1&api_key=secret", "Bearer token")
+
+
+def test_a_redirect_tells_the_portal_what_was_asked_for() -> None:
+    assert spoiled("redirect").status == 302
+    answer = spoiled("redirect=307", asked=ASKED)
+    assert (answer.status, answer.body.startswith(b"<html>")) == (307, True)
+    location = dict(answer.headers)[b"location"]
+    assert location == b"/3/portal?from=%2F3%2Fdiscover%2Fmovie%3Fpage%3D1%26api_key%3Dsecret"
+
+
+def test_an_echo_shows_the_request_in_its_headers_and_in_an_errors_words() -> None:
+    page, error = spoiled("echo", asked=ASKED), spoiled("echo=400", asked=ASKED)
+    assert (page.status, json.loads(page.body)) == (200, PAGE)
+    assert (error.status, error.headers) == (400, page.headers)
+    assert json.loads(error.body)["status_message"] == f"{ASKED.target} {ASKED.authorization}"
+    headers = dict(page.headers)
+    assert headers[b"content-location"] == headers[b"location"] == ASKED.target.encode()
+    assert headers[b"x-cache-key"] == b"GET tmdb" + ASKED.target.encode()
+    assert headers[b"x-authorization"] == b"Bearer token"
+
+
 def test_bodies_that_are_no_page() -> None:
     whole = json_reply(PAGE).body
     assert spoiled("html").status == 200
@@ -166,6 +206,10 @@ def test_pages_that_are_wrong() -> None:
     assert page("wrong-page")["page"] == 2
     assert page("wrong-page=7")["page"] == 7
     assert (page("totals=0/0")["total_pages"], page("totals=0/0")["total_results"]) == (0, 0)
+    assert (page("totals=+1/-7")["total_pages"], page("totals=+1/-7")["total_results"]) == (10, 173)
+    assert page("totals=-99/+0")["total_pages"] == 0
+    assert page("no-results") == {**PAGE, "results": [], "total_pages": 1, "total_results": 0}
+    assert page("no-results=0/0")["total_pages"] == 0
     assert len(page("short=3")["results"]) == 17
     assert spoiled("short=99").status == 200
 
