@@ -15,9 +15,11 @@ import pytest
 import redis
 
 from sandbox.servers import EmbeddedRedis, EmulatorProcess
+from tests.stage import catalogue
 from worker.answers import Page
 from worker.errors import (
     ApiTrouble,
+    Claimed,
     Forbidden,
     NoPermit,
     RateLimited,
@@ -27,7 +29,7 @@ from worker.errors import (
     Unstorable,
 )
 from worker.limiter import Limiter
-from worker.pages import PageKey
+from worker.pages import MovieKey, PageKey
 from worker.rate import Rate
 from worker.store import Store
 from worker.tmdb import TmdbClient, build_session
@@ -331,6 +333,32 @@ class TestGate:
         with pytest.raises(ApiTrouble, match=r"\AConnectionError\Z"):
             client(f"http://127.0.0.1:{port}/3").discover(KEY, deadline())
         assert limiter.look().granted == 1
+
+    @pytest.mark.parametrize("what", ["a page", "a movie"])
+    def test_what_another_slot_is_fetching_is_not_asked_for(
+        self,
+        tmdb: EmulatorProcess,
+        client: Callable[..., TmdbClient],
+        monkeypatch: pytest.MonkeyPatch,
+        what: str,
+    ) -> None:
+        monkeypatch.setattr("worker.limiter.CLAIM_MS", 60_000)  # however slow this machine is
+        asker = client(tmdb.base_url)
+        movie = MovieKey(min(catalogue(tmdb)))
+
+        def ask() -> None:
+            if what == "a page":
+                asker.discover(PageKey(18, "2011", 7), deadline())
+            else:
+                asker.details(movie, (), deadline())
+
+        tmdb.reset()
+        other = threading.Thread(target=ask)
+        other.start()
+        other.join()
+        with pytest.raises(Claimed):
+            ask()
+        assert tmdb.stats()["arrivals"] == 1
 
 
 class TestSecrets:
