@@ -17,7 +17,7 @@ from worker.errors import NotEver, Rejected, StoreAway
 from worker.lanes import Message, publish
 from worker.metrics import count
 from worker.movies import Wanted
-from worker.pages import MovieKey
+from worker.pages import LAST_MOVIE, MovieKey
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +40,7 @@ def fetch_movie(self: MovieTask, movie_id: int) -> None:
     A movie that TMDB does not have is marked as gone.
     """
     if not _is_id(movie_id):
-        if type(movie_id) is int and -(2**63) <= movie_id <= 0:
+        if type(movie_id) is int and -LAST_MOVIE - 1 <= movie_id <= 0:
             # A page may show such an id; on the list for ever, it would be sent for ever.
             with suppress(StoreAway):
                 movies().drop(MovieKey(movie_id))
@@ -79,4 +79,4 @@ def _obtain(key: MovieKey, row: Wanted, until: float) -> None:
 
 
 def _is_id(value: Any) -> bool:
-    return type(value) is int and 0 < value < 2**63
+    return type(value) is int and 1 <= value <= LAST_MOVIE

@@ -15,6 +15,10 @@ PAGE_SIZE = 20
 #: Stands for a genre where a query names none.
 ANY_GENRE = 0
 FIRST_YEAR, LAST_YEAR = 1870, 2100
+#: A signed 32-bit integer; TMDB's largest genre id is 10770.
+LAST_GENRE = 2**31 - 1
+#: A signed 64-bit integer, what MongoDB can hold: whatever movie is stored can be asked for.
+LAST_MOVIE = 2**63 - 1
 
 _YEAR = re.compile(r"\d{4}")
 _MOVIE = "movie:"
@@ -36,7 +40,7 @@ class Window(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Window:
-        """`"1999"` or `"1999-01-01/1999-06-30"`; UsageError for anything else."""
+        """`"1999"` or `"1999-01-01/1999-06-30"`, in FIRST_YEAR..LAST_YEAR; UsageError for anything else."""
         if _YEAR.fullmatch(text):
             return cls.of_year(int(text))
         ends = _INTERVAL.fullmatch(text)
@@ -45,12 +49,14 @@ class Window(NamedTuple):
         except ValueError:
             window = None
         if window is None or window.first > window.last:
-            raise UsageError(f"window {text!r}: expected a year (1999) or days (1999-01-01/1999-06-30)")
+            raise UsageError(f"window {text!r:.60}: expected a year (1999) or days (1999-01-01/1999-06-30)")
+        if window.first.year < FIRST_YEAR or window.last.year > LAST_YEAR:
+            raise UsageError(f"window {text!r:.60}: expected days within {FIRST_YEAR}..{LAST_YEAR}")
         return window
 
     def __str__(self) -> str:
         year = self.first.year
-        if FIRST_YEAR <= year <= LAST_YEAR and self == Window.of_year(year):
+        if self == (date(year, 1, 1), date(year, 12, 31)):
             return f"{year}"
         return f"{self.first.isoformat()}/{self.last.isoformat()}"
 
@@ -67,6 +73,10 @@ class Cell(NamedTuple):
 
     genre_id: int
     window: str
+
+    @property
+    def id(self) -> str:
+        return f"{self.genre_id}:{self.window}"
 
     def page(self, number: int) -> PageKey:
         return PageKey(self.genre_id, self.window, number)
@@ -113,14 +123,18 @@ class PageKey(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> PageKey:
-        """The key whose `id` is `text`; UsageError when there is none."""
+        """The key whose `id` is `text`; UsageError when there is none, or it is out of bounds."""
         try:
             genre_id, window, page = text.split(":")
             key = cls(int(genre_id), str(Window.parse(window)), int(page))
         except ValueError:
             key = None
-        if key is None or key.id != text or key.page < 1:
-            raise UsageError(f"page key {text!r}: expected GENRE:WINDOW:PAGE, for instance 18:1999:3")
+        if key is None or key.id != text:
+            raise UsageError(f"page key {text!r:.60}: expected GENRE:WINDOW:PAGE, for instance 18:1999:3")
+        if not (0 <= key.genre_id <= LAST_GENRE and 1 <= key.page <= MAX_PAGE):
+            raise UsageError(
+                f"page key {text!r:.60}: expected a genre in 0..{LAST_GENRE} and a page in 1..{MAX_PAGE}"
+            )
         return key
 
 
@@ -129,6 +143,9 @@ def parse_key(text: str) -> PageKey | MovieKey:
     number = text.removeprefix(_MOVIE)
     if number == text:
         return PageKey.parse(text)
-    if not number.isdecimal() or MovieKey(int(number)).id != text:
-        raise UsageError(f"movie key {text!r}: expected movie:ID, for instance movie:603")
-    return MovieKey(int(number))
+    key = MovieKey(int(number)) if number.isdecimal() and len(number) <= len(str(LAST_MOVIE)) else None
+    if key is None or key.id != text or not 1 <= key.movie_id <= LAST_MOVIE:
+        raise UsageError(
+            f"movie key {text!r:.60}: expected movie:ID, an id in 1..{LAST_MOVIE}, for instance movie:603"
+        )
+    return key

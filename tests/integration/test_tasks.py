@@ -159,15 +159,19 @@ def test_what_is_only_for_now_is_waited_out_and_costs_nothing(
 
 
 BAD_MESSAGES = """
+from worker.movie_tasks import fetch_movie
 from worker.tasks import app, fetch_page
 year = "2010"
 for args in (
     (), (18,), ("18", year, 1), (18, 2010, 1), (18, year, "1"), (18, "10", 1), (18, year, 0), (None,) * 3,
     (18, year, 1, "soon"), (18, year, 1, -1), (18, year, 1, 10**30), (18, "2010-01-01/2010-12-31", 1),
     (18, year, 1, 0, 0), ([18], year, 1), (18, {"$gt": ""}, 1), (True, year, 1), (18.0, year, 1),
-    (18, year * 10_000, 1),
+    (18, year * 10_000, 1), (18, year, 501), (18, year, 10**12), (18, year, -1), (-1, year, 1),
+    (2**31, year, 1), (10**30, year, 1), (18, "0001-01-01/0001-06-30", 1), (18, "2010-01-01/2101-01-01", 1),
 ):
     app.send_task(fetch_page.name, args=args, queue="cells")
+for args in ((0,), (-1,), (2**63,), (10**30,), ("603",)):
+    app.send_task(fetch_movie.name, args=args, queue="cells")
 app.send_task(fetch_page.name, args=(18, year, 1), kwargs={"surplus": 1}, queue="cells")
 """
 
@@ -181,6 +185,10 @@ def test_messages_that_name_no_page_are_dropped_and_the_worker_goes_on(
     wait_until_done(fleet)
     assert page_requests(tmdb) == {}
     assert pages_of(fleet, 2010) == {}
+    # Refused before anything is stored: no failure, no page.
+    for name in ("failures", "pages"):
+        assert fleet.database[name].count_documents({"page": {"$not": {"$gte": 1, "$lte": 500}}}) == 0
+        assert fleet.database[name].count_documents({"genre_id": {"$not": {"$gte": 0, "$lte": 20_000}}}) == 0
     fleet.send(cells=[(DRAMA, "2010", 1)])
     wait_for(lambda: "18:2010:1" in pages_of(fleet, 2010), watching=fleet.children)
 

@@ -7,7 +7,17 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from worker.errors import UsageError
-from worker.pages import FIRST_YEAR, LAST_YEAR, MAX_PAGE, Cell, PageKey, Window
+from worker.pages import (
+    FIRST_YEAR,
+    LAST_MOVIE,
+    LAST_YEAR,
+    MAX_PAGE,
+    Cell,
+    MovieKey,
+    PageKey,
+    Window,
+    parse_key,
+)
 
 DAYS = st.dates(date(FIRST_YEAR, 1, 1), date(LAST_YEAR, 12, 31))
 WINDOWS = st.tuples(DAYS, DAYS).map(lambda ends: Window(min(ends), max(ends)))
@@ -60,6 +70,12 @@ class TestWindow:
             "1999-01-01/",
             "/1999-01-01",
             "1999-01-01/1999-02-30",
+            *(
+                "0001-01-01/0001-06-30",
+                "1869-12-31/1870-01-02",
+                "2100-12-31/2101-01-01",
+                "1000-01-01/9999-12-31",
+            ),
             "1999-13-01/1999-12-31",
             "1999-06-30/1999-01-01",
             "1999-01-01/1999-06-30/1999-12-31",
@@ -107,7 +123,7 @@ class TestCell:
 
 
 class TestPageKey:
-    @given(CELLS, st.integers(1, 100_000))
+    @given(CELLS, st.integers(1, MAX_PAGE))
     def test_the_id_reads_back(self, cell: Cell, page: int) -> None:
         key = cell.page(page)
         assert PageKey.parse(key.id) == key
@@ -131,6 +147,8 @@ class TestPageKey:
                 "+18:1999:3",
             ),
             "18:1999-01-01/1999-12-31:1",  # the year has a shorter name, and only one id may mean it
+            *("18:1999:501", "18:1999:1000000000000", f"{2**31}:1999:1", f"{10**30}:1999:1", "-1:1999:1"),
+            *(f"18:1999:{'9' * 5_000}", f"{'9' * 5_000}:1999:1", "18:0001-01-01/0001-06-30:1"),
             *("18:1869:1", "18:99:1", "18:1999-02-30/1999-03-01:1", "18:1999:3\n", "١٨:1999:3"),
         ],
     )
@@ -145,3 +163,20 @@ class TestPageKey:
         except UsageError:
             return
         assert key.id == text
+
+
+class TestParseKey:
+    @pytest.mark.parametrize("id_", [1, 603, LAST_MOVIE])
+    def test_a_movies_id_reads_back(self, id_: int) -> None:
+        assert parse_key(f"movie:{id_}") == MovieKey(id_)
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            *("movie:", "movie:0", "movie:-1", "movie:07", "movie:x", "movie:603 ", "movie:+603"),
+            *(f"movie:{LAST_MOVIE + 1}", f"movie:{10**30}", f"movie:{'9' * 5_000}"),
+        ],
+    )
+    def test_what_no_movie_can_have_is_refused(self, text: str) -> None:
+        with pytest.raises(UsageError, match=r"\A[^\n]{,200}\Z"):
+            parse_key(text)
