@@ -16,6 +16,10 @@ from worker.pages import Cell, PageKey
 from worker.store import Store
 from worker.tasks import send
 
+#: Whether a finished backfill still lacks nothing is computed anew after this long: pages may have gone by
+#: another way than ours, by hand or with what a failover lost.
+TRUSTED = timedelta(hours=1)
+
 
 @dataclass(frozen=True)
 class Backfill:
@@ -103,10 +107,14 @@ def asked_backfills(store: Store) -> list[Backfill]:
 
 def unfinished(store: Store, now: datetime) -> Iterator[tuple[Backfill, Iterator[PageKey]]]:
     """Backfills that lack pages, each with what it lacks; the others are noted as finished."""
-    for backfill in map(Backfill.of_document, store.remembered(unfinished=True)):
+    for document in store.remembered():
+        finished_at = document.get("finished_at")
+        if finished_at and now - TRUSTED < finished_at <= now:
+            continue
+        backfill = Backfill.of_document(document)
         lacking = backfill.missing(store)
         first = next(lacking, None)
         if first is not None:
             yield backfill, chain([first], lacking)
         else:
-            store.finish(backfill.id, backfill.requested_at, now)
+            store.finish(document, now)

@@ -1,70 +1,42 @@
-"""The proof: every cell's distinct movies against what TMDB says it holds, and the gaps if there are any.
-
-Pages shift while they are read: in 5 of 27 recorded pairs of pages one movie stood on both, and the one
-it displaced on neither. A cell whose pages are all stored can so be short of a movie, and only counting
-distinct ids tells.
-"""
+"""`reelhaul verify`: the proof that nothing is missing, or why it is none; and the repair."""
 
 from __future__ import annotations
 
 import json
-from array import array
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Annotated
+from collections import Counter
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from producer.audit import Audit, audit, plain, words
-from producer.coverage import Ledger
+from producer.completeness import REPAIRED, CellCheck, Reason, check_cells
 from producer.display import advancing, console
 from producer.enqueue import known_backfills
 from worker.bootstrap import fleet_now, id_export, store
 from worker.errors import UsageError
-from worker.pages import MAX_PAGE, Cell
-from worker.store import Store
 from worker.tasks import send
 
 #: Ids of missing or gone movies in one line for a person.
 SHOWN_IDS = 20
-
-
-@dataclass(frozen=True)
-class Proof:
-    """One cell: how many distinct movies its pages hold, how many TMDB says there are."""
-
-    cell: Cell
-    found: int
-    said: int
-
-    @property
-    def gap(self) -> int:
-        """Movies that TMDB says the cell has and no page of it holds."""
-        return max(0, self.said - self.found)
-
-
-def prove(store: Store, cells: Iterable[Cell], on_page: Callable[[], None] = lambda: None) -> Iterator[Proof]:
-    """A proof of each cell that is open, that is, whose page 1 is stored; `on_page` for each page read."""
-    ids: dict[Cell, array[int]] = defaultdict(lambda: array("q"))
-    said: dict[Cell, tuple[int, int]] = {}
-    for key, mark in store.each_page():
-        ids[key.cell].extend(mark["movie_ids"])
-        if key.page == 1:
-            said[key.cell] = (mark["total_pages"], mark["total_results"])
-        on_page()
-
-    def distinct(cell: Cell) -> set[int]:
-        found = set(ids.get(cell, ()))
-        if said.get(cell, (0, 0))[0] > MAX_PAGE:
-            found.update(*(distinct(half) for half in cell.halves()))
-        return found
-
-    for cell in cells:
-        if cell in said:
-            yield Proof(cell, len(distinct(cell)), said[cell][1])
+#: Cells told one by one to a person.
+SHOWN_CELLS = 40
+_REPAIR = "`reelhaul verify --repair`"
+#: What a person can do about a number of cells.
+_ADVICE = {
+    Reason.MISSING: "with pages missing (`reelhaul backfill` again)",
+    Reason.QUARANTINED: "with pages in quarantine (`reelhaul failures`)",
+    Reason.TOO_LARGE: "with a day of more movies than TMDB shows (`reelhaul details --from-ids`)",
+    Reason.UNREADABLE: f"with records that cannot be read ({_REPAIR})",
+    Reason.CHANGING: "that changed while they were looked at (verify again)",
+    Reason.OLDER: f"with pages older than their page 1 ({_REPAIR})",
+    Reason.TOTALS: f"whose pages tell different totals ({_REPAIR})",
+    Reason.SHORT: f"short of movies ({_REPAIR})",
+    Reason.LOST: f"with movies that are not stored ({_REPAIR})",
+    Reason.SURPLUS: f"with more movies than TMDB says ({_REPAIR})",
+}
 
 
 def verify(
@@ -88,38 +60,46 @@ def verify(
         )
     cells = list(dict.fromkeys(cell for backfill in backfills for cell in backfill.cells()))
     with advancing("pages", store().count_pages(), quiet=quiet or as_json) as on_page:
-        gaps = [proof for proof in prove(store(), cells, on_page) if proof.gap]
-    ledger = Ledger.read(store(), [None])[None]
-    missing = sum(ledger.coverage(cell).missing for cell in cells)
+        gaps = [check for check in check_cells(store(), cells, on_page) if check.problem]
     if as_json:
-        rows = [
-            {"cell": f"{gap.cell.genre_id}:{gap.cell.window}", "found": gap.found, "said": gap.said}
-            for gap in gaps
-        ]
+        missing = sum(gap.pages_missing for gap in gaps)
+        rows = [_row(gap) for gap in gaps]
         typer.echo(json.dumps({"cells": len(cells), "pages_missing": missing, "gaps": rows}))
     else:
-        _tell(console(quiet=quiet), len(cells), missing, gaps)
-    if repair and gaps:
-        # From page 1 on: what displaced a movie may have moved every page behind it.
-        sent = send((gap.cell.page(1) for gap in gaps), int(fleet_now().timestamp() * 1000), "refresh")
+        _tell(console(quiet=quiet), len(cells), gaps)
+    again = [gap.cell.page(1) for gap in gaps if gap.problem and gap.problem.reason in REPAIRED]
+    if repair and again:
+        # From page 1 on, and the others after it: what displaced a movie may have moved every page behind it.
+        sent = send(again, int(fleet_now().timestamp() * 1000), "refresh")
         console(quiet=quiet or as_json).print(
             f"{sent:,} cells enqueued to be fetched again; verify again when they are"
         )
-    if missing or gaps:
+    if gaps:
         raise typer.Exit(1)
 
 
-def _tell(out: Console, cells: int, missing: int, gaps: list[Proof]) -> None:
-    for gap in sorted(gaps, key=lambda gap: -gap.gap):
-        out.print(f"{gap.cell.genre_id}:{gap.cell.window}: {gap.gap:,} of {gap.said:,} movies on no page")
-    if missing or gaps:
-        short = sum(gap.gap for gap in gaps)
-        out.print(
-            f"{cells:,} cells: {missing:,} pages missing (`reelhaul backfill` again), "
-            f"{len(gaps):,} cells short of {short:,} movies (`reelhaul verify --repair`)"
-        )
-    else:
+def _row(gap: CellCheck) -> dict[str, Any]:
+    row = {"cell": gap.cell.id, "found": gap.found, "said": gap.said}
+    if gap.problem:
+        row |= {"reason": gap.problem.reason, "text": gap.problem.text}
+    return row | {"quarantined": [key.id for key in gap.quarantined]}
+
+
+def _tell(out: Console, cells: int, gaps: list[CellCheck]) -> None:
+    if not gaps:
         out.print(f"{cells:,} cells: every page stored, every cell holds all the movies TMDB says it has")
+        return
+    told = [(gap.cell, gap.problem) for gap in gaps if gap.problem]
+    for cell, problem in sorted(told, key=lambda one: list(Reason).index(one[1].reason))[:SHOWN_CELLS]:
+        out.print(f"{cell.id}: {problem.text}", soft_wrap=True)
+    if len(told) > SHOWN_CELLS:
+        out.print(f"and {len(told) - SHOWN_CELLS:,} more cells (--json has all)")
+    reasons = Counter(problem.reason for _, problem in told)
+    out.print(
+        f"{len(gaps):,} of {cells:,} cells not proven: "
+        + "; ".join(f"{number:,} {_ADVICE[reason]}" for reason, number in reasons.items()),
+        soft_wrap=True,
+    )
 
 
 def _verify_ids(*, as_json: bool, quiet: bool) -> None:

@@ -21,7 +21,7 @@ from pymongo.database import Database
 from pymongo.errors import DocumentTooLarge
 
 from worker.errors import StoreAway, UsageError
-from worker.mongo import Document, patience, translated
+from worker.mongo import Document, dependable, patience, translated
 
 #: Lines in one document: about 120 KB.
 BLOCK = 1_000
@@ -44,7 +44,7 @@ class IdExport:
     """The collection `ids`; StoreAway when MongoDB does not answer or cannot write."""
 
     def __init__(self, database: Database[Document]) -> None:
-        self._ids = database["ids"]
+        self._ids = dependable(database)["ids"]
 
     def load(self, lines: Iterable[bytes], source: str, at: datetime) -> int:
         """Keep these lines in the place of all earlier ones; returns how many.

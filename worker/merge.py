@@ -4,7 +4,7 @@ Of two versions of a movie the later `fetched_at` wins whole, ties go to the lar
 larger page id; `first_seen` is the smallest of all; `gone_at`, when TMDB last said that it has no such
 movie, falls to a version asked for then or later. So any number of deliveries of the same answers, in
 any order and interleaving, leave the same documents. Every write says what it expects to find; where
-somebody else wrote meanwhile, all is read and decided again.
+somebody else wrote meanwhile, all is read and decided again, ROUNDS times at most.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError
 
 from worker.answers import Page
-from worker.errors import Response, Unstorable
+from worker.errors import Response, StoreAway, Unstorable
 from worker.mongo import Document
 
+#: A round is lost to somebody else who wrote. So many in a row mean that what is read is not what is there.
+ROUNDS = 100
 _Update = ReplaceOne[Document] | UpdateOne
 _DUPLICATE = 11000
 
@@ -82,9 +84,9 @@ def version_of(movie: Document, fetched_at: datetime, page: str, body: bytes) ->
 
 
 def merge(movies: Collection[Document], versions: dict[int, Version]) -> Saved:
-    """Bring `movies` to what the versions make of it."""
+    """Bring `movies` to what the versions make of it; StoreAway when that comes to no end."""
     inserted = changed = 0
-    while True:
+    for _ in range(ROUNDS):
         found = movies.find({"_id": {"$in": list(versions)}}, {"_meta": 1})
         stored = {movie["_id"]: movie["_meta"] for movie in found}
         new = [v.document(v.meta()) for id_, v in versions.items() if id_ not in stored]
@@ -101,6 +103,7 @@ def merge(movies: Collection[Document], versions: dict[int, Version]) -> Saved:
         if done == (len(new), len(changes), len(touches)):
             return Saved(inserted, changed)
         # Somebody else wrote one of them since it was read: look again.
+    raise StoreAway(f"MongoDB: {ROUNDS} times in a row what was read had changed before it was written")
 
 
 def _insert(movies: Collection[Document], new: list[Document]) -> int:

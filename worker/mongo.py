@@ -7,9 +7,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import pymongo
+from bson import DatetimeConversion
 from bson.errors import BSONError
+from pymongo import ReadPreference
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError, DocumentTooLarge, PyMongoError
+from pymongo.read_concern import ReadConcern
+from pymongo.write_concern import WriteConcern
 
 from worker.errors import Response, StoreAway, Unstorable
 
@@ -23,6 +27,26 @@ AT_ONCE = 10_000
 PATIENCE_S = 300.0
 #: Server codes that blame the document: bad value, overflow, invalid BSON, names with $ or dots, too large.
 _DOCUMENT_CODES = {2, 15, 22, 52, 55, 57, 10334, 17280}
+
+#: For what may not be forgotten: a majority has it in its journal before it is acknowledged.
+JOURNALLED = WriteConcern("majority", j=True)
+
+
+def dependable(database: Database[Document]) -> Database[Document]:
+    """The database as it must be seen to decide anything, whatever MONGO_URL says.
+
+    Read from the primary, all that it has: a secondary lags, and so does what a majority is known to have; a
+    compare-and-swap on that comes to no end. Written to a majority: what fewer have, a failover may lose.
+    """
+    return database.with_options(
+        # A time beyond Python's calendar, written by others, must not end the reading of all the rest.
+        codec_options=database.codec_options.with_options(
+            datetime_conversion=DatetimeConversion.DATETIME_CLAMP
+        ),
+        read_preference=ReadPreference.PRIMARY,
+        read_concern=ReadConcern("local"),
+        write_concern=WriteConcern("majority"),
+    )
 
 
 @contextmanager

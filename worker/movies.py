@@ -16,11 +16,10 @@ from typing import NamedTuple
 from pymongo import UpdateOne
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError
-from pymongo.write_concern import WriteConcern
 
 from worker.answers import Details
 from worker.merge import Saved, merge, version_of
-from worker.mongo import AT_ONCE, BATCH, Document, patience, translated
+from worker.mongo import AT_ONCE, BATCH, JOURNALLED, Document, dependable, patience, translated
 from worker.pages import MovieKey
 
 #: What append_to_response may name for a movie (TMDB API reference, movie/details).
@@ -77,15 +76,14 @@ class Movies:
     """
 
     def __init__(self, database: Database[Document]) -> None:
-        self._database = database
+        self._database = database = dependable(database)
         self._movies = database["movies"]
         self._details = database["details"]
-        journalled = WriteConcern(**{**database.write_concern.document, "j": True})
         self._wanted = database["wanted"]
         # What is put on the list is journalled; that a row is gone may be forgotten, and is then found out.
-        self._to_do = database.get_collection("wanted", write_concern=journalled)
+        self._to_do = database.get_collection("wanted", write_concern=JOURNALLED)
         self._demanded = database["demanded"]
-        self._cursors = database.get_collection("cursors", write_concern=journalled)
+        self._cursors = database.get_collection("cursors", write_concern=JOURNALLED)
         self._backfills = database["backfills"]
 
     def want(

@@ -8,22 +8,24 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import bson
 from pymongo import UpdateOne
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
-from pymongo.write_concern import WriteConcern
 
 from worker.answers import Page
-from worker.errors import NotEver
-from worker.merge import Saved, merge, versions_of
-from worker.mongo import AT_ONCE, BATCH, Document, patience, translated
-from worker.pages import Cell, MovieKey, PageKey, parse_key
+from worker.errors import NotEver, StoreAway
+from worker.merge import ROUNDS, Saved, merge, versions_of
+from worker.mongo import AT_ONCE, BATCH, JOURNALLED, Document, dependable, patience, translated
+from worker.pages import MAX_PAGE, Cell, MovieKey, PageKey, parse_key
+from worker.records import A_TIME, EPOCH, Record, Totals, is_ranked, keyed, read_key, skip, total_of
+
+T = TypeVar("T")
 
 #: Of a failed answer's body, this much is kept.
 KEPT_BODY = 64 * 1024
@@ -36,6 +38,10 @@ _TIMES = {
     "details": "_meta.fetched_at",
     "failures": "last_at",
 }
+#: What a failure may lack, and is shown nevertheless.
+_UNTOLD: Document = {"class": "unknown", "reason": "", "status": 0, "attempts": 0}
+#: Page n as bit n, by how its number is written.
+_BITS = {f"{number}": 1 << number for number in range(1, MAX_PAGE + 1)}
 
 
 class Count(NamedTuple):
@@ -54,11 +60,12 @@ class Store:
     """
 
     def __init__(self, database: Database[Document]) -> None:
+        database = dependable(database)
         self.movies = database["movies"]
-        # The journal is one sequence: when a page's mark is on disk, so is every movie written before it.
-        journalled = WriteConcern(**{**database.write_concern.document, "j": True})
-        self.pages = database.get_collection("pages", write_concern=journalled)
-        self.failures = database.get_collection("failures", write_concern=journalled)
+        # A page record is written when a majority has its movies. A server without replicas may have those in
+        # memory alone, but its journal is one sequence: when the record is on disk, so are they.
+        self.pages = database.get_collection("pages", write_concern=JOURNALLED)
+        self.failures = database.get_collection("failures", write_concern=JOURNALLED)
         self.backfills = database["backfills"]
         self.genres = database["genres"]
         self.schedule = database["schedule"]
@@ -72,38 +79,43 @@ class Store:
     def fresh(self, key: PageKey, fresh_after: datetime | None) -> bool:
         """Whether the page is stored, and was not fetched before `fresh_after`."""
         with translated():
-            return self.pages.find_one(_fresh_query([key.id], fresh_after), {"_id": 1}) is not None
+            mark = self.pages.find_one(_fresh_query([key.id], fresh_after), {"total_pages": 1})
+        return mark is not None and total_of(mark) is not None
 
-    def total_pages(self, cell: Cell) -> int | None:
-        """What the cell's page 1 says of its length; None when that is not stored."""
+    def totals(self, cell: Cell) -> Totals | None:
+        """What the cell's page 1 says of it; None when that is not stored."""
+        fields = {"total_pages": 1, "total_results": 1, "fetched_at": 1}
         with translated():
-            mark = self.pages.find_one({"_id": cell.page(1).id}, {"total_pages": 1})
-        return mark["total_pages"] if mark else None
+            mark = self.pages.find_one({"_id": cell.page(1).id}, fields)
+        return Totals.of(mark) if mark else None
 
     def trim(self, cell: Cell, total_pages: int, asked_at: datetime) -> int:
         """Drop the cell's marks beyond `total_pages`, as its page 1 told at that moment; returns how many.
 
         To be called before that page 1 is saved. Movies stay, and so do marks asked for later.
         """
-        known = self.total_pages(cell)
-        if known is None:
+        known = self.totals(cell)
+        if known is None or known.fetched_at > asked_at:
             return 0
         kept = set(cell.rest(total_pages))
-        surplus = [key for key in cell.rest(known) if key not in kept]
-        # The halves of a cell that is whole again have pages of their own.
-        dropped = sum(self.trim(key.cell, 0, asked_at) for key in surplus if key.cell != cell)
-        for start in range(0, len(surplus), BATCH):
-            ids = [key.id for key in surplus[start : start + BATCH]]
-            with translated():
-                query = {"_id": {"$in": ids}, "fetched_at": {"$lt": asked_at}}
-                dropped += self.pages.delete_many(query).deleted_count
+        surplus = [key for key in cell.rest(known.pages) if key not in kept]
+        if not surplus:
+            return 0
+        with self.reopening():  # until page 1 says so too, what is dropped is missing
+            # The halves of a cell that is whole again have pages of their own.
+            dropped = sum(self.trim(key.cell, 0, asked_at) for key in surplus if key.cell != cell)
+            for batch in _batches(surplus):
+                query = {"_id": {"$in": [key.id for key in batch]}, "fetched_at": {"$lt": asked_at}}
+                with translated():
+                    dropped += self.pages.delete_many(query).deleted_count
         return dropped
 
     def save(self, key: PageKey, page: Page) -> Saved:
         """The page's movies, then its mark; Unstorable when MongoDB cannot hold them as they are."""
         with translated(page.body):
             saved = merge(self.movies, versions_of(key.id, page))
-            self._mark(key, page)
+            with self.reopening() if self._opens(key, page) else nullcontext():
+                self._mark(key, page)
         return saved
 
     def save_list(self, name: str, page: Page) -> Saved:
@@ -170,14 +182,30 @@ class Store:
             again = {"$set": request, "$unset": {"finished_at": ""}}
             self.backfills.update_one({"_id": backfill_id}, again, upsert=True)
 
-    def finish(self, backfill_id: str, requested_at: datetime, at: datetime) -> None:
-        """Note that the request lacks nothing any more, unless it was made anew meanwhile.
+    def finish(self, request: Document, at: datetime) -> None:
+        """Note that the request, as `remembered` told it, lacks nothing; unless it was made anew or reopened.
 
         Only so that nobody computes it again every minute: what counts is what is stored.
         """
+        unchanged = {name: request.get(name) for name in ("_id", "requested_at", "reopened")}
         with translated():
-            request = {"_id": backfill_id, "requested_at": requested_at}
-            self.backfills.update_one(request, {"$set": {"finished_at": at}})
+            self.backfills.update_one(unchanged, {"$set": {"finished_at": at}})
+
+    @contextmanager
+    def reopening(self) -> Iterator[None]:
+        """The block makes pages missing that were not: what was found to lack nothing may lack them now.
+
+        Noted before, for the block may die on its way, and after: who looked in between may not have seen it.
+        """
+        self._reopen()
+        try:
+            yield
+        finally:
+            self._reopen()
+
+    def _reopen(self) -> None:
+        with translated():
+            self.backfills.update_many({}, {"$inc": {"reopened": 1}, "$unset": {"finished_at": ""}})
 
     def remembered(self, *, unfinished: bool = False) -> list[Document]:
         """Every request kept, or those not known to be finished; the latest first."""
@@ -221,18 +249,16 @@ class Store:
     def oldest(self) -> datetime | None:
         """When the page that is oldest was asked for; None: there is none."""
         with translated():
-            mark = self.pages.find_one({}, {"fetched_at": 1}, sort=[("fetched_at", 1)])
+            mark = self.pages.find_one({"fetched_at": A_TIME}, {"fetched_at": 1}, sort=[("fetched_at", 1)])
         return mark["fetched_at"] if mark else None
 
     def older(self, before: datetime) -> dict[Cell, datetime]:
         """By cell, when the oldest of its pages was asked for, of pages asked for before that moment."""
         found: dict[Cell, datetime] = {}
         with translated():
-            for mark in self.pages.find(
-                {"fetched_at": {"$lt": before}}, {"fetched_at": 1}, batch_size=AT_ONCE
-            ):
-                cell = PageKey.parse(mark["_id"]).cell
-                found[cell] = min(found.get(cell, before), mark["fetched_at"])
+            marks = self.pages.find({"fetched_at": {"$lt": before}}, {"fetched_at": 1}, batch_size=AT_ONCE)
+            for key, mark in keyed(marks):
+                found[key.cell] = min(found.get(key.cell, before), mark["fetched_at"])
         return found
 
     def count_older(self, before: datetime) -> int:
@@ -250,9 +276,10 @@ class Store:
 
     def expire(self, before: datetime) -> dict[str, int]:
         """Delete what `expired` counts, marks first: a page whose movies are gone must count as missing."""
-        with translated(), patience(self._database):
+        journalled = self._database.with_options(write_concern=JOURNALLED)
+        with self.reopening(), translated(), patience(self._database):
             return {
-                name: self._database[name].delete_many({field: {"$lt": before}}).deleted_count
+                name: journalled[name].delete_many({field: {"$lt": before}}).deleted_count
                 for name, field in _TIMES.items()
             }
 
@@ -282,10 +309,10 @@ class Store:
         pages = {moment: pages[moment] for moment in moments}
         with translated():
             firsts = self.pages.find({"page": 1}, {"total_pages": 1}, batch_size=AT_ONCE)
-            totals = {mark["_id"]: mark["total_pages"] for mark in firsts}
+            totals = {key.cell: total for key, mark in keyed(firsts) if (total := total_of(mark)) is not None}
         return {
             moment: {
-                cell: Count(stored, totals.get(cell.page(1).id, -1) if stored & 0b10 else -1)
+                cell: Count(stored, totals.get(cell, -1) if stored & 0b10 else -1)
                 for cell, stored in cells.items()
             }
             for moment, cells in pages.items()
@@ -293,21 +320,26 @@ class Store:
 
     def quarantined(self) -> dict[PageKey | MovieKey, Document]:
         """What is in quarantine and was not stored since, without the bodies."""
+        found: dict[PageKey | MovieKey, Document] = {}
+        stored: dict[str, datetime] = {}
         with translated():
-            failures = list(self.failures.find({}, {"body": 0, "headers": 0}))
-            fetched: dict[str, datetime] = {}
-            for start in range(0, len(failures), BATCH):
-                keys = [parse_key(failure["_id"]) for failure in failures[start : start + BATCH]]
-                pages = {"_id": {"$in": [key.id for key in keys if isinstance(key, PageKey)]}}
-                movies = {"_id": {"$in": [key.movie_id for key in keys if isinstance(key, MovieKey)]}}
-                for mark in self.pages.find(pages, {"fetched_at": 1}):
-                    fetched[mark["_id"]] = mark["fetched_at"]
+            for failure in self.failures.find({}, {"body": 0, "headers": 0}):
+                key = read_key("failures", failure["_id"], parse_key)
+                if key and isinstance(failure.get("last_at"), datetime):
+                    found[key] = {**_UNTOLD, **failure}
+                elif key:
+                    skip("failures", failure["_id"])
+            for batch in _batches(list(found)):
+                pages = {"_id": {"$in": [key.id for key in batch if isinstance(key, PageKey)]}}
+                movies = {"_id": {"$in": [key.movie_id for key in batch if isinstance(key, MovieKey)]}}
+                for mark in self.pages.find({**pages, "fetched_at": A_TIME}, {"fetched_at": 1}):
+                    stored[mark["_id"]] = mark["fetched_at"]
                 for movie in self.movies.find(movies, {"_meta": 1}):
-                    fetched[MovieKey(movie["_id"]).id] = movie["_meta"]["fetched_at"]
+                    stored[MovieKey(movie["_id"]).id] = movie["_meta"]["fetched_at"]
         return {
-            parse_key(failure["_id"]): failure
-            for failure in failures
-            if failure["_id"] not in fetched or fetched[failure["_id"]] < failure["last_at"]
+            key: failure
+            for key, failure in found.items()
+            if key.id not in stored or stored[key.id] < failure["last_at"]
         }
 
     def failure(self, key: PageKey | MovieKey) -> Document | None:
@@ -315,11 +347,11 @@ class Store:
         with translated():
             return self.failures.find_one({"_id": key.id})
 
-    def release(self, keys: Iterable[PageKey | MovieKey]) -> None:
-        """Take them out of quarantine; those a backfill lacks count as missing again."""
-        with translated():
-            for key in keys:
-                self.failures.delete_one({"_id": key.id})
+    def release(self, failures: Mapping[PageKey | MovieKey, Document]) -> None:
+        """Take them out of quarantine, unless they failed again since; what a backfill lacks is missing."""
+        with self.reopening(), translated():
+            for key, failure in failures.items():
+                self.failures.delete_one({"_id": key.id, "last_at": failure["last_at"]})
 
     def count_movies(self) -> int:
         """How many movies are stored, by the collection's own books: exact while MongoDB ends in order."""
@@ -331,12 +363,19 @@ class Store:
         with translated():
             return self.pages.estimated_document_count()
 
-    def each_page(self) -> Iterator[tuple[PageKey, Document]]:
-        """Every stored page with its movie_ids and totals, in no order; flat memory."""
-        fields = {"movie_ids": 1, "total_pages": 1, "total_results": 1}
+    def first_pages(self) -> dict[Cell, Totals]:
+        """What the page 1 of each cell says of it."""
+        fields = {"total_pages": 1, "total_results": 1, "fetched_at": 1}
         with translated():
-            for mark in self.pages.find({}, fields):
-                yield PageKey.parse(mark["_id"]), mark
+            marks = self.pages.find({"page": 1}, fields, batch_size=AT_ONCE)
+            return {key.cell: totals for key, mark in keyed(marks) if (totals := Totals.of(mark))}
+
+    def each_page(self) -> Iterator[Record]:
+        """Every stored page, in no order; flat memory."""
+        fields = dict.fromkeys(("page", "movie_ids", "total_pages", "total_results", "fetched_at"), 1)
+        with translated():
+            for key, mark in keyed(self.pages.find({}, fields)):
+                yield Record.of(key, mark)
 
     def each_genres(self) -> Iterator[list[int]]:
         """The genre ids of every stored movie that TMDB still has, in no order; flat memory."""
@@ -369,8 +408,8 @@ class Store:
 
     def first_seen(self, ids: Sequence[int]) -> Iterator[tuple[int, datetime]]:
         """Of these, the stored movies that TMDB has not said are gone, and when each was first seen."""
-        for start in range(0, len(ids), BATCH):
-            query = {"_id": {"$in": list(ids[start : start + BATCH])}, "_meta.gone_at": {"$exists": False}}
+        for batch in _batches(ids):
+            query = {"_id": {"$in": list(batch)}, "_meta.gone_at": {"$exists": False}}
             with translated():
                 for movie in self.movies.find(query, {"_meta.first_seen": 1}):
                     yield movie["_id"], movie["_meta"]["first_seen"]
@@ -381,29 +420,33 @@ class Store:
         with translated():
             batches: Any = self.pages.find_raw_batches(query, {"_id": 1}, batch_size=AT_ONCE)
             for batch in _ahead(batches):
-                for mark in bson.decode_all(batch):
-                    cell, _, number = mark["_id"].rpartition(":")
-                    pages[cell] = pages.get(cell, 0) | 1 << int(number)
-        split = ((cell.partition(":"), bits) for cell, bits in pages.items())
-        return {Cell(int(genre_id), window): bits for (genre_id, _, window), bits in split}
+                for mark in bson.decode_all(batch, self.pages.codec_options):
+                    cell, _, number = str(mark["_id"]).rpartition(":")
+                    if bit := _BITS.get(number):
+                        pages[cell] = pages.get(cell, 0) | bit
+                    else:
+                        skip("pages", mark["_id"])
+        found: dict[Cell, int] = {}
+        for cell, bits in pages.items():
+            if key := read_key("pages", f"{cell}:1", PageKey.parse):
+                found[key.cell] = bits
+        return found
 
     def _totals(self, firsts: Sequence[PageKey], fresh_after: datetime | None) -> dict[str, int]:
         """total_pages by id, of the page 1s that are stored and fresh."""
         totals: dict[str, int] = {}
-        for start in range(0, len(firsts), BATCH):
-            query = _fresh_query([key.id for key in firsts[start : start + BATCH]], fresh_after)
+        for batch in _batches(firsts):
+            query = _fresh_query([key.id for key in batch], fresh_after)
             with translated():
-                marks = self.pages.find(query, {"total_pages": 1})
-                totals |= {mark["_id"]: mark["total_pages"] for mark in marks}
+                for mark in self.pages.find(query, {"total_pages": 1}):
+                    if (total := total_of(mark)) is not None:
+                        totals[mark["_id"]] = total
         return totals
 
     def _lacking(self, keys: Sequence[PageKey], fresh_after: datetime | None) -> Iterator[PageKey]:
-        for start in range(0, len(keys), BATCH):
-            batch = keys[start : start + BATCH]
+        for batch in _batches(keys):
             ids = [key.id for key in batch]
-            given_up: Document = {"_id": {"$in": ids}}
-            if fresh_after:
-                given_up["last_at"] = {"$gte": fresh_after}
+            given_up: Document = {"_id": {"$in": ids}, "last_at": {"$gte": fresh_after or EPOCH}}
             with translated():
                 done = {mark["_id"] for mark in self.pages.find(_fresh_query(ids, fresh_after), {"_id": 1})}
                 done.update(failure["_id"] for failure in self.failures.find(given_up, {"_id": 1}))
@@ -421,15 +464,28 @@ class Store:
             "fetched_at": page.fetched_at,
             "sha256": page.sha256,
         }
-        with suppress(DuplicateKeyError):
-            self.pages.insert_one(mark)
-            return
         rank = (page.fetched_at, page.sha256)
-        while stored := self.pages.find_one({"_id": key.id}, {"fetched_at": 1, "sha256": 1}):
-            if rank <= (stored["fetched_at"], stored["sha256"]):
+        for _ in range(ROUNDS):
+            with suppress(DuplicateKeyError):
+                self.pages.insert_one(mark)
                 return
-            if self.pages.replace_one(stored, mark).matched_count:
+            stored = self.pages.find_one({"_id": key.id}, {"fetched_at": 1, "sha256": 1})
+            if stored and is_ranked(stored) and rank <= (stored["fetched_at"], stored["sha256"]):
                 return
+            if stored and self.pages.replace_one(stored, mark).matched_count:
+                return
+            # Replaced, or dropped, since it was read: look again.
+        raise StoreAway(f"MongoDB: {ROUNDS} times in a row the record of {key.id} was not what was read")
+
+    def _opens(self, key: PageKey, page: Page) -> bool:
+        """Whether this is a page 1 by which its cell comes to lack pages that were not missing before."""
+        if key.page != 1:
+            return False
+        known = self.totals(key.cell)
+        if known is None:
+            with translated():
+                return self.failures.find_one({"_id": key.id}, {"_id": 1}) is not None
+        return not set(key.cell.rest(page.total_pages)) <= set(key.cell.rest(known.pages))
 
 
 def _ahead(batches: Iterable[bytes]) -> Iterator[bytes]:
@@ -452,3 +508,7 @@ def _fresh_query(ids: list[str], fresh_after: datetime | None) -> Document:
 def _storable(text: str) -> str:
     """Text that BSON can hold: what TMDB says may have lone surrogates."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _batches(all_: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (all_[start : start + BATCH] for start in range(0, len(all_), BATCH))

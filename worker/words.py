@@ -44,5 +44,6 @@ class Names:
 
     def _total(self, cell: Cell) -> int | None:
         with suppress(StoreAway):
-            return self._store.total_pages(cell)
+            totals = self._store.totals(cell)
+            return totals.pages if totals else None
         return None
