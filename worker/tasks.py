@@ -14,11 +14,11 @@ from worker.answers import Page
 from worker.app import LANES, app
 from worker.attempts import TASK_S, Guarded, fetch, refuse, while_away, working_on
 from worker.bootstrap import names, store, tmdb_client
-from worker.errors import NotEver, UsageError
+from worker.errors import NotEver, Rejected, Response, Unparsable, UsageError
 from worker.lanes import Message, publish
 from worker.merge import Saved
 from worker.metrics import count
-from worker.pages import PageKey
+from worker.pages import MAX_PAGE, PAGE_SIZE, PageKey
 
 log = structlog.get_logger(__name__)
 
@@ -52,13 +52,48 @@ def fetch_page(self: PageTask, genre_id: int, window: str, page: int, fresh_afte
 def obtain(key: PageKey, fresh_after: datetime | None) -> None:
     """Fetch and store the page, unless it is stored and fresh; raises as `fetch` does."""
     until = time.monotonic() + TASK_S
-    page = fetch(partial(tmdb_client().discover, key), partial(store().fresh, key, fresh_after))
+    page = fetch(partial(_ask, key), partial(store().fresh, key, fresh_after))
     if page is None:
         count("pages", "fresh")
         return
     saved = while_away(partial(_save, key, page), until)
     log.info("stored", movies=len(page.results), new=saved.inserted, changed=saved.changed)
     _count(saved, len(page.results))
+
+
+def _ask(key: PageKey, deadline: float) -> Page:
+    """The page as TMDB has it; a page 1 that says its cell lost much only when another answer agrees."""
+    page = tmdb_client().discover(key, deadline)
+    known = while_away(partial(store().totals, key.cell), deadline) if key.page == 1 else None
+    if known and known.fetched_at < page.fetched_at and _lost_much(known.pages, known.results, page):
+        _confirm(key, page, deadline)
+    return page
+
+
+def _lost_much(pages: int, results: int, page: Page) -> bool:
+    """Whether the page tells of fewer movies by more than a page, or by more than half; or of fewer pages."""
+    fewer = results - page.total_results
+    return fewer > PAGE_SIZE or 2 * page.total_results < results or pages - page.total_pages > 1
+
+
+def _confirm(key: PageKey, first: Page, deadline: float) -> None:
+    """Ask for the page beyond the end that page 1 tells: another address, and so cached apart.
+
+    Raises Unparsable, which has page 1 asked for again, when that has movies or tells of far more.
+    """
+    number = min(max(first.total_pages, 1) + 1, MAX_PAGE)
+    try:
+        other = tmdb_client().discover(key.cell.page(number), deadline)
+    except Rejected:
+        return  # TMDB has no such page
+    is_beyond = number > first.total_pages
+    if (is_beyond and other.results) or _lost_much(other.total_pages, other.total_results, first):
+        raise Unparsable(
+            f"page 1 tells {first.total_results} movies on {first.total_pages} pages, "
+            f"page {number} {other.total_results} on {other.total_pages}",
+            Response(200, first.body),
+        )
+    log.info("cell shrank", pages=first.total_pages, movies=first.total_results)
 
 
 def _save(key: PageKey, page: Page) -> Saved:

@@ -287,3 +287,49 @@ class TestRepair:
         stage.reelhaul("verify", "--repair")
         wait_for(lambda: proof(stage)[0] == 0, watching=[worker])
         assert page_requests(server).keys() == stage.stored_pages().keys()
+
+
+class TestShrinking:
+    @pytest.mark.parametrize("totals", ["1/0", "0/0", "1/20"])
+    def test_one_empty_page_1_drops_nothing(self, stage: Stage, fleet: Fleet, totals: str) -> None:
+        server, _ = fleet
+        stored = stage.stored_pages()
+        server.configure(faults=[f"no-results={totals}:count=1:match={PAGE_1}"])
+        refresh(stage)
+        assert stage.stored_pages() == stored
+        assert proof(stage)[0] == 0
+        assert page_requests(server)[CELL.page(1).id] == 2
+
+    def test_what_a_second_answer_confirms_is_believed(self, stage: Stage, fleet: Fleet) -> None:
+        server, _ = fleet
+        cell = sorted(expected_cell(catalogue(server), GENRE, YEAR))
+        pages = -(-len(cell) // 20)
+        assert pages > 3
+        delete(server, cell[25:])
+        refresh(stage)
+        assert stage.stored_pages().keys() == {CELL.page(1).id, CELL.page(2).id}
+        assert proof(stage)[0] == 0
+        # The second answer was the only request besides.
+        assert page_requests(server) == {CELL.page(1).id: 1, CELL.page(2).id: 1, CELL.page(3).id: 1}
+
+    def test_no_such_page_in_tmdbs_own_words_confirms_it_too(self, stage: Stage, fleet: Fleet) -> None:
+        server, _ = fleet
+        cell = sorted(expected_cell(catalogue(server), GENRE, YEAR))
+        delete(server, cell[5:])
+        server.configure(faults=["error=22:match=[?&]page=2(&|$)"])
+        refresh(stage)
+        assert stage.stored_pages().keys() == {CELL.page(1).id}
+
+    def test_a_page_less_is_believed_at_once(self, stage: Stage, fleet: Fleet) -> None:
+        server, _ = fleet
+        cell = sorted(expected_cell(catalogue(server), GENRE, YEAR))
+        pages = -(-len(cell) // 20)
+        delete(server, cell[-(len(cell) % 20 or 20) :])
+        refresh(stage)
+        assert len(stage.stored_pages()) == pages - 1
+        assert page_requests(server) == {CELL.page(n).id: 1 for n in range(1, pages)}
+
+
+def delete(server: EmulatorProcess, ids: Sequence[int]) -> None:
+    address = f"http://127.0.0.1:{server.port}/_emulator/movies"
+    assert requests.post(address, json={"delete": ids}, timeout=PATIENCE_S).status_code == 200
