@@ -12,9 +12,9 @@ import structlog
 
 from worker.answers import Page
 from worker.app import LANES, app
-from worker.attempts import TASK_S, Guarded, fetch, refuse, while_away, working_on
-from worker.bootstrap import names, store, tmdb_client
-from worker.errors import NotEver, Rejected, Response, Unparsable, UsageError
+from worker.attempts import GLANCE_S, TASK_S, Guarded, fetch, refuse, while_away, working_on
+from worker.bootstrap import limiter, names, store, tmdb_client
+from worker.errors import Claimed, NotEver, Rejected, Response, Unparsable, UsageError
 from worker.lanes import Message, publish
 from worker.merge import Saved
 from worker.metrics import count
@@ -83,7 +83,7 @@ def _confirm(key: PageKey, first: Page, deadline: float) -> None:
     """
     number = min(max(first.total_pages, 1) + 1, MAX_PAGE)
     try:
-        other = tmdb_client().discover(key.cell.page(number), deadline)
+        other = _unclaimed(key.cell.page(number), deadline)
     except Rejected:
         return  # TMDB has no such page
     is_beyond = number > first.total_pages
@@ -94,6 +94,17 @@ def _confirm(key: PageKey, first: Page, deadline: float) -> None:
             Response(200, first.body),
         )
     log.info("cell shrank", pages=first.total_pages, movies=first.total_results)
+
+
+def _unclaimed(key: PageKey, deadline: float) -> Page:
+    """The page, once no other slot is fetching it: until then there is no need to ask for page 1 again."""
+    while True:
+        try:
+            return tmdb_client().discover(key, deadline)
+        except Claimed as claim:
+            if time.monotonic() > deadline:
+                raise
+            limiter().rest(min(claim.wait_s, GLANCE_S))
 
 
 def _save(key: PageKey, page: Page) -> Saved:

@@ -171,6 +171,7 @@ class Lagging:
         return getattr(self._collection, name)
 
 
+@pytest.mark.timeout(20)
 @pytest.mark.parametrize("name", ["movies", "pages"])
 def test_a_compare_and_swap_on_reads_that_lag_comes_to_an_end(
     store: Store, monkeypatch: pytest.MonkeyPatch, name: str

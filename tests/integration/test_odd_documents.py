@@ -121,12 +121,23 @@ def test_a_page_1_that_says_nothing_ends_nothing(stage: Stage, fields: dict[str,
     look_at_everything(stage)
 
 
-@pytest.mark.parametrize("fields", [{}, {**PAGE, "total_pages": None}, {**PAGE, "fetched_at": None}])
-def test_a_page_1_without_a_length_is_fetched_anew(stage: Stage, fields: dict[str, Any]) -> None:
+SWEEP = ("schedule", "run", "sweep")
+
+
+@pytest.mark.parametrize(
+    ("fields", "command"),
+    [
+        ({}, SWEEP),
+        ({**PAGE, "total_pages": None}, SWEEP),
+        ({**PAGE, "fetched_at": None}, ("verify", "--repair")),
+    ],
+)
+def test_a_page_1_that_says_nothing_is_fetched_anew(
+    stage: Stage, fields: dict[str, Any], command: tuple[str, ...]
+) -> None:
     stage.emulator("--movies", "4000")
     ask_for_the_cell(stage)
     stage.database["pages"].insert_one({"_id": CELL.page(1).id, **fields})
     worker = stage.worker()
-    stage.reelhaul("verify", "--repair")
-    stage.reelhaul("schedule", "run", "sweep")
+    stage.reelhaul(*command)
     wait_for(lambda: stage.reelhaul("verify").returncode == 0, watching=[worker])

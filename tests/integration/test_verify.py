@@ -300,6 +300,37 @@ class TestShrinking:
         assert proof(stage)[0] == 0
         assert page_requests(server)[CELL.page(1).id] == 2
 
+    @pytest.mark.parametrize(
+        "faults",
+        [
+            ("totals=3/60:count=1:match=" + PAGE_1, "totals=4/75:count=1:match=[?&]page=4(&|$)"),
+            ("no-results:count=1:match=" + PAGE_1, "no-results=5/96:count=1:match=[?&]page=2(&|$)"),
+        ],
+        ids=["it has movies", "it tells of far more"],
+    )
+    def test_it_takes_no_more_to_doubt_page_1(
+        self, stage: Stage, fleet: Fleet, faults: tuple[str, str]
+    ) -> None:
+        server, _ = fleet
+        stored = stage.stored_pages()
+        assert len(stored) == 5
+        server.configure(faults=faults)
+        refresh(stage)
+        assert stage.stored_pages() == stored
+
+    def test_a_cell_of_one_page_is_not_emptied_at_once(self, stage: Stage, fleet: Fleet) -> None:
+        server, _ = fleet
+        movies = catalogue(server)
+        year = next(
+            year for year in range(1990, 1900, -1) if 0 < len(expected_cell(movies, GENRE, year)) < 20
+        )
+        years = ("--genres", str(GENRE), "--years", str(year))
+        assert stage.reelhaul("backfill", *years).returncode == 0
+        stored = stage.stored_pages()
+        server.configure(faults=[f"no-results:count=1:match={PAGE_1}"])
+        assert stage.reelhaul("refresh", "--max-age", "0s", *years).returncode == 0
+        assert stage.stored_pages() == stored
+
     def test_what_a_second_answer_confirms_is_believed(self, stage: Stage, fleet: Fleet) -> None:
         server, _ = fleet
         cell = sorted(expected_cell(catalogue(server), GENRE, YEAR))
