@@ -57,22 +57,25 @@ class Ledger:
 
     def __init__(
         self,
-        fresh_after: datetime | None,
+        believed: tuple[datetime, datetime] | None,
         counts: Mapping[Cell, Count],
         quarantined: Mapping[PageKey | MovieKey, Document],
     ) -> None:
         self._counts = counts
         self._given_up: Counter[Cell] = Counter()  # bit n: page n
         for key, failure in quarantined.items():
-            if isinstance(key, PageKey) and (fresh_after is None or failure["last_at"] >= fresh_after):
+            if isinstance(key, PageKey) and (
+                believed is None or believed[0] <= failure["last_at"] <= believed[1]
+            ):
                 self._given_up[key.cell] |= 1 << key.page
 
     @classmethod
     def read(cls, store: Store, moments: Iterable[datetime | None]) -> dict[datetime | None, Ledger]:
         """A ledger for each moment from which pages count as fresh (None: all do); the store is read once."""
-        quarantined = store.quarantined()
+        quarantined, latest = store.quarantined(), store.latest()
         return {
-            moment: cls(moment, counts, quarantined) for moment, counts in store.counts(set(moments)).items()
+            moment: cls((moment, latest) if moment else None, counts, quarantined)
+            for moment, counts in store.counts(set(moments)).items()
         }
 
     def coverage(self, cell: Cell) -> Coverage:

@@ -111,6 +111,10 @@ def unfinished(store: Store, now: datetime) -> Iterator[tuple[Backfill, Iterator
         finished_at = document.get("finished_at")
         if finished_at and now - TRUSTED < finished_at <= now:
             continue
+        if document["requested_at"] > store.latest():
+            # Asked for while the clock was ahead: no page that is fetched now could ever satisfy it.
+            document["requested_at"] = now
+            store.date(document["_id"], now)
         backfill = Backfill.of_document(document)
         lacking = backfill.missing(store)
         first = next(lacking, None)

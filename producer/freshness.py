@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from producer.coverage import Ledger
 from producer.enqueue import asked_backfills
@@ -55,7 +55,7 @@ def freshness(
 
 def measure_freshness(store: Store, cells: Iterable[Cell], max_age: timedelta) -> Freshness:
     """The cells' pages as they are stored now."""
-    fresh_after = datetime.now(UTC) - max_age
+    fresh_after = store.now() - max_age
     ledgers = Ledger.read(store, [None, fresh_after])
     number = pages = fresh = quarantined = 0
     for cell in cells:

@@ -6,7 +6,7 @@ import json
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -90,7 +90,7 @@ def _write_png(whole: Grid, target: Path) -> None:
 def report() -> Report:
     """As of now; four questions to Redis, and MongoDB read once."""
     everything = measure_all(store())
-    expiring = store().count_older(datetime.now(UTC) - settings().reelhaul_retention + SOON)
+    expiring = store().count_older(store().now() - settings().reelhaul_retention + SOON)
     with suppress(BrokerAway):
         gate = limiter().look()
         return Report(everything, gate, bottleneck(gate, fleet(redis_client()), queued()), expiring)

@@ -23,7 +23,7 @@ from worker.app import app
 from worker.bootstrap import fleet_now, movies, store
 from worker.errors import NotNow, UsageError
 from worker.lanes import queued
-from worker.mongo import Document
+from worker.mongo import AHEAD, Document
 from worker.movie_tasks import LANE, send_movies
 from worker.pages import Cell
 from worker.settings import settings
@@ -84,7 +84,7 @@ def running(note: Document | None, unfinished_ids: set[str], now: datetime) -> b
         return False
     reading = note.get("reading")
     return bool(unfinished_ids & set(note.get("backfills", ()))) or bool(
-        reading and reading["since"] > now - READING
+        reading and now - READING < reading["since"] <= now + AHEAD
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from producer.coverage import Coverage, Ledger
@@ -54,7 +53,7 @@ def measure_all(store: Store) -> list[Progress]:
     if not backfills:
         return []
     # What has passed the retention counts no more, however long ago it was asked for.
-    lapsed = datetime.now(UTC) - settings().reelhaul_retention
+    lapsed = store.now() - settings().reelhaul_retention
     moments = [max(backfill.fresh_after or lapsed, lapsed) for backfill in backfills]
     ledgers = Ledger.read(store, moments)
     movies = store.count_movies()

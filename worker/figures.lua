@@ -9,7 +9,7 @@
 local now, life = tonumber(redis.call('TIME')[1]), tonumber(ARGV[3])
 local fields = redis.call('HGETALL', KEYS[1])
 for i = 1, #fields, 2 do
-  if now - tonumber(string.match(fields[i + 1], '^%d+')) > life then redis.call('HDEL', KEYS[1], fields[i]) end
+  if math.abs(now - tonumber(string.match(fields[i + 1], '^%d+'))) > life then redis.call('HDEL', KEYS[1], fields[i]) end
 end
 redis.call('HSET', KEYS[1], ARGV[1], now .. ' ' .. ARGV[2])
 redis.call('EXPIRE', KEYS[1], life)

@@ -3,8 +3,11 @@
 Of two versions of a movie the later `fetched_at` wins whole, ties go to the larger sha256, then to the
 larger page id; `first_seen` is the smallest of all; `gone_at`, when TMDB last said that it has no such
 movie, falls to a version asked for then or later. So any number of deliveries of the same answers, in
-any order and interleaving, leave the same documents. Every write says what it expects to find; where
-somebody else wrote meanwhile, all is read and decided again, ROUNDS times at most.
+any order and interleaving, leave the same documents. A stored time that lies in the future was stamped by
+a clock that was ahead: it counts for nothing, or newer answers would lose until that time comes.
+
+Every write says what it expects to find; where somebody else wrote meanwhile, all is read and decided
+again, ROUNDS times at most.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from pymongo.errors import BulkWriteError
 
 from worker.answers import Page
 from worker.errors import Response, StoreAway, Unstorable
-from worker.mongo import Document
+from worker.mongo import EPOCH, Document
 
 #: A round is lost to somebody else who wrote. So many in a row mean that what is read is not what is there.
 ROUNDS = 100
@@ -83,8 +86,11 @@ def version_of(movie: Document, fetched_at: datetime, page: str, body: bytes) ->
     return Version(movie, fetched_at, hashlib.sha256(text.encode()).hexdigest(), page)
 
 
-def merge(movies: Collection[Document], versions: dict[int, Version]) -> Saved:
-    """Bring `movies` to what the versions make of it; StoreAway when that comes to no end."""
+def merge(movies: Collection[Document], versions: dict[int, Version], latest: datetime) -> Saved:
+    """Bring `movies` to what the versions make of it; StoreAway when that comes to no end.
+
+    `latest`: no stored time beyond it is believed.
+    """
     inserted = changed = 0
     for _ in range(ROUNDS):
         found = movies.find({"_id": {"$in": list(versions)}}, {"_meta": 1})
@@ -93,10 +99,11 @@ def merge(movies: Collection[Document], versions: dict[int, Version]) -> Saved:
         changes: list[_Update] = []
         touches: list[_Update] = []
         for id_, meta in stored.items():
-            if _wins(versions[id_], meta) and _differs(versions[id_], meta):
-                changes.append(_change(id_, meta, versions[id_]))
-            elif touch := _touch(id_, meta, versions[id_]):
-                touches.append(touch)
+            version, known = versions[id_], _believed(meta, latest)
+            if _wins(version, known) and _differs(version, known):
+                changes.append(_change(id_, meta, version.document(version.meta(known))))
+            elif (touched := _touched(known, version)) != meta:
+                touches.append(UpdateOne({"_id": id_, "_meta": meta}, {"$set": {"_meta": touched}}))
         done = _insert(movies, new), _write(movies, changes), _write(movies, touches)
         inserted += done[0]
         changed += done[1]
@@ -123,18 +130,24 @@ def _write(movies: Collection[Document], updates: list[_Update]) -> int:
     return movies.bulk_write(updates, ordered=False).matched_count if updates else 0
 
 
-def _change(id_: int, stored: Document, version: Version) -> _Update:
+def _believed(stored: Document, latest: datetime) -> Document:
+    """The `_meta` as far as its times are to be believed: any answer wins over one from beyond `latest`."""
+    if max(stored["fetched_at"], stored.get("gone_at", latest)) <= latest:
+        return stored
+    known = {name: value for name, value in stored.items() if name != "gone_at" or value <= latest}
+    return known if known["fetched_at"] <= latest else {**known, "fetched_at": EPOCH}
+
+
+def _change(id_: int, stored: Document, document: Document) -> _Update:
     """The whole movie anew, if its `_meta` is still what was read."""
-    return _replacement({"_id": id_, "_meta": stored}, version.document(version.meta(stored)))
+    return _replacement({"_id": id_, "_meta": stored}, document)
 
 
-def _touch(id_: int, stored: Document, version: Version) -> _Update | None:
-    """What the `_meta` of a movie that stays needs, if it is still what was read; None: nothing."""
+def _touched(stored: Document, version: Version) -> Document:
+    """The `_meta` of a movie that stays as it is, once the version is known too."""
     if _wins(version, stored):
-        meta = version.meta(stored)
-    else:
-        meta = {**stored, "first_seen": min(stored["first_seen"], version.fetched_at)}
-    return UpdateOne({"_id": id_, "_meta": stored}, {"$set": {"_meta": meta}}) if meta != stored else None
+        return version.meta(stored)
+    return {**stored, "first_seen": min(stored["first_seen"], version.fetched_at)}
 
 
 def _wins(version: Version, stored: Document) -> bool:

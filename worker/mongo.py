@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pymongo
@@ -28,6 +29,11 @@ PATIENCE_S = 300.0
 #: Server codes that blame the document: bad value, overflow, invalid BSON, names with $ or dots, too large.
 _DOCUMENT_CODES = {2, 15, 22, 52, 55, 57, 10334, 17280}
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: A stored time that lies further ahead of the fleet's clock was stamped when that clock was wrong, and is not
+#: believed. Servers that take over from each other differ by less.
+AHEAD = timedelta(minutes=5)
+
 #: For what may not be forgotten: a majority has it in its journal before it is acknowledged.
 JOURNALLED = WriteConcern("majority", j=True)
 
@@ -47,6 +53,16 @@ def dependable(database: Database[Document]) -> Database[Document]:
         read_concern=ReadConcern("local"),
         write_concern=WriteConcern("majority"),
     )
+
+
+def own_now() -> datetime:
+    """Now, by this machine's clock."""
+    return datetime.now(UTC)
+
+
+def since(moment: datetime, latest: datetime) -> Document:
+    """Selects times from `moment` on, up to the latest that is to be believed."""
+    return {"$gte": moment, "$lte": latest}
 
 
 @contextmanager

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import NamedTuple
@@ -19,7 +19,19 @@ from pymongo.errors import BulkWriteError
 
 from worker.answers import Details
 from worker.merge import Saved, merge, version_of
-from worker.mongo import AT_ONCE, BATCH, JOURNALLED, Document, dependable, patience, translated
+from worker.mongo import (
+    AHEAD,
+    AT_ONCE,
+    BATCH,
+    EPOCH,
+    JOURNALLED,
+    Document,
+    dependable,
+    own_now,
+    patience,
+    since,
+    translated,
+)
 from worker.pages import MovieKey
 
 #: What append_to_response may name for a movie (TMDB API reference, movie/details).
@@ -72,10 +84,11 @@ class Wanted(NamedTuple):
 class Movies:
     """The collections `movies`, `details` and `wanted` of one database; safe for threads.
 
-    Every method raises StoreAway when MongoDB does not answer or cannot write.
+    `now` as in Store. Every method raises StoreAway when MongoDB does not answer or cannot write.
     """
 
-    def __init__(self, database: Database[Document]) -> None:
+    def __init__(self, database: Database[Document], now: Callable[[], datetime] = own_now) -> None:
+        self._now = now
         self._database = database = dependable(database)
         self._movies = database["movies"]
         self._details = database["details"]
@@ -149,19 +162,22 @@ class Movies:
                 merge(
                     self._details,
                     {key.movie_id: version_of(answer.movie, answer.fetched_at, key.id, answer.body)},
+                    self._latest(),
                 )
             item = list_item(answer.movie)
             if not details and not self._belongs(item):
                 return Saved(0, 0)
             return merge(
-                self._movies, {key.movie_id: version_of(item, answer.fetched_at, key.id, answer.body)}
+                self._movies,
+                {key.movie_id: version_of(item, answer.fetched_at, key.id, answer.body)},
+                self._latest(),
             )
 
     def gone(self, ids: Collection[int], at: datetime) -> int:
         """TMDB did not have the movies at that moment; returns how many that changes. Nothing is deleted."""
         changed = 0
         for batch in _batches(ids):
-            known = {"_id": {"$in": batch}, "_meta.fetched_at": {"$lt": at}}
+            known = {"_id": {"$in": batch}, **self._before(at)}
             news = {"$max": {"_meta.gone_at": at}}
             with translated():
                 changed += self._movies.update_many({**known, "_meta.gone_at": None}, news).modified_count
@@ -169,27 +185,28 @@ class Movies:
                 self._details.update_many(known, news)
         return changed
 
-    def stale(self, ids: Collection[int], since: datetime) -> set[int]:
-        """Those whose list item, or details where they are kept, were not asked for since."""
+    def stale(self, ids: Collection[int], moment: datetime) -> set[int]:
+        """Those whose list item, or details where they are kept, were not asked for since then."""
         fresh: set[int] = set()
         outdated: set[int] = set()
+        latest = self._latest()
         for batch in _batches(ids):
             query = {"_id": {"$in": batch}}
             with translated():
                 for movie in self._movies.find(query, {"_meta": 1}):
                     meta = movie["_meta"]
-                    if max(meta["fetched_at"], meta.get("gone_at", meta["fetched_at"])) >= since:
+                    if any(moment <= meta.get(name, EPOCH) <= latest for name in ("fetched_at", "gone_at")):
                         fresh.add(movie["_id"])
-                older = {**query, "_meta.fetched_at": {"$lt": since}, "_meta.gone_at": None}
+                older = {**query, **self._before(moment), "_meta.gone_at": None}
                 outdated.update(one["_id"] for one in self._details.find(older, {"_id": 1}))
         return set(ids) - fresh | outdated
 
-    def not_demanded(self, ids: Collection[int], since: datetime) -> set[int]:
+    def not_demanded(self, ids: Collection[int], moment: datetime) -> set[int]:
         """Those that `demand` was not told to have since that moment."""
         known: set[int] = set()
         for batch in _batches(ids):
             with translated():
-                query = {"_id": {"$in": batch}, "since": {"$gte": since}}
+                query = {"_id": {"$in": batch}, "since": since(moment, self._latest())}
                 known.update(row["_id"] for row in self._demanded.find(query, {"_id": 1}))
         return set(ids) - known
 
@@ -204,11 +221,12 @@ class Movies:
         """Until when all changes have been seen to; None: they never were."""
         with translated():
             cursor = self._cursors.find_one({"_id": "changes"})
-        return cursor["read_to"] if cursor else None
+        return cursor["read_to"] if cursor and cursor["read_to"] <= self._latest() else None
 
     def set_read_to(self, moment: datetime) -> None:
         """All changes until then have been seen to; never goes back."""
         with translated():
+            self._cursors.delete_one({"_id": "changes", "read_to": {"$gt": self._latest()}})
             self._cursors.update_one({"_id": "changes"}, {"$max": {"read_to": moment}}, upsert=True)
 
     def forget_demands(self, before: datetime) -> None:
@@ -222,7 +240,7 @@ class Movies:
 
         Movies that TMDB no longer has are left out. All are found before the first is yielded.
         """
-        query: Document = {"_meta.fetched_at": {"$gte": fresh_after}}
+        query: Document = {"_meta.fetched_at": since(fresh_after, self._latest())}
         query.update((part, {"$exists": True}) for part in append)
         with translated(), patience(self._database):
             complete = {one["_id"] for one in self._details.find(query, {"_id": 1}, batch_size=AT_ONCE)}
@@ -232,16 +250,25 @@ class Movies:
 
     def aging(self, before: datetime) -> list[tuple[int, str]]:
         """Movies last asked for before that moment: id and where they were seen then, a page's id."""
-        query = {"_meta.fetched_at": {"$lt": before}, "_meta.gone_at": None}
+        query = {**self._before(before), "_meta.gone_at": None}
         with translated(), patience(self._database):
             found = self._movies.find(query, {"_meta.page": 1}, batch_size=AT_ONCE)
             return [(movie["_id"], movie["_meta"]["page"]) for movie in found]
 
     def aging_details(self, before: datetime) -> list[int]:
         """Ids of movies whose details were last asked for before that moment."""
-        query = {"_meta.fetched_at": {"$lt": before}, "_meta.gone_at": None}
+        query = {**self._before(before), "_meta.gone_at": None}
         with translated(), patience(self._database):
             return [movie["_id"] for movie in self._details.find(query, {"_id": 1}, batch_size=AT_ONCE)]
+
+    def _latest(self) -> datetime:
+        """The latest time that is to be believed of what is stored."""
+        return self._now() + AHEAD
+
+    def _before(self, moment: datetime) -> Document:
+        """Selects what was last asked for before that moment, or at one that is not to be believed."""
+        times = [{"_meta.fetched_at": {"$lt": moment}}, {"_meta.fetched_at": {"$gt": self._latest()}}]
+        return {"$or": times}
 
     def _insert_wanted(self, rows: list[Document]) -> list[int]:
         """Ids of the rows that were there already."""

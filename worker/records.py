@@ -7,19 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import NamedTuple, TypeGuard, TypeVar
 
 import structlog
 
 from worker.errors import UsageError
-from worker.mongo import Document
+from worker.mongo import EPOCH, Document
 from worker.pages import PageKey
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: Selects what is a time, and nothing else that a field may hold.
 A_TIME = {"$gte": EPOCH}
 #: Collections of which it was said that a document is left out.
@@ -63,9 +62,10 @@ def total_of(record: Document) -> int | None:
     return total if _is_count(total) else None
 
 
-def is_ranked(record: Document) -> bool:
-    """Whether a page record says which of two answers it is."""
-    return isinstance(record.get("fetched_at"), datetime) and isinstance(record.get("sha256"), str)
+def is_ranked(record: Document, latest: datetime) -> bool:
+    """Whether a page record says which of two answers it is; a time beyond `latest` is not believed."""
+    at = record.get("fetched_at")
+    return isinstance(at, datetime) and at <= latest and isinstance(record.get("sha256"), str)
 
 
 def keyed(records: Iterable[Document]) -> Iterator[tuple[PageKey, Document]]:

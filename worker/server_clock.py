@@ -21,13 +21,16 @@ class ServerClock:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._low_s, self._high_s = -math.inf, math.inf
-        self._observed = -math.inf
+        self._as_of = -math.inf
+        #: The time.monotonic() of the last call.
+        self.observed = -math.inf
 
     def observe(self, sent: float, received: float, server_s: float) -> float:
         """Learn from one call; returns by how many seconds Redis' clock leapt before it, mostly 0."""
         low_s, high_s = server_s - received, server_s - sent
         with self._lock:
             self._widen(received)
+            self.observed = max(self.observed, received)
             leap_s = max(0.0, low_s - self._high_s) or min(0.0, high_s - self._low_s)
             if leap_s:
                 self._low_s, self._high_s = low_s, high_s
@@ -46,7 +49,12 @@ class ServerClock:
         with self._lock:
             return server_s - self._low_s
 
+    def server_s(self, local: float) -> float:
+        """What Redis' clock shows at least at that time.monotonic(); after the first call only."""
+        with self._lock:
+            return local + self._low_s
+
     def _widen(self, now: float) -> None:
-        if now > self._observed:
-            drift_s = DRIFT * (now - self._observed) if self._observed > -math.inf else 0.0
-            self._low_s, self._high_s, self._observed = self._low_s - drift_s, self._high_s + drift_s, now
+        if now > self._as_of:
+            drift_s = DRIFT * (now - self._as_of) if self._as_of > -math.inf else 0.0
+            self._low_s, self._high_s, self._as_of = self._low_s - drift_s, self._high_s + drift_s, now

@@ -21,9 +21,20 @@ from pymongo.errors import DuplicateKeyError
 from worker.answers import Page
 from worker.errors import NotEver, StoreAway
 from worker.merge import ROUNDS, Saved, merge, versions_of
-from worker.mongo import AT_ONCE, BATCH, JOURNALLED, Document, dependable, patience, translated
+from worker.mongo import (
+    AHEAD,
+    AT_ONCE,
+    BATCH,
+    JOURNALLED,
+    Document,
+    dependable,
+    own_now,
+    patience,
+    since,
+    translated,
+)
 from worker.pages import MAX_PAGE, Cell, MovieKey, PageKey, parse_key
-from worker.records import A_TIME, EPOCH, Record, Totals, is_ranked, keyed, read_key, skip, total_of
+from worker.records import A_TIME, Record, Totals, is_ranked, keyed, read_key, skip, total_of
 
 T = TypeVar("T")
 
@@ -56,11 +67,13 @@ class Count(NamedTuple):
 class Store:
     """The collections of one database; safe for threads.
 
-    Every method raises StoreAway when MongoDB does not answer or cannot write.
+    `now` is the fleet's clock: stored times further ahead of it than AHEAD are not believed. Every method
+    raises StoreAway when MongoDB does not answer or cannot write.
     """
 
-    def __init__(self, database: Database[Document]) -> None:
+    def __init__(self, database: Database[Document], now: Callable[[], datetime] = own_now) -> None:
         database = dependable(database)
+        self.now = now
         self.movies = database["movies"]
         # A page record is written when a majority has its movies. A server without replicas may have those in
         # memory alone, but its journal is one sequence: when the record is on disk, so are they.
@@ -71,6 +84,10 @@ class Store:
         self.schedule = database["schedule"]
         self._database = database
 
+    def latest(self) -> datetime:
+        """The latest time that is to be believed of what is stored."""
+        return self.now() + AHEAD
+
     def ping(self) -> None:
         """One round trip."""
         with translated():
@@ -79,7 +96,7 @@ class Store:
     def fresh(self, key: PageKey, fresh_after: datetime | None) -> bool:
         """Whether the page is stored, and was not fetched before `fresh_after`."""
         with translated():
-            mark = self.pages.find_one(_fresh_query([key.id], fresh_after), {"total_pages": 1})
+            mark = self.pages.find_one(self._fresh([key.id], fresh_after), {"total_pages": 1})
         return mark is not None and total_of(mark) is not None
 
     def totals(self, cell: Cell) -> Totals | None:
@@ -113,7 +130,7 @@ class Store:
     def save(self, key: PageKey, page: Page) -> Saved:
         """The page's movies, then its mark; Unstorable when MongoDB cannot hold them as they are."""
         with translated(page.body):
-            saved = merge(self.movies, versions_of(key.id, page))
+            saved = merge(self.movies, versions_of(key.id, page), self.latest())
             with self.reopening() if self._opens(key, page) else nullcontext():
                 self._mark(key, page)
         return saved
@@ -121,7 +138,7 @@ class Store:
     def save_list(self, name: str, page: Page) -> Saved:
         """The movies of a list that is no cell: no mark is kept."""
         with translated(page.body):
-            return merge(self.movies, versions_of(name, page))
+            return merge(self.movies, versions_of(name, page), self.latest())
 
     def quarantine(self, key: PageKey | MovieKey, trouble: NotEver, at: datetime) -> None:
         """Keep the page or movie out of the fleet's way, with the answer that put it here."""
@@ -190,6 +207,12 @@ class Store:
         unchanged = {name: request.get(name) for name in ("_id", "requested_at", "reopened")}
         with translated():
             self.backfills.update_one(unchanged, {"$set": {"finished_at": at}})
+
+    def date(self, backfill_id: str, requested_at: datetime) -> None:
+        """Note when the request was made, where what is noted lies beyond `latest`."""
+        with translated():
+            ahead = {"_id": backfill_id, "requested_at": {"$gt": self.latest()}}
+            self.backfills.update_one(ahead, {"$set": {"requested_at": requested_at}})
 
     @contextmanager
     def reopening(self) -> Iterator[None]:
@@ -287,7 +310,8 @@ class Store:
         """Whether `name` was not claimed within `period`; it is then, and only one caller is told so."""
         with translated():
             try:
-                due = {"_id": name, "claimed_at": {"$lte": now - period}}
+                not_lately = [{"claimed_at": {"$lte": now - period}}, {"claimed_at": {"$gt": now + AHEAD}}]
+                due: Document = {"_id": name, "$or": not_lately}
                 return self.schedule.update_one(due, {"$set": {"claimed_at": now}}, upsert=True).acknowledged
             except DuplicateKeyError:
                 return False
@@ -301,10 +325,13 @@ class Store:
         """
         ever = self._stored({})
         pages: dict[datetime | None, dict[Cell, int]] = {None: ever}
+        ahead = self._stored({"fetched_at": {"$gt": self.latest()}}) if set(moments) - {None} else {}
         for moment in set(moments) - {None}:
             # Read later than `ever`: a page that was fetched anew in between is not old any more.
             old = self._stored({"fetched_at": {"$lt": moment}})
-            fresh = ((cell, stored & ~old.get(cell, 0)) for cell, stored in ever.items())
+            fresh = (
+                (cell, stored & ~old.get(cell, 0) & ~ahead.get(cell, 0)) for cell, stored in ever.items()
+            )
             pages[moment] = {cell: stored for cell, stored in fresh if stored}
         pages = {moment: pages[moment] for moment in moments}
         with translated():
@@ -336,10 +363,11 @@ class Store:
                     stored[mark["_id"]] = mark["fetched_at"]
                 for movie in self.movies.find(movies, {"_meta": 1}):
                     stored[MovieKey(movie["_id"]).id] = movie["_meta"]["fetched_at"]
+        latest = self.latest()
         return {
             key: failure
             for key, failure in found.items()
-            if key.id not in stored or stored[key.id] < failure["last_at"]
+            if key.id not in stored or stored[key.id] < failure["last_at"] <= latest
         }
 
     def failure(self, key: PageKey | MovieKey) -> Document | None:
@@ -436,7 +464,7 @@ class Store:
         """total_pages by id, of the page 1s that are stored and fresh."""
         totals: dict[str, int] = {}
         for batch in _batches(firsts):
-            query = _fresh_query([key.id for key in batch], fresh_after)
+            query = self._fresh([key.id for key in batch], fresh_after)
             with translated():
                 for mark in self.pages.find(query, {"total_pages": 1}):
                     if (total := total_of(mark)) is not None:
@@ -446,9 +474,11 @@ class Store:
     def _lacking(self, keys: Sequence[PageKey], fresh_after: datetime | None) -> Iterator[PageKey]:
         for batch in _batches(keys):
             ids = [key.id for key in batch]
-            given_up: Document = {"_id": {"$in": ids}, "last_at": {"$gte": fresh_after or EPOCH}}
+            given_up: Document = {"_id": {"$in": ids}, "last_at": A_TIME}
+            if fresh_after:
+                given_up["last_at"] = since(fresh_after, self.latest())
             with translated():
-                done = {mark["_id"] for mark in self.pages.find(_fresh_query(ids, fresh_after), {"_id": 1})}
+                done = {mark["_id"] for mark in self.pages.find(self._fresh(ids, fresh_after), {"_id": 1})}
                 done.update(failure["_id"] for failure in self.failures.find(given_up, {"_id": 1}))
             yield from (key for key in batch if key.id not in done)
 
@@ -464,18 +494,24 @@ class Store:
             "fetched_at": page.fetched_at,
             "sha256": page.sha256,
         }
-        rank = (page.fetched_at, page.sha256)
+        rank, latest = (page.fetched_at, page.sha256), self.latest()
         for _ in range(ROUNDS):
             with suppress(DuplicateKeyError):
                 self.pages.insert_one(mark)
                 return
             stored = self.pages.find_one({"_id": key.id}, {"fetched_at": 1, "sha256": 1})
-            if stored and is_ranked(stored) and rank <= (stored["fetched_at"], stored["sha256"]):
+            if stored and is_ranked(stored, latest) and rank <= (stored["fetched_at"], stored["sha256"]):
                 return
             if stored and self.pages.replace_one(stored, mark).matched_count:
                 return
             # Replaced, or dropped, since it was read: look again.
         raise StoreAway(f"MongoDB: {ROUNDS} times in a row the record of {key.id} was not what was read")
+
+    def _fresh(self, ids: list[str], fresh_after: datetime | None) -> Document:
+        query: Document = {"_id": ids[0] if len(ids) == 1 else {"$in": ids}}
+        if fresh_after:
+            query["fetched_at"] = since(fresh_after, self.latest())
+        return query
 
     def _opens(self, key: PageKey, page: Page) -> bool:
         """Whether this is a page 1 by which its cell comes to lack pages that were not missing before."""
@@ -496,13 +532,6 @@ def _ahead(batches: Iterable[bytes]) -> Iterator[bytes]:
         while (batch := coming.result()) is not None:
             coming = one.submit(next, rest, None)
             yield batch
-
-
-def _fresh_query(ids: list[str], fresh_after: datetime | None) -> Document:
-    query: Document = {"_id": ids[0] if len(ids) == 1 else {"$in": ids}}
-    if fresh_after:
-        query["fetched_at"] = {"$gte": fresh_after}
-    return query
 
 
 def _storable(text: str) -> str:

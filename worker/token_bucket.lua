@@ -40,6 +40,7 @@ local PAUSE_FIRST, PAUSE_LONGEST = 500000, 30000000 -- outage gate, us
 local STREAK = 3                                    -- failures in a row that mean an outage
 local LEASE = 15000000                              -- a probe has this long to report, us
 local KEY_CHECK = 60000000                          -- from one look at a key that was refused to the next, us
+local CLAIM_LONGEST = 60000000                      -- no claim lives longer: the longest wait and one request, us
 local AGREED = 60000000                             -- a stricter configuration holds this long after its last use, us
 local FOREVER = 86400000000                         -- "until resume": ask again in a day, us
 local SLACK = 100000                                -- a pause that is longer by less is the same pause, us
@@ -226,9 +227,10 @@ function act.reserve()
   end
   local claim = KEYS[2]
   if claim then
-    local holder = redis.call('GET', claim)
-    if holder and holder ~= owner then
-      return {'claimed', whole(redis.call('PTTL', claim) * 1000), whole(state.gen), '', whole(now)}
+    local holder, left = redis.call('GET', claim), redis.call('PTTL', claim) * 1000
+    -- One that would last longer was made before the clock leapt back.
+    if holder and holder ~= owner and left <= CLAIM_LONGEST then
+      return {'claimed', whole(left), whole(state.gen), '', whole(now)}
     end
   end
   if state.closed then claim = nil end -- a probe fetches something else

@@ -220,3 +220,15 @@ def test_a_pause_by_hand_holds_the_check_of_the_key_as_well(redis_url: str) -> N
         gate.now += 60 * SECOND
         assert gate.reserve()[0] == "closed"
         assert gate.preflight()[0] == "closed"
+
+
+@needs_faketime
+def test_a_claim_from_before_the_clock_leapt_back_is_void(
+    limiter_at: MakeLimiter, leaping_redis: LeapingRedis
+) -> None:
+    """Redis' keys expire by the same clock: it would last as long as the leap."""
+    leaping_redis.leap_to(86_400.0)
+    limiter_at(leaping_redis.url).acquire(time.monotonic() + PATIENCE_S, "18:1999:1")
+    leaping_redis.leap_to(0.0)
+    other = limiter_at(leaping_redis.url)
+    assert other.acquire(time.monotonic() + PATIENCE_S, "18:1999:1")

@@ -1,0 +1,151 @@
+"""A clock of the fleet's that was ahead for a while: what was stamped then must not freeze anything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pymongo
+import pytest
+
+from producer.coverage import Ledger
+from producer.enqueue import Backfill, unfinished
+from tests.redis_faults import LeapingRedis, needs_faketime
+from tests.stage import Stage
+from worker.answers import Details, Page
+from worker.errors import Rejected
+from worker.movies import Movies
+from worker.pages import MovieKey, PageKey
+from worker.store import Store
+
+NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+AHEAD = NOW + timedelta(days=400)
+KEY = PageKey(18, "1999", 1)
+
+
+@pytest.fixture
+def database(mongo_url: str) -> Iterator[Any]:
+    with pymongo.MongoClient[dict[str, Any]](mongo_url, tz_aware=True, tzinfo=UTC) as client:
+        yield client.get_default_database()
+
+
+@pytest.fixture
+def store(database: Any) -> Store:
+    return Store(database, lambda: NOW)
+
+
+@pytest.fixture
+def movies(database: Any) -> Movies:
+    return Movies(database, lambda: NOW)
+
+
+def page(at: datetime, title: str = "as it was") -> Page:
+    movie = {"id": 1, "title": title, "genre_ids": [18], "release_date": "1999-05-01"}
+    return Page(1, [movie], 1, 1, at, f"{title:0>64}", b"")
+
+
+def test_a_newer_answer_wins_over_one_from_the_future(store: Store) -> None:
+    store.save(KEY, page(AHEAD))
+    store.save(KEY, page(NOW, "as it is"))
+    movie = store.movies.find_one({"_id": 1})
+    assert movie is not None
+    assert (movie["title"], movie["_meta"]["fetched_at"]) == ("as it is", NOW)
+    assert [record.totals.fetched_at for record in store.each_page() if record.totals] == [NOW]
+
+
+def test_of_two_answers_the_newer_still_wins_where_one_from_the_future_was(store: Store) -> None:
+    for at, title in ((AHEAD, "ahead"), (NOW, "newer"), (NOW - timedelta(seconds=30), "older")):
+        store.save(KEY, page(at, title))
+    movie = store.movies.find_one({"_id": 1})
+    assert movie is not None
+    assert movie["title"] == "newer"
+
+
+def test_a_page_from_the_future_is_not_fresh(store: Store) -> None:
+    store.save(KEY, page(AHEAD))
+    moment = NOW - timedelta(days=1)
+    assert not store.fresh(KEY, moment)
+    assert store.fresh(KEY, None)
+    assert list(store.missing([KEY.cell], moment)) == [KEY]
+    ledgers = Ledger.read(store, [None, moment])
+    assert [ledgers[at].coverage(KEY.cell).missing for at in (None, moment)] == [0, 1]
+
+
+def test_a_page_within_minutes_of_now_is_fresh(store: Store) -> None:
+    """Servers that take over from each other, and processes, differ by a little."""
+    store.save(KEY, page(NOW + timedelta(minutes=1)))
+    assert store.fresh(KEY, NOW - timedelta(days=1))
+
+
+def test_a_failure_from_the_future_gives_no_page_up(store: Store) -> None:
+    store.quarantine(KEY, Rejected("HTTP 404"), AHEAD)
+    moment = NOW - timedelta(days=1)
+    assert list(store.missing([KEY.cell], moment)) == [KEY]
+    assert Ledger.read(store, [moment])[moment].coverage(KEY.cell).quarantined == 0
+    store.save(KEY, page(NOW))
+    assert store.quarantined() == {}
+
+
+def test_a_schedule_entry_claimed_in_the_future_is_due(store: Store) -> None:
+    assert store.claim_due("changes", timedelta(hours=1), AHEAD)
+    assert store.claim_due("changes", timedelta(hours=1), NOW)
+    assert not store.claim_due("changes", timedelta(hours=1), NOW)
+
+
+def test_what_was_asked_for_in_the_future_is_fetched_once_and_then_done(store: Store) -> None:
+    asked = Backfill({18: "Drama"}, (1999,), timedelta(0), AHEAD)
+    store.remember(asked.id, asked.document())
+    assert [list(missing) for _, missing in unfinished(store, NOW)] == [[KEY]]
+    store.save(KEY, page(NOW))
+    assert [list(missing) for _, missing in unfinished(store, NOW)] == []
+
+
+def test_changes_are_read_again_where_nobody_knows_from_when_on(movies: Movies) -> None:
+    movies.set_read_to(AHEAD)
+    assert movies.read_to() is None
+    movies.set_read_to(NOW)
+    assert movies.read_to() == NOW
+
+
+def test_a_change_is_not_missed_for_a_time_from_the_future(store: Store, movies: Movies) -> None:
+    store.save(KEY, page(AHEAD))
+    movies.demand([1], AHEAD)
+    assert movies.stale([1], NOW) == {1}
+    assert movies.not_demanded([1], NOW) == {1}
+    assert [id_ for id_, _ in movies.aging(NOW - timedelta(days=100))] == [1]
+
+
+def test_a_movie_is_gone_and_comes_back_whatever_the_future_said(store: Store, movies: Movies) -> None:
+    store.save(KEY, page(AHEAD))
+    assert movies.gone([1], NOW - timedelta(minutes=1)) == 1
+    store.save(KEY, page(NOW))
+    assert [movie["_id"] for movie in store.each_movie()] == [1]
+    movies.gone([1], AHEAD)
+    movie = {"id": 1, "title": "as it is", "genres": [{"id": 18, "name": "Drama"}]}
+    movies.save(MovieKey(1), Details(movie, NOW, b""), details=False)
+    assert [movie["title"] for movie in store.each_movie()] == ["as it is"]
+
+
+@needs_faketime
+def test_a_clock_that_was_two_days_ahead_freezes_nothing(
+    tmp_path: Path, leaping_redis: LeapingRedis, mongo_url: str
+) -> None:
+    with closing(Stage(tmp_path, leaping_redis.url, mongo_url)) as stage:
+        emulator = stage.emulator("--movies", "120")
+        leaping_redis.leap_to(2 * 86_400.0)
+        stage.worker()
+        request = ("--genres", "Drama", "--years", "1990..1992", "--quiet")
+        assert stage.reelhaul("backfill", *request).returncode == 0
+        pages = len(stage.stored_pages())
+        leaping_redis.leap_to(0.0)
+        emulator.reset()
+        assert stage.reelhaul("fresh", "--max-age", "1h", "--quiet").returncode == 1
+        refreshed = stage.reelhaul("refresh", "--max-age", "1h", *request)
+        assert refreshed.returncode == 0, refreshed.stderr
+        assert len([row for row in emulator.log() if row[3] == "discover"]) == pages
+        told = json.loads(stage.reelhaul("fresh", "--max-age", "1h", "--json").stdout)
+        assert told["stale"] == 0
