@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from worker.alive import SILENT_S, default_run_folder, living
+from worker.alive import SILENT_S, living
 from worker.errors import UsageError
 
 #: A task ends within 48 s (worker.tasks.TASK_S), and the solo pool's loop stands still for as long.
@@ -55,11 +55,11 @@ def beat_trouble(told: dict[str, Any], now: float) -> str:
 CHECKS = {"worker": worker_trouble, "beat": beat_trouble}
 
 
-def _run_folder() -> Path:
+def _run_folder() -> Path | None:
     """As worker.settings finds it, which takes longer to import than the rest of this command."""
     named = os.environ.get(RUN_FOLDER)
     if not named and Path(".env").is_file():
         from dotenv import dotenv_values  # noqa: PLC0415 -- seldom needed; it is what the settings read with
 
         named = dotenv_values(".env").get(RUN_FOLDER)
-    return Path(named) if named else default_run_folder()
+    return Path(named) if named else None

@@ -12,33 +12,42 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from tempfile import gettempdir
 from typing import Any
+
+from worker.run_folder import open_run_folder
 
 #: Seconds until a process that writes every second counts as hanging.
 SILENT_S = 20.0
 
 
-def default_run_folder() -> Path:
-    """Where a host's processes learn of each other when nobody says otherwise: one folder a user."""
-    return Path(gettempdir()) / f"reelhaul-{os.getuid()}"
-
-
 class Alive:
-    """This process' file. Times in it are CLOCK_MONOTONIC's, the same for a whole host."""
+    """This process' file in the run folder (None: the default one).
 
-    def __init__(self, role: str, folder: Path) -> None:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    Times in it are CLOCK_MONOTONIC's, the same for a whole host.
+    """
+
+    def __init__(self, role: str, folder: Path | None) -> None:
         self._removed = False
         # Containers share the folder and count their processes each from 1: the host's name tells them apart.
-        self._path = folder / f"alive-{role}-{socket.gethostname()}-{os.getpid()}.json"
+        self._name = f"alive-{role}-{socket.gethostname()}-{os.getpid()}.json"
+        self._folder = folder
+        self._path = open_run_folder(folder) / self._name
 
     def write(self, **figures: Any) -> None:
-        """Say that it lives, with figures; whole or not at all. Nothing after `remove`."""
+        """Say that it lives, with figures; whole or not at all. Nothing after `remove`.
+
+        OSError or UsageError when the folder cannot be used; what somebody removed is made again.
+        """
         if self._removed:
             return
+        self._path = open_run_folder(self._folder) / self._name
         partial = self._path.with_suffix(".partial")
-        partial.write_text(json.dumps({"pid": os.getpid(), "at": time.monotonic(), **figures}))
+        partial.unlink(missing_ok=True)
+        # A file that is new for certain: not one that a link leads to.
+        with os.fdopen(
+            os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "w"
+        ) as file:
+            json.dump({"pid": os.getpid(), "at": time.monotonic(), **figures}, file)
         partial.replace(self._path)
 
     def remove(self) -> None:
@@ -46,9 +55,12 @@ class Alive:
         self._path.unlink(missing_ok=True)
 
 
-def living(role: str, folder: Path) -> Iterator[dict[str, Any]]:
-    """What the processes of the role on this host last wrote; of those that ended, files are removed."""
-    for path in folder.glob(f"alive-{role}-{socket.gethostname()}-*.json"):
+def living(role: str, folder: Path | None) -> Iterator[dict[str, Any]]:
+    """What the processes of the role on this host last wrote; of those that ended, files are removed.
+
+    UsageError when others may write to the folder.
+    """
+    for path in open_run_folder(folder).glob(f"alive-{role}-{socket.gethostname()}-*.json"):
         with suppress(FileNotFoundError):
             told = json.loads(path.read_text())
             try:

@@ -7,7 +7,6 @@ tells Flower, should this process become that, where its configuration is.
 from __future__ import annotations
 
 import os
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -92,14 +91,12 @@ def _set_up_logging(**_: Any) -> None:
 
 @signals.worker_init.connect
 def _refuse_what_cannot_work(sender: Any, **_: Any) -> None:
-    """End with one line and status 2; Celery would only log an exception of a signal's receiver."""
     try:
         pool = _check_pool(sender.pool_cls)
         settings().require_key()
-        signs.serve_metrics(prefork=pool == "prefork")
+        signs.prepare(prefork=pool == "prefork")
     except UsageError as error:
-        sys.stderr.write(f"reelhaul: {error}\n")
-        sys.exit(2)
+        signs.refuse_to_start(error)
 
 
 def _check_pool(pool: Any) -> str:

@@ -11,6 +11,7 @@
     │   ├── NoPermit         no token within the time a slot may wait
     │   ├── Claimed          another slot is fetching this page at this moment
     │   ├── Stopping         this process was asked to stop
+    │   ├── HostFault        this machine cannot: files, memory, threads, permissions
     │   ├── StoreAway        MongoDB does not answer or cannot write
     │   └── BrokerAway       Redis does not answer
     ├── NotEver              quarantine this page, with its response
@@ -86,6 +87,10 @@ class Claimed(NotNow):
 
 class Stopping(NotNow):
     """This process was asked to stop while it waited."""
+
+
+class HostFault(NotNow):
+    """This machine cannot go on just now: no room, no file, no memory, no permission."""
 
 
 class StoreAway(NotNow):

@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 
 from worker import metrics
 from worker.alive import Alive
-from worker.errors import BrokerAway
+from worker.errors import BrokerAway, ReelhaulError
 
 log = structlog.get_logger(__name__)
 
@@ -72,7 +72,7 @@ class Pulse(threading.Thread):
                     self._alive.write(**self._state())
                 if self._slots:
                     self._publish()
-            except (OSError, RuntimeError, RedisError) as error:
+            except (OSError, RuntimeError, RedisError, ReelhaulError) as error:
                 log.debug("no pulse", reason=f"{type(error).__name__}: {error}")
 
     def _publish(self) -> None:

@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from worker.alive import default_run_folder
 from worker.durations import parse_duration
 from worker.errors import UsageError
 from worker.rate import Rate
@@ -64,8 +63,8 @@ class Settings(BaseSettings):
     reelhaul_slots: int = Field(16, ge=1, le=256)
     #: Connections to the API from this host, over all its workers; TMDB allows 20 (staff, 2022).
     reelhaul_connections: int = Field(20, ge=1, le=1_000)
-    #: Where this host's workers learn of each other; containers of one host may share a volume for it.
-    reelhaul_run_folder: Path = Field(default_factory=default_run_folder)
+    #: Where this host's workers learn of each other; None: where worker.run_folder says at that moment.
+    reelhaul_run_folder: Path | None = None
     #: Seconds to wait for the API to begin, or go on, answering.
     reelhaul_timeout_s: float = Field(8.0, gt=0, le=30)
     #: Seconds between two looks at what is due: how soon lost messages come back.

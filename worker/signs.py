@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import billiard.pool
+import structlog
 from celery import signals
 from celery.worker import state as celery_state
 from prometheus_client.core import GaugeMetricFamily
 
 from worker import bootstrap, metrics
 from worker.alive import Alive
-from worker.errors import BrokerAway
+from worker.errors import BrokerAway, ReelhaulError, UsageError
 from worker.pulse import Pulse
+from worker.run_folder import open_run_folder
 from worker.settings import settings
+
+log = structlog.get_logger(__name__)
 
 #: Seconds that a pool process waits for its results to be read. What is not read then is delivered again.
 READ_S = 3.0
@@ -47,6 +52,8 @@ class _Main:
 
     def __init__(self) -> None:
         self.alive: Alive | None = None
+        #: Where pool processes count together, when somebody asks.
+        self.shared: Path | None = None
         self.heard_at = time.monotonic()
         self._since: dict[str, float] = {}
 
@@ -65,20 +72,21 @@ class _Main:
 _main = _Main()
 
 
-def _shared() -> Path:
-    return settings().reelhaul_run_folder / f"metrics-{os.getpid()}"
-
-
-def serve_metrics(*, prefork: bool) -> None:
-    """Tell Prometheus, where a port is set; UsageError when it is taken."""
+def prepare(*, prefork: bool) -> None:
+    """Open the run folder, and tell Prometheus where a port is set; UsageError when either cannot be had."""
     chosen = settings()
+    folder = open_run_folder(chosen.reelhaul_run_folder)
     if chosen.reelhaul_metrics_port:
+        _main.shared = folder / f"metrics-{os.getpid()}" if prefork else None
         metrics.serve(
-            chosen.reelhaul_metrics_address,
-            chosen.reelhaul_metrics_port,
-            _shared() if prefork else None,
-            [GateCollector()],
+            chosen.reelhaul_metrics_address, chosen.reelhaul_metrics_port, _main.shared, [GateCollector()]
         )
+
+
+def refuse_to_start(reason: UsageError) -> NoReturn:
+    """End with one line and status 2; Celery would only log an exception of a signal's receiver."""
+    sys.stderr.write(f"reelhaul: {reason}\n")
+    sys.exit(2)
 
 
 @signals.worker_ready.connect
@@ -109,15 +117,22 @@ def _hear(**_: Any) -> None:
 def _end(**_: Any) -> None:
     if _main.alive:
         _main.alive.remove()
-    shutil.rmtree(_shared(), ignore_errors=True)
+    if _main.shared:
+        shutil.rmtree(_main.shared, ignore_errors=True)
 
 
 @signals.beat_init.connect
 def _start_beat(**_: Any) -> None:
-    beat = Alive("beat", settings().reelhaul_run_folder)
+    try:
+        beat = Alive("beat", settings().reelhaul_run_folder)
+    except UsageError as error:
+        refuse_to_start(error)
 
     def write(**_: Any) -> None:
-        beat.write(tick_s=settings().reelhaul_tick_s)
+        try:
+            beat.write(tick_s=settings().reelhaul_tick_s)
+        except (OSError, ReelhaulError) as error:
+            log.warning("no heartbeat", reason=str(error))
 
     write()
     signals.after_task_publish.connect(write, weak=False)

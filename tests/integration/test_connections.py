@@ -1,5 +1,6 @@
 """The host's connections to the API: shared evenly by whoever is there, never exceeded."""
 
+import shutil
 import sys
 import threading
 import time
@@ -9,7 +10,7 @@ import pytest
 
 from sandbox.processes import spawn
 from tests.stage import PATIENCE_S, Stage, wait_for
-from worker.connections import SETTLE_S, Connections, HostShare
+from worker.connections import LOOK_S, SETTLE_S, Connections, HostShare
 from worker.errors import NoPermit
 
 MOST = 20
@@ -113,3 +114,33 @@ def test_three_workers_of_a_host_open_at_most_20_connections(stage: Stage) -> No
     assert peak <= 20 + 2
     assert server.stats()["peak_concurrent_requests"] <= 20 + 2
     assert peak > 12
+
+
+def test_who_finds_its_file_or_the_folder_gone_joins_again(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    share, other = (HostShare(MOST, folder) for _ in range(2))
+    assert sizes(share, other) == [MOST // 2] * 2
+
+    def both_are_back() -> bool:
+        found = [share.size(), other.size()]
+        return len(list(folder.glob("*"))) == 2 and found == [MOST // 2] * 2
+
+    for file in folder.iterdir():
+        file.unlink()
+    wait_for(both_are_back)
+    shutil.rmtree(folder)
+    wait_for(both_are_back)
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_folder_that_cannot_be_used_is_waited_for(tmp_path: Path) -> None:
+    share = HostShare(MOST, tmp_path / "run")
+    connections = Connections(share.size, shrink=lambda: None)
+    shutil.rmtree(tmp_path / "run")
+    (tmp_path / "run").symlink_to(tmp_path)
+    time.sleep(LOOK_S)
+    with pytest.raises(NoPermit, match=r"no connections: run folder .* is a symbolic link"):
+        connections.one(time.monotonic() + 0.1).__enter__()
+    (tmp_path / "run").unlink()
+    with connections.one(time.monotonic() + PATIENCE_S):
+        assert share.size() == MOST

@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -52,6 +54,26 @@ def test_files_of_the_dead_are_removed_and_of_other_hosts_left(tmp_path: Path) -
     mine.remove()
     mine.write(done=4)
     assert list(living("worker", tmp_path)) == []
+
+
+def test_a_heartbeat_follows_no_link(tmp_path: Path) -> None:
+    alive = Alive("worker", tmp_path / "run")
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    name = f"alive-worker-{socket.gethostname()}-{os.getpid()}"
+    for end in ("json", "partial"):
+        (tmp_path / "run" / f"{name}.{end}").symlink_to(victim)
+    alive.write(done=1)
+    assert victim.read_text() == "precious"
+    assert [told["done"] for told in living("worker", tmp_path / "run")] == [1]
+
+
+def test_a_heartbeat_comes_back_when_a_cleaner_has_removed_the_folder(tmp_path: Path) -> None:
+    alive = Alive("worker", tmp_path / "run")
+    alive.write(done=1)
+    shutil.rmtree(tmp_path / "run")
+    alive.write(done=2)
+    assert [told["done"] for told in living("worker", tmp_path / "run")] == [2]
 
 
 MAIN = "from producer.cli import main; main()"

@@ -1,0 +1,87 @@
+"""A run folder that others may write to: nothing starts, nothing is read there, nothing written there."""
+
+from __future__ import annotations
+
+import shelve
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.embedded import free_port
+from tests.stage import PATIENCE_S, Stage
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(120)]
+
+CELERY = (sys.executable, "-m", "celery", "-A")
+REELHAUL = (sys.executable, "-c", "from producer.cli import main; main()")
+PROCESSES = {
+    "worker": (*CELERY, "worker.app", "worker", "--without-gossip", "--without-mingle"),
+    "prefork worker": (*CELERY, "worker.app", "worker", "--pool", "prefork", "-c", "1"),
+    "beat": (*CELERY, "producer.schedule", "beat"),
+    "flower": (*CELERY, "worker.app", "flower"),
+    "health": (*REELHAUL, "health", "worker"),
+    "backfill": (*REELHAUL, "backfill", "--genres", "all", "--years", "2020"),
+}
+
+
+class Bomb:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self._path,)
+
+
+def plant(folder: Path, bomb: Path) -> None:
+    """What Flower unpickles when it starts."""
+    with shelve.open(str(folder / "flower.db")) as state:  # noqa: S301 -- it is written, and must not be read
+        state["events"] = Bomb(bomb)
+
+
+@pytest.fixture
+def open_folder(stage: Stage) -> Path:
+    """The stage's run folder, as a neighbour on the machine would have made it."""
+    folder = Path(stage.environment["REELHAUL_RUN_FOLDER"])
+    folder.mkdir()
+    folder.chmod(0o777)
+    return folder
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_nothing_starts_on_a_folder_that_others_may_write_to(
+    stage: Stage, open_folder: Path, tmp_path: Path, name: str
+) -> None:
+    stage.environment["TMDB_BASE_URL"] = f"http://127.0.0.1:{free_port()}/3"
+    plant(open_folder, tmp_path / "exploded")
+    before = sorted(open_folder.iterdir())
+    process = stage.start(*PROCESSES[name])
+    assert process.wait(PATIENCE_S) == 2, process.log_tail()
+    said = [line for line in process.log_text().splitlines() if "run folder" in line]
+    assert len(said) == 1
+    assert f"run folder {open_folder}: others may write to it" in said[0]
+    assert "REELHAUL_RUN_FOLDER" in said[0]
+    assert "Traceback" not in process.log_text()
+    assert not (tmp_path / "exploded").exists()
+    assert sorted(open_folder.iterdir()) == before
+
+
+@pytest.mark.parametrize("how", ["--db", "FLOWER_DB", "in the run folder"])
+def test_flower_reads_no_memory_that_others_may_have_written(stage: Stage, tmp_path: Path, how: str) -> None:
+    run_folder = Path(stage.environment["REELHAUL_RUN_FOLDER"])
+    folder = run_folder if how == "in the run folder" else tmp_path / "elsewhere"
+    folder.mkdir(mode=0o700)
+    plant(folder, tmp_path / "exploded")
+    options = [f"--db={folder / 'flower.db'}"] if how == "--db" else []
+    if how == "FLOWER_DB":
+        stage.environment["FLOWER_DB"] = str(folder / "flower.db")
+    # What dbm makes of the name depends on how Python was built.
+    for file in folder.iterdir():
+        file.chmod(0o666)
+    process = stage.start(*PROCESSES["flower"], f"--port={free_port()}", *options)
+    assert process.wait(PATIENCE_S) == 2, process.log_tail()
+    assert "others may write to it" in process.log_text()
+    assert not (tmp_path / "exploded").exists()
