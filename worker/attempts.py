@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import time
-from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, NoReturn, TypeVar, overload
+from typing import NoReturn, TypeVar, overload
 
 import structlog
 from celery.exceptions import Reject
 
 from worker.bootstrap import fleet_now, limiter, movies, store
+from worker.breaker import breaker
 from worker.errors import (
     ApiTrouble,
     Claimed,
     Forbidden,
+    HostFault,
     NoPermit,
     NotEver,
     NotNow,
     Poison,
     RateLimited,
+    Stopping,
     StoreAway,
     Unexpected,
+    UsageError,
 )
-from worker.messages import CheckedTask
 from worker.metrics import count, spent
 from worker.pages import MovieKey, PageKey
 
@@ -39,6 +41,8 @@ SLOT_S = 30.0
 TASK_S = 48.0
 #: What fails this often while the API is well is poison.
 TRIES = 5
+#: Seconds that a message is held back when this machine cannot work on it.
+HOST_FAULT_S = 2.0
 #: Seconds between two looks at what another slot is fetching.
 GLANCE_S = 0.5
 
@@ -120,32 +124,56 @@ def while_away(work: Callable[[], T], deadline: float) -> T:
 def working_on(key: PageKey | MovieKey, task_id: str | None) -> Iterator[None]:
     """The block works on one message: NotEver puts `key` into quarantine, NotNow the message back.
 
+    So does what nobody foresaw: the fault of the page, of the machine, or, page after page, of this worker.
     What went into quarantine fails the task, for Flower to show.
     """
     with structlog.contextvars.bound_contextvars(page=key.id, task=task_id), spent("task"):
         try:
-            try:
+            if breaker().tripped:
+                raise HostFault("this worker stops")
+            with _quarantining(key):
                 yield
-            except NotEver as trouble:
-                give_up(key, trouble)
-                raise
         except (NotNow, Forbidden) as trouble:
-            log.debug("back to the queue", reason=str(trouble))
+            if isinstance(trouble, HostFault):
+                log.warning("back to the queue", reason=str(trouble))
+                _rest(HOST_FAULT_S)
+            else:
+                log.debug("back to the queue", reason=str(trouble))
             raise Reject(str(trouble), requeue=True) from None
 
 
-class Guarded(CheckedTask, ABC):
-    """A task on a page or movie: a failure that nobody foresaw puts that into quarantine too."""
+@contextmanager
+def _quarantining(key: PageKey | MovieKey) -> Iterator[None]:
+    try:
+        yield
+    except NotEver as trouble:
+        give_up(key, trouble)
+        raise
+    except (NotNow, Forbidden):
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        if _is_the_machines(error):
+            raise HostFault(reason) from None
+        if breaker().fail(key.id, reason):
+            raise HostFault("this worker stops") from None
+        give_up(key, Unexpected(reason))
+        raise
+    else:
+        breaker().succeed()
 
-    @abstractmethod
-    def key_of(self, args: Sequence[Any]) -> PageKey | MovieKey | None:
-        """What the arguments of a message name; None: nothing that there is."""
 
-    def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:  # noqa: ARG002
-        """Called by Celery, which logs the traceback itself."""
-        key = None if kwargs else self.key_of(args)
-        if key and not isinstance(exc, NotEver):
-            give_up(key, Unexpected(f"{type(exc).__name__}: {exc}"))
+def _is_the_machines(error: Exception) -> bool:
+    """Whether it tells of this machine, not of a page: no room, no memory, no thread, a bad setting."""
+    if isinstance(error, OSError | MemoryError | UsageError):
+        return True
+    return isinstance(error, RuntimeError) and "can't start new thread" in str(error)
+
+
+def _rest(seconds: float) -> None:
+    """A message that goes back at once comes back at once."""
+    with suppress(Stopping):
+        limiter().rest(seconds)
 
 
 def refuse(reason: str) -> NoReturn:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -11,10 +11,11 @@ from typing import Any
 import structlog
 
 from worker.app import app
-from worker.attempts import TASK_S, Guarded, fetch, refuse, while_away, working_on
+from worker.attempts import TASK_S, fetch, refuse, while_away, working_on
 from worker.bootstrap import movies, tmdb_client
 from worker.errors import NotEver, Rejected, StoreAway
 from worker.lanes import Message, publish
+from worker.messages import CheckedTask
 from worker.metrics import count
 from worker.movies import Wanted
 from worker.pages import LAST_MOVIE, MovieKey
@@ -26,15 +27,8 @@ log = structlog.get_logger(__name__)
 LANE = "pages"
 
 
-class MovieTask(Guarded):
-    """A task on a movie."""
-
-    def key_of(self, args: Sequence[Any]) -> MovieKey | None:
-        return MovieKey(args[0]) if len(args) == 1 and _is_id(args[0]) else None
-
-
-@app.task(name="reelhaul.fetch_movie", base=MovieTask, bind=True, throws=(NotEver,))
-def fetch_movie(self: MovieTask, movie_id: int) -> None:
+@app.task(name="reelhaul.fetch_movie", base=CheckedTask, bind=True, throws=(NotEver,))
+def fetch_movie(self: CheckedTask, movie_id: int) -> None:
     """Fetch the movie as the list of what is wanted says; nothing when it is not on it (any more).
 
     A movie that TMDB does not have is marked as gone.

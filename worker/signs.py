@@ -13,11 +13,13 @@ from typing import Any, NoReturn
 import billiard.pool
 import structlog
 from celery import signals
+from celery.platforms import EX_FAILURE
 from celery.worker import state as celery_state
 from prometheus_client.core import GaugeMetricFamily
 
 from worker import bootstrap, metrics
 from worker.alive import Alive
+from worker.breaker import breaker
 from worker.errors import BrokerAway, ReelhaulError, UsageError
 from worker.pulse import Pulse
 from worker.run_folder import open_run_folder
@@ -76,6 +78,7 @@ def prepare(*, prefork: bool) -> None:
     """Open the run folder, and tell Prometheus where a port is set; UsageError when either cannot be had."""
     chosen = settings()
     folder = open_run_folder(chosen.reelhaul_run_folder)
+    breaker()  # before the pool processes are forked, which share it
     if chosen.reelhaul_metrics_port:
         _main.shared = folder / f"metrics-{os.getpid()}" if prefork else None
         metrics.serve(
@@ -114,9 +117,11 @@ def _hear(**_: Any) -> None:
 
 
 @signals.worker_shutdown.connect
-def _end(**_: Any) -> None:
+def _end(sender: Any, **_: Any) -> None:
     if _main.alive:
         _main.alive.remove()
+    if breaker().tripped:
+        sender.exitcode = EX_FAILURE
     if _main.shared:
         shutil.rmtree(_main.shared, ignore_errors=True)
 

@@ -12,11 +12,12 @@ import structlog
 
 from worker.answers import Page
 from worker.app import LANES, app
-from worker.attempts import GLANCE_S, TASK_S, Guarded, fetch, refuse, while_away, working_on
+from worker.attempts import GLANCE_S, TASK_S, fetch, refuse, while_away, working_on
 from worker.bootstrap import limiter, names, store, tmdb_client
 from worker.errors import Claimed, NotEver, Rejected, Response, Unparsable, UsageError
 from worker.lanes import Message, publish
 from worker.merge import Saved
+from worker.messages import CheckedTask
 from worker.metrics import count
 from worker.pages import MAX_PAGE, PAGE_SIZE, PageKey
 
@@ -26,16 +27,9 @@ log = structlog.get_logger(__name__)
 LATEST_MS = 32_503_680_000_000
 
 
-class PageTask(Guarded):
-    """A task on a page."""
-
-    def key_of(self, args: Sequence[Any]) -> PageKey | None:
-        return PageKey(*args[:3]) if len(args) in (3, 4) and _is_key(args[:3]) else None
-
-
 # What is thrown on purpose gets no traceback in the log.
-@app.task(name="reelhaul.fetch_page", base=PageTask, bind=True, throws=(NotEver,))
-def fetch_page(self: PageTask, genre_id: int, window: str, page: int, fresh_after_ms: int = 0) -> None:
+@app.task(name="reelhaul.fetch_page", base=CheckedTask, bind=True, throws=(NotEver,))
+def fetch_page(self: CheckedTask, genre_id: int, window: str, page: int, fresh_after_ms: int = 0) -> None:
     """Have the page stored, fetched at or after `fresh_after_ms` (milliseconds since 1970; 0: ever).
 
     After page 1, what the cell still lacks is sent to the lane of its kind. A page that went into

@@ -133,6 +133,20 @@ def test_who_finds_its_file_or_the_folder_gone_joins_again(tmp_path: Path) -> No
     assert folder.stat().st_mode & 0o777 == 0o700
 
 
+def test_a_worker_whose_run_folder_is_removed_fetches_on(stage: Stage) -> None:
+    stage.emulator("--movies", "1000")
+    worker = stage.worker()
+    stage.send(cells=[(18, "1990", 1)])
+    wait_for(lambda: "18:1990:1" in stage.stored_pages(), watching=[worker])
+    shutil.rmtree(stage.environment["REELHAUL_RUN_FOLDER"])
+    time.sleep(LOOK_S)  # until the worker looks for who is there
+    stage.send(cells=[(18, str(year), 1) for year in range(2000, 2020)])
+    wait_for(
+        lambda: all(f"18:{year}:1" in stage.stored_pages() for year in range(2000, 2020)), watching=[worker]
+    )
+    assert stage.database["failures"].count_documents({}) == 0
+
+
 def test_a_folder_that_cannot_be_used_is_waited_for(tmp_path: Path) -> None:
     share = HostShare(MOST, tmp_path / "run")
     connections = Connections(share.size, shrink=lambda: None)

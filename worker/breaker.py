@@ -1,0 +1,70 @@
+"""Stops a worker that fails on one page after the other: then the fault is the worker's, not the pages'."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+import threading
+from contextlib import suppress
+from functools import cache
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+#: Different pages in a row, none done in between. Fewer may each be at fault; so many are not.
+LIMIT = 5
+ADVICE = (
+    "page after page met an unexpected fault, so it is this worker's: it stops, and messages stay queued."
+    " Mend what the tracebacks say, start it again, then `reelhaul failures retry --class unexpected`"
+)
+
+
+class Breaker:
+    """Counts unexpected failures in a row, over all processes of one worker; safe for threads.
+
+    To be built in the main process before it forks pool processes: they share the count. It is kept without
+    a lock between processes, which one that is killed would never give back: a failure that is lost between
+    two of them costs one page more in quarantine.
+    """
+
+    def __init__(self) -> None:
+        self._row = mmap.mmap(-1, 1)
+        self._main = os.getpid()
+        self._lock = threading.Lock()
+        self._last = ""
+
+    @property
+    def tripped(self) -> bool:
+        """Whether the worker is stopping for it."""
+        return self._row[0] >= LIMIT
+
+    def succeed(self) -> None:
+        """A page was done. What has tripped stays so."""
+        if 0 < self._row[0] < LIMIT:
+            self._row[0] = 0
+
+    def fail(self, page: str, reason: str) -> bool:
+        """A page met a fault that nobody foresaw; whether that is the worker's, which stops then.
+
+        The same page again tells nothing new.
+        """
+        with self._lock:
+            before = self._row[0]
+            if page == self._last or before >= LIMIT:
+                return before >= LIMIT
+            self._last = page
+            self._row[0] = before + 1
+        if before + 1 < LIMIT:
+            return False
+        log.error(ADVICE, pages=LIMIT, reason=reason)
+        with suppress(ProcessLookupError):
+            os.kill(self._main, signal.SIGTERM)
+        return True
+
+
+@cache
+def breaker() -> Breaker:
+    """This worker's."""
+    return Breaker()
