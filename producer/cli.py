@@ -18,8 +18,10 @@ def main() -> None:
             case _:
                 _choose()
     except ReelhaulError as error:
+        from worker.settings import redacted
+
         hint = "; `reelhaul doctor` tells more" if isinstance(error, BrokerAway | StoreAway) else ""
-        sys.stderr.write(f"reelhaul: {error}{hint}\n")
+        sys.stderr.write(f"reelhaul: {redacted(str(error))}{hint}\n")
         sys.exit(2)
 
 

@@ -53,9 +53,8 @@ def _mongo() -> str:
 def _key() -> str:
     settings().require_key()
     tmdb_client().check_key(time.monotonic() + PATIENCE_S)
-    key = settings().key
-    shown = key.get_secret_value()[:4] if key else ""
-    return f"{shown}… is accepted by {settings().tmdb_base_url}"
+    name = "TMDB_TOKEN" if settings().tmdb_token else "TMDB_API_KEY"
+    return f"{name} is accepted by {settings().tmdb_base_url}"
 
 
 def _clock() -> str:

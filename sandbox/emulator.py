@@ -43,7 +43,7 @@ def emulator(  # noqa: PLR0913, PLR0917 -- one argument for each option
     latency_ms: Annotated[float, typer.Option(help="Wait before every answer, in milliseconds.")] = 0.0,
     key: Annotated[
         list[str] | None,
-        typer.Option(help="A key or token to accept; repeatable.", show_default='any but "wrong"'),
+        typer.Option(help="A key or token to accept; repeatable.", show_default='any but "wrong..."'),
     ] = None,
     fault: Annotated[
         list[str] | None, typer.Option(help="A fault to inject, KIND[=VALUE][:CONDITION...]; repeatable.")

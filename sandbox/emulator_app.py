@@ -24,7 +24,7 @@ from sandbox.emulator_requests import PAGE_KINDS, ApiRequest, read_request
 from sandbox.emulator_server import CONNECTION, Connection
 from sandbox.faults import Fault, FaultPlan
 
-#: The one key that is never accepted when no keys are named, so that a test can be refused.
+#: How a key begins that is never accepted when no keys are named, so that a test can be refused.
 WRONG_KEY = "wrong"
 
 
@@ -40,7 +40,7 @@ class Service:
     #: Seed of the faults' chances.
     seed: int
     latency_ms: float = 0.0
-    #: Accepted keys; empty accepts any but WRONG_KEY.
+    #: Accepted keys; empty accepts any that does not begin with WRONG_KEY.
     keys: frozenset[str] = frozenset()
     log: ArrivalLog = field(default_factory=ArrivalLog)
 
@@ -106,7 +106,9 @@ class EmulatorApp:
         authorization = _authorization(scope)
         if authorization[:7].lower() == "bearer ":
             key = authorization[7:].strip()
-        return key in self._service.keys if self._service.keys else key not in ("", WRONG_KEY)
+        if self._service.keys:
+            return key in self._service.keys
+        return key != "" and not key.startswith(WRONG_KEY)
 
 
 def _target(scope: Scope, request: ApiRequest) -> str:

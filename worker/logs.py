@@ -8,12 +8,19 @@ from typing import Any
 
 import structlog
 
+from worker.settings import redacted
+
 _SHARED: list[Any] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]
+
+
+def _redact(_: Any, __: str, line: Any) -> Any:
+    """The last step: a line as it will be written."""
+    return redacted(line)
 
 
 def _calm(record: logging.LogRecord) -> bool:
@@ -26,7 +33,13 @@ def _calm(record: logging.LogRecord) -> bool:
 def configure(level: str) -> None:
     """Send every logger's lines to stderr, once each, from `level` up."""
     terminal = sys.stderr.isatty()
-    renderer: Any = structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()
+    # The other formatters of tracebacks show variables, and with them what is secret.
+    plain = structlog.dev.plain_traceback
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer(exception_formatter=plain)
+        if terminal
+        else structlog.processors.JSONRenderer()
+    )
     last = [] if terminal else [structlog.processors.format_exc_info]
     structlog.configure(
         processors=[
@@ -41,7 +54,12 @@ def configure(level: str) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=_SHARED,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last, renderer],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *last,
+                renderer,
+                _redact,
+            ],
         )
     )
     root = logging.getLogger()

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from datetime import timedelta
 from functools import cache
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from worker.durations import parse_duration
 from worker.errors import UsageError
 from worker.rate import Rate
+from worker.redaction import Redactor
 
 DEFAULT_DATABASE = "reelhaul"
+#: TMDB's keys have 32 characters and more. A word so long is in no page by chance.
+SHORTEST_KEY = 16
+ESCAPE = "escape @ : / ? # in a password"
 
 
 def _rate(value: Any) -> Any:
@@ -52,6 +57,8 @@ class Settings(BaseSettings):
     tmdb_token: SecretStr | None = None
     #: TMDB's v3 API key (32 hex digits), used where there is no token.
     tmdb_api_key: SecretStr | None = None
+    #: Whether the key may go unencrypted to another machine, as to an emulator in a network of one's own.
+    reelhaul_allow_http: bool = False
     tmdb_base_url: str = "https://api.themoviedb.org/3"
     redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
     mongo_url: SecretStr = SecretStr(f"mongodb://127.0.0.1:27017/{DEFAULT_DATABASE}")
@@ -80,30 +87,51 @@ class Settings(BaseSettings):
 
     @field_validator("tmdb_base_url")
     @classmethod
-    def _ends_in_version(cls, value: str) -> str:
+    def _ends_in_version(cls, value: str, info: ValidationInfo) -> str:
         value = value.rstrip("/")
-        if urlsplit(value).scheme not in ("http", "https") or not value.endswith("/3"):
+        address = urlsplit(value)
+        if address.scheme not in ("http", "https") or not value.endswith("/3") or "@" in address.netloc:
             raise ValueError("expected http(s)://HOST/3")
+        if address.scheme == "http" and not (
+            _loopback(address.hostname) or info.data.get("reelhaul_allow_http")
+        ):
+            raise ValueError(
+                "the key would go unencrypted to another machine: use https://, or set REELHAUL_ALLOW_HTTP=1"
+            )
         return value
 
-    @field_validator("tmdb_token")
+    @field_validator("tmdb_token", "tmdb_api_key")
     @classmethod
-    def _fits_a_header(cls, value: SecretStr | None) -> SecretStr | None:
+    def _is_a_key(cls, value: SecretStr | None) -> SecretStr | None:
         # http.client would refuse it later, in a text that quotes the whole header.
-        token = value.get_secret_value().strip() if value else ""
-        if not token.isascii() or not token.isprintable():
+        key = value.get_secret_value().strip() if value else ""
+        if not key.isascii() or not key.isprintable():
             raise ValueError("holds characters that no HTTP header can; copy it anew")
-        return SecretStr(token) if token else None
+        if 0 < len(key) < SHORTEST_KEY:
+            # Should TMDB show us our key, it is taken out of the answer: what is shorter could not be.
+            raise ValueError(f"expected at least {SHORTEST_KEY} characters, as TMDB's have; copy it whole")
+        return SecretStr(key) if key else None
 
     @field_validator("redis_url")
     @classmethod
     def _is_redis(cls, value: SecretStr) -> SecretStr:
-        return _with_scheme(value, "redis", "rediss")
+        parts = urlsplit(_with_scheme(value, "redis", "rediss").get_secret_value())
+        if (parts.username and not parts.password) or "password" in parse_qs(parts.query):
+            # Celery shows a user's name, and does not start with a password behind the `?`.
+            raise ValueError("expected the password before the host, after a colon: redis://:PASSWORD@HOST")
+        return value
 
     @field_validator("mongo_url")
     @classmethod
     def _is_mongo(cls, value: SecretStr) -> SecretStr:
         return _with_scheme(value, "mongodb", "mongodb+srv")
+
+    @property
+    def secrets(self) -> set[str]:
+        """What nobody is to see: TMDB's keys and the passwords in addresses."""
+        keys = {key.get_secret_value() for key in (self.tmdb_token, self.tmdb_api_key) if key}
+        addresses = (self.redis_url.get_secret_value(), self.mongo_url.get_secret_value())
+        return keys | {unquote(urlsplit(address).password or "") for address in addresses}
 
     @property
     def key(self) -> SecretStr | None:
@@ -127,8 +155,18 @@ def _with_scheme(value: SecretStr, *schemes: str) -> SecretStr:
         _ = "," in parts.netloc or parts.port  # several hosts are MongoDB's own form
     except ValueError:
         # Without the reason, for it quotes what may be half a password.
-        raise ValueError("expected digits after the host's colon; escape @ : / in a password") from None
+        raise ValueError(f"expected digits after the host's colon; {ESCAPE}") from None
+    if "@" in parts.path + parts.query + parts.fragment:
+        # Whoever takes the address apart would quote half a password.
+        raise ValueError(f"expected no @ after the host; {ESCAPE}")
     return value
+
+
+def _loopback(host: str | None) -> bool:
+    try:
+        return ip_address(host or "").is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 @cache
@@ -142,6 +180,19 @@ def settings() -> Settings:
         given = "" if _secret(name) else f", got {first['input']!r}"
         need = first["msg"].removeprefix("Value error, ").replace("Input should", "must")
         raise UsageError(f"{name}: {need}{given}") from None
+
+
+def redacted(text: str) -> str:
+    """The text without this process' secrets, whichever library's words they are in."""
+    try:
+        return _redactor().text(text)
+    except UsageError:  # no secrets are known; whoever needs the settings says so
+        return text
+
+
+@cache
+def _redactor() -> Redactor:
+    return Redactor(*settings().secrets)
 
 
 def _secret(name: str) -> bool:

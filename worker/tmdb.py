@@ -41,6 +41,7 @@ from worker.errors import ApiTrouble, Forbidden, NotEver, RateLimited, Response,
 from worker.limiter import Limiter, Permit
 from worker.metrics import count, spent
 from worker.pages import ANY_GENRE, MAX_PAGE, MovieKey, PageKey, Window
+from worker.redaction import Redactor
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -58,8 +59,6 @@ SORT = "original_title.asc"
 _KEY_CHECK = ("/configuration", dict[str, Any](), read_configuration)
 
 _GZIP = b"\x1f\x8b"
-#: A key is longer; what is shorter may stand in a page by chance.
-_SECRET = 16
 
 
 class TmdbClient:
@@ -82,7 +81,7 @@ class TmdbClient:
         self._timeout, self._params = (CONNECT_S, timeout_s), dict(params)
         self._connections = connections
         authorization = str(session.headers.get("Authorization", "")).removeprefix("Bearer ")
-        self._secret = (authorization or params.get("api_key", "")).encode()
+        self._redactor = Redactor(authorization, params.get("api_key", ""))
         # Prepared once: merging session and request anew is a third of what requests costs.
         self._headers = CaseInsensitiveDict({name: str(value) for name, value in session.headers.items()})
 
@@ -224,9 +223,7 @@ class TmdbClient:
                     request, stream=True, timeout=self._timeout, allow_redirects=False
                 ) as answer,
             ):
-                # Should the API show us our key, it goes no further.
-                body = self._discreet(_body(answer, until))
-                response = Response(answer.status_code, body, answer.headers)
+                response = self._response(answer, _body(answer, until))
             status = str(response.status)
         except (requests.RequestException, HTTPError, OSError) as error:
             # The text of these may hold the address, and with it a key: say the kind alone.
@@ -237,8 +234,11 @@ class TmdbClient:
             refuse(response)
         return response
 
-    def _discreet(self, body: bytes) -> bytes:
-        return body.replace(self._secret, b"[key]") if len(self._secret) >= _SECRET else body
+    def _response(self, answer: requests.Response, body: bytes) -> Response:
+        """Should the API show us our key, in a header or in the body, it goes no further."""
+        redacted = self._redactor.text
+        headers = {redacted(name): redacted(value) for name, value in answer.headers.items()}
+        return Response(answer.status_code, self._redactor.raw(body), CaseInsensitiveDict(headers))
 
 
 def build_session(token: str | None, connections: int, base_url: str) -> requests.Session:
@@ -278,5 +278,6 @@ def _body(answer: requests.Response, until: float) -> bytes:
         try:
             return zlib.decompressobj(wbits=31).decompress(body, LARGEST_BODY)
         except zlib.error:
-            raise Unparsable("broken gzip", Response(answer.status_code, body, answer.headers)) from None
+            # Without the body: what of it can be unpacked may hold the key.
+            raise Unparsable("broken gzip") from None
     return body

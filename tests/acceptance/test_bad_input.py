@@ -111,7 +111,7 @@ class TestWrongKey:
         server = stage.emulator("--movies", "1000")
         worker = stage.worker()
         asked = ("backfill", "--genres", "War", "--years", "2015..2019")
-        wrong = stage.reelhaul(*asked, TMDB_TOKEN="wrong")  # noqa: S106 -- the emulator refuses it
+        wrong = stage.reelhaul(*asked, TMDB_TOKEN="wrong-token-of-nobody")  # noqa: S106 -- the emulator refuses it
         assert_one_line(wrong, r"reelhaul: TMDB refuses the key \(HTTP 401: .*\): check TMDB_TOKEN")
         assert list(stage.database["failures"].find()) == []
         right = stage.reelhaul(*asked)
@@ -124,7 +124,7 @@ class TestWrongKey:
     def test_in_the_workers_it_stops_the_fleet_and_quarantines_nothing(self, stage: Stage) -> None:
         server = stage.emulator("--movies", "1000", "--key", "a-token-of-nobody")
         asked = ("backfill", "--genres", "War,Drama", "--years", "2010..2019")
-        right, stage.environment["TMDB_TOKEN"] = stage.environment["TMDB_TOKEN"], "wrong"
+        right, stage.environment["TMDB_TOKEN"] = stage.environment["TMDB_TOKEN"], "wrong-token-of-nobody"
         worker = stage.worker()
         stopped = stage.reelhaul(*asked, TMDB_TOKEN=right)
         assert_one_line(stopped, r"reelhaul: TMDB refuses the key \(HTTP 401: .*\): check TMDB_TOKEN")

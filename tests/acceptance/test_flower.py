@@ -14,6 +14,7 @@ from playwright.sync_api import Page, expect
 from sandbox.embedded import free_port
 from sandbox.processes import ChildProcess
 from tests.browser import browser_page
+from tests.sockets import listening
 from tests.stage import PATIENCE_S, Stage, wait_for
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(120)]
@@ -135,6 +136,17 @@ def test_on_loopback_pages_are_shown_and_the_api_is_not(stage: Stage) -> None:
     with flower(stage) as (address, _):
         assert requests.get(f"{address}/tasks", timeout=PATIENCE_S).ok
         assert requests.get(f"{address}/api/tasks", timeout=PATIENCE_S).status_code == 401
+
+
+@pytest.mark.parametrize("how", ["--address=", "FLOWER_ADDRESS"])
+def test_an_empty_address_is_loopback(stage: Stage, how: str) -> None:
+    """Tornado's meaning of an empty address is every address."""
+    if how == "FLOWER_ADDRESS":
+        stage.environment["FLOWER_ADDRESS"] = ""
+    with flower(stage, *([how] if how.startswith("--") else [])) as (_, process):
+        found = listening([process.pid])
+    assert found
+    assert {address for address, _ in found if not address.is_loopback} == set()
 
 
 def test_what_would_show_the_fleet_to_anybody_does_not_start(stage: Stage) -> None:

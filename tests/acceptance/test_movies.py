@@ -88,7 +88,7 @@ def test_genres_are_counted_and_drawn(stage: Stage) -> None:
 @pytest.mark.parametrize("command", [("movie", "the"), ("popular", "--pages", "1")])
 def test_a_wrong_key_here_does_not_stop_the_fleet(stage: Stage, command: tuple[str, ...]) -> None:
     stage.emulator("--movies", "50")
-    refused = stage.reelhaul(*command, TMDB_TOKEN="wrong")  # noqa: S106 -- the emulator refuses it
+    refused = stage.reelhaul(*command, TMDB_TOKEN="wrong-token-of-nobody")  # noqa: S106 -- the emulator refuses it
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert "TMDB refuses the key" in refused.stderr
     assert "open" in stage.reelhaul("limit").stdout

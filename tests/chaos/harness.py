@@ -52,7 +52,7 @@ EXTRA = 0.05
 GENRES = {"Drama": 18, "Comedy": 35}
 PAGE_SIZE = 20
 #: A credential that can be looked for wherever it does not belong.
-TOKEN = "canary-0b7e6d1f"  # noqa: S105 -- made up
+TOKEN = "canary-0b7e6d1f-token"  # noqa: S105 -- made up
 CELERY = (sys.executable, "-m", "celery", "-A", "worker.app")
 COMMAND = Path(sys.executable).with_name("reelhaul")
 

@@ -235,7 +235,7 @@ class TestKeys:
         assert self.status(tmdb) == 401
         assert self.status(tmdb, bearer="") == 401
         assert self.status(tmdb, bearer="wrong") == 401
-        assert self.status(tmdb, api_key="wrong") == 401
+        assert self.status(tmdb, api_key="wrong-key-of-nobody") == 401
         assert self.status(tmdb, bearer="any") == 200
         assert self.status(tmdb, api_key="any") == 200
 

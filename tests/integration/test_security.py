@@ -11,13 +11,12 @@ import re
 import shutil
 import ssl
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, quote_plus
 from uuid import uuid4
 
 import pymongo
@@ -30,6 +29,8 @@ from sandbox.fleet import Fleet
 from sandbox.processes import ChildProcess
 from sandbox.servers import EmbeddedMongo
 from tests.chaos.harness import PREFIX, TOKEN, Rig, children
+from tests.sockets import listening
+from tests.stage import Stage, wait_for
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -168,6 +169,41 @@ def test_secrets_are_seen_nowhere(rig: Start) -> None:
             seen[f"file {file.name}"] = file.read_bytes().decode("utf-8", errors="replace")
     assert {where for where, text in seen.items() for secret in secrets if secret in text} == set()
     assert {"Redis", "inspect", "/workers", "/broker", "log worker1.log", "log beat.log"} <= seen.keys()
+
+
+KEYS = {
+    "a key": {"TMDB_TOKEN": "", "TMDB_API_KEY": "0123456789abcdef0123456789abcdef"},
+    "a key that addresses write otherwise": {"TMDB_TOKEN": "", "TMDB_API_KEY": 'canary+0f/key=of "nobody"'},
+    "a token": {"TMDB_TOKEN": "eyJhbGciOiJIUzI1NiJ9.eyJhdWQiOiJub2JvZHkifQ.canary-_token"},
+}
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_an_answer_that_shows_our_key_gives_it_to_nobody(stage: Stage, name: str) -> None:
+    """Servers and caches quote the address, and some the Authorization, in headers and bodies."""
+    stage.environment |= {**KEYS[name], "REELHAUL_LOG_LEVEL": "DEBUG"}
+    secret = stage.environment["TMDB_TOKEN"] or stage.environment["TMDB_API_KEY"]
+    server = stage.emulator("--movies", "2000", "--key", secret)
+    worker = stage.worker()
+    years = {"echo=400": 2001, "echo=404": 2002, "echo=422": 2003, "echo": 2004}
+    server.configure(faults=[f"{fault}:match=gte={year}-" for fault, year in years.items()])
+    stage.send(cells=[(18, str(year), 1) for year in years.values()])
+    failures, pages = stage.database["failures"], stage.database["pages"]
+    wait_for(
+        lambda: failures.count_documents({}) == 3 and bool(pages.find_one({"window": "2004"})),
+        watching=[worker],
+    )
+    for failure in failures.find():
+        assert failure["headers"]["content-location"].startswith("/3/discover/movie?")
+        assert "[secret]" in repr(failure["headers"])
+        assert b"[secret]" in failure["body"]
+    shown = [stage.reelhaul("failures", "show", failure["_id"]).stdout for failure in failures.find()]
+    shown += [stage.reelhaul("failures").stdout, stage.reelhaul("doctor").stdout, worker.log_text()]
+    variable = "TMDB_TOKEN" if stage.environment["TMDB_TOKEN"] else "TMDB_API_KEY"
+    assert f"{variable} is accepted by {server.base_url}" in shown[-2]
+    shown += [repr(list(stage.database[name].find())) for name in stage.database.list_collection_names()]
+    for form in {secret, quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1]}:
+        assert not [text for text in shown if form in text], form
 
 
 #: What is quarantined, and what passes: both are logged, and kept or not.
@@ -363,23 +399,3 @@ def tls_in_front_of(port: int, key: Path, cert: Path) -> Iterator[int]:
         loop.call_soon_threadsafe(over.set)
         thread.join(10)
         loop.close()
-
-
-def listening(pids: list[int]) -> set[tuple[IPv4Address | IPv6Address, int]]:
-    """Address and port of every TCP socket on which these processes listen."""
-    inodes = set()
-    for entry in (entry for pid in pids for entry in Path(f"/proc/{pid}/fd").iterdir()):
-        with suppress(FileNotFoundError):
-            inodes.add(str(entry.readlink()))
-    found: set[tuple[IPv4Address | IPv6Address, int]] = set()
-    for table in ("tcp", "tcp6"):
-        for line in Path(f"/proc/net/{table}").read_text(encoding="ascii").splitlines()[1:]:
-            words = line.split()
-            if words[3] == "0A" and f"socket:[{words[9]}]" in inodes:
-                digits, _, port = words[1].partition(":")
-                # Four bytes at a time, each group as the machine lays out its integers.
-                raw = b"".join(
-                    int(digits[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(digits), 8)
-                )
-                found.add((ip_address(raw), int(port, 16)))
-    return found

@@ -1,5 +1,6 @@
 """The command line as such: what it offers, and how it refuses."""
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import import_module
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from producer.cli import main
 from producer.menu import COMMANDS, app
+from worker.errors import BrokerAway
 from worker.settings import Settings, settings
 
 
@@ -40,6 +42,52 @@ def run(
         main()
     said = capsys.readouterr()
     return int(ended.value.code or 0), said.out, said.err
+
+
+CRASH = """
+import sys
+from producer import {module}, cli
+
+def fail(*_, **__):
+    held = "s3cr3t-" + "of-nobody"
+    raise ValueError("failed")
+
+{module}.{function} = fail
+sys.argv = ["reelhaul", *{argv}]
+cli.main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "function", "argv"),
+    [("failures", "store", ["failures"]), ("upkeep", "fleet_now", ["expire", "--yes"])],
+)
+def test_a_crash_shows_a_traceback_and_no_variable(module: str, function: str, argv: list[str]) -> None:
+    script = CRASH.format(module=module, function=function, argv=argv)
+    crashed = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=50
+    )
+    assert crashed.returncode == 1
+    assert "Traceback (most recent call last)" in crashed.stderr
+    assert "ValueError: failed" in crashed.stderr
+    assert "s3cr3t-of-nobody" not in crashed.stderr
+
+
+def test_no_refusal_shows_a_secret(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Redis before version 6 answers an unknown HELLO with all that was sent, a password too."""
+    monkeypatch.setenv("REDIS_URL", "redis://:canary-redis@127.0.0.1/0")
+
+    def away(**_: object) -> None:
+        raise BrokerAway("Redis: ResponseError: unknown command `HELLO`, with args: `AUTH`, `canary-redis`")
+
+    monkeypatch.setattr("producer.limit.limiter", away)
+    code, _, said = run(monkeypatch, capsys, "limit")
+    assert code == 2
+    assert said.startswith(
+        "reelhaul: Redis: ResponseError: unknown command `HELLO`, with args: `AUTH`, `[secret]`"
+    )
 
 
 def test_help_lists_every_command_with_a_sentence() -> None:

@@ -2,8 +2,10 @@
 
 import json
 import os
+import pty
 import subprocess
 import sys
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -54,6 +56,65 @@ def test_an_exception_and_a_text_of_several_lines_are_one_line_each() -> None:
     )
     assert "ZeroDivisionError" in failed["exception"]
     assert long["event"] == "first\nsecond \u2028 \ud800 end"
+
+
+SECRETS = {
+    "TMDB_TOKEN": "canary-token-of-nobody",
+    "TMDB_API_KEY": "canary-key-of-nobody",
+    "REDIS_URL": "redis://:canary%2Fredis@127.0.0.1/0",
+    "MONGO_URL": "mongodb://user:canary%2Fmongo@127.0.0.1/reelhaul",
+}
+
+
+def test_no_line_holds_a_secret_whoever_wrote_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    words = [
+        "canary-token-of-nobody",
+        "canary-key-of-nobody",
+        "canary/redis",
+        "canary%2Fmongo",
+        "canary/mongo",
+    ]
+    said = lines(
+        f"for word in {words}:\n"
+        '    logging.getLogger("redis").error("unknown command HELLO, with args %s", word)\n'
+        '    structlog.get_logger("a").error("failed", reason=word)\n'
+        "    try:\n        raise ValueError(word)\n"
+        '    except ValueError:\n        structlog.get_logger("a").exception("failed")'
+    )
+    assert len(said) == 3 * len(words)
+    assert "[secret]" in repr(said[0])
+    assert "canary" not in repr(said)
+
+
+TRACEBACK = """
+import structlog
+from worker import logs
+logs.configure("INFO")
+def fail():
+    held = "s3cr3t-" + "of-nobody"
+    raise ValueError("failed")
+try:
+    fail()
+except ValueError:
+    structlog.get_logger("a").exception("went wrong")
+"""
+
+
+def test_a_traceback_on_a_terminal_shows_no_variable() -> None:
+    ours, theirs = pty.openpty()
+    with os.fdopen(ours, "rb", buffering=0) as terminal:
+        done = subprocess.run([sys.executable, "-c", TRACEBACK], stderr=theirs, timeout=30, check=True)
+        os.close(theirs)
+        said = b""
+        with suppress(OSError):  # how a terminal ends
+            while chunk := terminal.read(65_536):
+                said += chunk
+    assert done.returncode == 0
+    assert b"went wrong" in said
+    assert b"s3cr3t-of-nobody" not in said
+    assert b"ValueError: failed" in said
 
 
 def test_bound_words_are_on_every_line_within() -> None:

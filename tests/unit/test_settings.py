@@ -79,9 +79,9 @@ def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("variables", "key"),
     [
-        ({"TMDB_TOKEN": "a", "TMDB_API_KEY": "b"}, "a"),
-        ({"TMDB_TOKEN": "a"}, "a"),
-        ({"TMDB_API_KEY": "b"}, "b"),
+        ({"TMDB_TOKEN": SECRET, "TMDB_API_KEY": SECRET[::-1]}, SECRET),
+        ({"TMDB_TOKEN": SECRET}, SECRET),
+        ({"TMDB_API_KEY": SECRET[::-1]}, SECRET[::-1]),
     ],
 )
 def test_the_token_is_preferred(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], key: str) -> None:
@@ -107,6 +107,7 @@ def test_without_a_key_one_line_says_where_keys_come_from() -> None:
         *(("REELHAUL_TIMEOUT_S", value) for value in ("0", "-1", "31", "soon", "nan", "inf")),
         *(("REELHAUL_LOG_LEVEL", value) for value in ("LOUD", "info", "INFO ")),
         *(("TMDB_BASE_URL", value) for value in ("api.themoviedb.org/3", "https://api.themoviedb.org", "ftp://a/3")),
+        *((name, "fifteen-letters") for name in ("TMDB_TOKEN", "TMDB_API_KEY")),
         *(("REDIS_URL", value) for value in ("127.0.0.1:6379", "http://127.0.0.1/", "mongodb://a")),
         *(("MONGO_URL", value) for value in ("127.0.0.1:27017", "redis://127.0.0.1/", "reelhaul")),
     ],
@@ -130,16 +131,27 @@ def test_what_cannot_be_used_is_one_line_that_names_it(
         ("TMDB_BASE_URL", f"https://user:{SECRET}@proxy"),
         ("REDIS_URL", f"redis://[{SECRET}"),
         ("REDIS_URL", f"redis://:{SECRET}/unescaped@redis/0"),
+        ("REDIS_URL", f"redis://:1/{SECRET}@redis/0"),
+        ("REDIS_URL", f"redis://{SECRET}@redis/0"),
+        ("REDIS_URL", f"redis://redis/0?password={SECRET}"),
         ("MONGO_URL", f"mongodb://user:{SECRET}/unescaped@mongo/"),
+        *(
+            ("MONGO_URL", f"mongodb://{user}{end}{SECRET}@mongo/db")
+            for user in ("u", "u:1", "u:1,u:1")
+            for end in "/?#"
+        ),
+        ("TMDB_BASE_URL", f"https://user:{SECRET}@proxy/3"),
+        ("TMDB_TOKEN", SECRET[:-1]),
+        ("TMDB_API_KEY", f"{SECRET}\n{SECRET}"),
     ],
 )
 def test_no_refusal_shows_a_secret(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
-    monkeypatch.setenv(name, value)
     monkeypatch.setenv("TMDB_TOKEN", SECRET)
+    monkeypatch.setenv(name, value)
     with pytest.raises(UsageError) as refused:
         settings()
     assert str(refused.value).startswith(name)
-    assert SECRET not in str(refused.value)
+    assert SECRET[:-1] not in str(refused.value)
     assert refused.value.__suppress_context__, "a traceback would show what pydantic quotes"
 
 
@@ -157,6 +169,34 @@ def test_a_token_that_no_header_can_hold_is_refused_without_showing_it(
         said = "TMDB_TOKEN" if token and token.get_secret_value() == SECRET else "nothing"
     assert said.startswith("TMDB_TOKEN")
     assert SECRET not in said
+
+
+@pytest.mark.parametrize(
+    "host", ["api.themoviedb.org", "emulator:8099", "10.0.0.1", "[2001:db8::1]", "127.0.0.1.example.org"]
+)
+def test_a_key_goes_to_another_machine_encrypted_or_not_at_all(
+    monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    monkeypatch.setenv("TMDB_BASE_URL", f"http://{host}/3")
+    with pytest.raises(
+        UsageError, match=r"\ATMDB_BASE_URL: .* unencrypted .* https://, or set REELHAUL_ALLOW_HTTP=1\Z"
+    ):
+        settings()
+    monkeypatch.setenv("REELHAUL_ALLOW_HTTP", "1")
+    assert settings().tmdb_base_url == f"http://{host}/3"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8099", "127.9.9.9", "localhost:8099", "[::1]:8099"])
+def test_on_this_machine_it_need_not_be(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    monkeypatch.setenv("TMDB_BASE_URL", f"http://{host}/3")
+    assert settings().tmdb_base_url == f"http://{host}/3"
+
+
+def test_passwords_are_known_as_servers_see_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMDB_API_KEY", SECRET)
+    monkeypatch.setenv("REDIS_URL", "redis://:p%40ss-of-redis@127.0.0.1/0")
+    monkeypatch.setenv("MONGO_URL", "mongodb://user:p%2Fss-of-mongo@a:1,b:2/reelhaul")
+    assert settings().secrets == {SECRET, "p@ss-of-redis", "p/ss-of-mongo"}
 
 
 def test_settings_show_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
