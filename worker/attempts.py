@@ -31,6 +31,7 @@ from worker.errors import (
 )
 from worker.metrics import count, spent
 from worker.pages import MovieKey, PageKey
+from worker.settings import redacted
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -152,7 +153,7 @@ def _quarantining(key: PageKey | MovieKey) -> Iterator[None]:
     except (NotNow, Forbidden):
         raise
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
+        reason = redacted(f"{type(error).__name__}: {error}")
         if _is_the_machines(error):
             raise HostFault(reason) from None
         if breaker().fail(key.id, reason):

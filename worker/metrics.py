@@ -154,7 +154,7 @@ def serve(address: str, port: int, shared: Path | None, more: Iterable[Any]) -> 
 
 def share(folder: Path) -> None:
     """Count in files in `folder`, for the process that serves them."""
-    folder.mkdir(mode=0o700, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
     # Chosen when the library was imported, long before the pool is known: Flower's plugin does that.
     values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
@@ -162,7 +162,9 @@ def share(folder: Path) -> None:
 
 def join() -> None:
     """In a pool process: count too, if anybody asks."""
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+    if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        # A cleaner of /tmp may have been here since the worker started.
+        Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
         _process.meters = Meters()
 
 

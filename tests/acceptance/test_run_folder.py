@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sandbox.embedded import free_port
-from tests.stage import PATIENCE_S, Stage
+from tests.stage import PATIENCE_S, Stage, wait_for
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(120)]
 
@@ -59,6 +59,8 @@ def test_nothing_starts_on_a_folder_that_others_may_write_to(
     plant(open_folder, tmp_path / "exploded")
     before = sorted(open_folder.iterdir())
     process = stage.start(*PROCESSES[name])
+    wait_for(lambda: not process.running or sorted(open_folder.iterdir()) != before)
+    assert sorted(open_folder.iterdir()) == before
     assert process.wait(PATIENCE_S) == 2, process.log_tail()
     said = [line for line in process.log_text().splitlines() if "run folder" in line]
     assert len(said) == 1
@@ -66,7 +68,6 @@ def test_nothing_starts_on_a_folder_that_others_may_write_to(
     assert "REELHAUL_RUN_FOLDER" in said[0]
     assert "Traceback" not in process.log_text()
     assert not (tmp_path / "exploded").exists()
-    assert sorted(open_folder.iterdir()) == before
 
 
 @pytest.mark.parametrize("how", ["--db", "FLOWER_DB", "in the run folder"])
@@ -82,6 +83,7 @@ def test_flower_reads_no_memory_that_others_may_have_written(stage: Stage, tmp_p
     for file in folder.iterdir():
         file.chmod(0o666)
     process = stage.start(*PROCESSES["flower"], f"--port={free_port()}", *options)
+    wait_for(lambda: not process.running or (tmp_path / "exploded").exists())
+    assert not (tmp_path / "exploded").exists()
     assert process.wait(PATIENCE_S) == 2, process.log_tail()
     assert "others may write to it" in process.log_text()
-    assert not (tmp_path / "exploded").exists()

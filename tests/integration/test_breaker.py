@@ -53,7 +53,7 @@ obtain = tasks.obtain
 
 def odd_alone(key, fresh_after):
     if int(key.window) % 2 == 0:
-        raise TypeError("a fault that only this page brings out")
+        raise TypeError("a fault that only this page brings out, and a-token-of-nobody")
     obtain(key, fresh_after)
 
 tasks.obtain = odd_alone
@@ -107,6 +107,8 @@ def test_pages_that_alone_bring_out_a_fault_are_quarantined_alone(stage: Stage) 
     stage.send(refresh=[(DRAMA, str(year), 1) for year in YEARS])
     wait_for(lambda: quarantined(stage) == len(YEARS) // 2, watching=[worker])
     wait_for(lambda: not waiting(stage), watching=[worker])
+    reasons = {failure["reason"] for failure in stage.database["failures"].find()}
+    assert reasons == {"TypeError: a fault that only this page brings out, and [secret]"}
     assert stage.database["pages"].count_documents({"page": 1}) == len(YEARS) // 2
 
 

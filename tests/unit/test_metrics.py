@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 from worker import metrics
@@ -44,6 +46,26 @@ def test_every_histogram_has_room_above_what_a_task_may_take() -> None:
         assert list(bounds) == sorted(bounds)
     assert metrics.BUCKETS["task"][-1] >= 48
     assert set(metrics.BUCKETS) == set(metrics.KINDS)
+
+
+JOINING = """
+import shutil, sys
+from pathlib import Path
+from worker import metrics
+folder = Path(sys.argv[1]) / "run" / "metrics-1"
+metrics.share(folder)
+shutil.rmtree(folder.parent)
+metrics.join()
+metrics.count("pages", "stored")
+print(len(list(folder.iterdir())))
+"""
+
+
+def test_a_pool_process_counts_though_a_cleaner_has_removed_the_folder(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", JOINING, str(tmp_path)], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert int(done.stdout) > 0
 
 
 def test_what_is_still_being_spent_counts() -> None:
