@@ -30,7 +30,7 @@ PATIENCE_S = 300.0
 _DOCUMENT_CODES = {2, 15, 22, 52, 55, 57, 10334, 17280}
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-#: A stored time that lies further ahead of the fleet's clock was stamped when that clock was wrong, and is not
+#: A stored time that is further ahead of the fleet's clock was stamped when that clock was wrong, and is not
 #: believed. Servers that take over from each other differ by less.
 AHEAD = timedelta(minutes=5)
 
