@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from math import isinf
 from typing import Any, NoReturn, TypeGuard
 
 from worker.errors import ApiTrouble, Forbidden, RateLimited, Rejected, Response, Unparsable
@@ -117,7 +118,7 @@ def _message(body: bytes) -> str:
 def _read(response: Response) -> dict[str, Any]:
     """The JSON object of a 200; an error in disguise becomes the error it is."""
     try:
-        document = json.loads(response.body, parse_constant=_no_json)
+        document = json.loads(response.body, parse_float=_number, parse_constant=_no_json)
     except (ValueError, RecursionError) as error:
         raise Unparsable(f"not JSON: {type(error).__name__}", response) from None
     if not isinstance(document, dict):
@@ -126,6 +127,13 @@ def _read(response: Response) -> dict[str, Any]:
     if code is not None and "results" not in document and "id" not in document:
         _disguised(code, response)
     return document
+
+
+def _number(digits: str) -> float:
+    number = float(digits)
+    if isinf(number):  # 1e999: neither MongoDB nor JSON could give it back
+        raise ValueError(f"{digits:.50} is beyond a double")
+    return number
 
 
 def _no_json(word: str) -> NoReturn:
