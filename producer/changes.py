@@ -29,13 +29,11 @@ class Reading:
 
     requests: int = 0
     listed: set[int] = field(default_factory=set)
-    gone: int = 0
     wanted: set[int] = field(default_factory=set)
 
     def add(self, other: Reading) -> None:
         self.requests += other.requests
         self.listed |= other.listed
-        self.gone += other.gone
         self.wanted |= other.wanted
 
 
@@ -59,16 +57,15 @@ def read_page(  # noqa: PLR0913 -- a reading's circumstances
     more. Raises NotNow (read the page again) and Forbidden.
     """
     page, since = ask(day, number), asked_since(day, now)
-    gone = movies.gone(page.gone, page.fetched_at)
-    there = set(page.ids).difference(page.gone)
+    listed = set(page.ids)
     if since == now:
-        wanted = there if again else movies.not_demanded(there, _midnight(day))
+        wanted = listed if again else movies.not_demanded(listed, _midnight(day))
     else:
-        wanted = movies.stale(movies.not_demanded(there, since), since)
+        wanted = movies.stale(movies.not_demanded(listed, since), since)
     movies.want(wanted, since)
     # After the list has them: a reading that dies in between sees to them once more.
     movies.demand(wanted, since)
-    return Reading(1, set(page.ids), gone, wanted), page.total_pages
+    return Reading(1, listed, wanted), page.total_pages
 
 
 def read_day(ask: Ask, movies: Movies, day: date, now: datetime, *, again: bool = False) -> Reading:

@@ -158,7 +158,7 @@ def _refresh_changes(back: timedelta | None, *, detach: bool, quiet: bool) -> No
     send_movies(map(MovieKey, total.wanted), "refresh")
     out.print(
         f"{len(total.listed):,} changed movies listed, {total.requests:,} requests: "
-        f"{len(total.wanted):,} movies to fetch, {total.gone:,} gone"
+        f"{len(total.wanted):,} movies to fetch"
     )
     follow_wanted(detach=detach, quiet=quiet)
 

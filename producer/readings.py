@@ -98,10 +98,8 @@ def _read(name: str, here: Place, started: datetime) -> None:
         store().note(name, outcome=f"put off: {trouble}", reading=None, claimed_at=NEVER)
         return
     send_movies(map(MovieKey, reading.wanted), "refresh")
-    wanted, gone = len(reading.wanted), reading.gone
-    log.info(
-        "changes read", day=here.day, page=here.page, listed=len(reading.listed), wanted=wanted, gone=gone
-    )
+    listed, wanted = len(reading.listed), len(reading.wanted)
+    log.info("changes read", day=here.day, page=here.page, listed=listed, wanted=wanted)
     following = here.following(total, started.date())
     if following is None:
         end_reading(movies(), started)

@@ -55,7 +55,7 @@ class Movie(NamedTuple):
     vote_average: float
     vote_count: float
     revenue: float
-    adult: bool
+    adult: bool | None
 
     @property
     def release_dates(self) -> tuple[str, ...]:
@@ -90,7 +90,7 @@ class Query(NamedTuple):
 
 
 class ChangedMovie(NamedTuple):
-    """A row of /3/movie/changes: `adult` is None for a movie that is gone."""
+    """A row of /3/movie/changes: `adult` is None for a movie that is gone, and for some that are not."""
 
     id: int
     adult: bool | None

@@ -93,7 +93,7 @@ def to_movie(item: dict[str, Any], raw: bytes) -> Movie:
         vote_average=_number(item, "vote_average"),
         vote_count=_number(item, "vote_count"),
         revenue=_number(item, "revenue") if "revenue" in item else unnamed_revenue(movie_id),
-        adult=item.get("adult") is True,
+        adult=None if item.get("adult", False) is None else item.get("adult") is True,
     )
 
 

@@ -26,7 +26,6 @@ class Shelf:
         self.fetched_at = dict.fromkeys(range(1, 6), START)
         self.demanded: dict[int, datetime] = {}
         self.to_do: set[int] = set()
-        self.gone_ids: set[int] = set()
         self.fetches: list[tuple[int, datetime]] = []
 
     def want(self, ids: Iterable[int], since: datetime) -> int:  # noqa: ARG002 -- as Movies'
@@ -45,10 +44,6 @@ class Shelf:
     def forget_demands(self, before: datetime) -> None:
         self.demanded = {id_: since for id_, since in self.demanded.items() if since >= before}
 
-    def gone(self, ids: Iterable[int], at: datetime) -> int:  # noqa: ARG002 -- as Movies'
-        self.gone_ids |= set(ids)
-        return len(self.gone_ids)
-
     def fetch_all(self, at: datetime) -> None:
         for id_ in self.to_do:
             self.fetched_at[id_] = at
@@ -62,7 +57,7 @@ def feed(changes: list[tuple[int, datetime]], now: datetime, *, whole_last_day: 
     def ask(day: date, page: int) -> Changes:
         last = day + DAY if whole_last_day else day
         ids = sorted({id_ for id_, at in changes if at <= now and day <= at.date() <= last})
-        return Changes(ids[2 * page - 2 : 2 * page], [], max(1, -(-len(ids) // 2)), now)
+        return Changes(ids[2 * page - 2 : 2 * page], max(1, -(-len(ids) // 2)), now)
 
     return ask
 
@@ -108,14 +103,6 @@ def test_asked_again_what_was_seen_today_is_fetched_again() -> None:
         read_day(ask, cast("Movies", shelf), now.date(), now, again=True)
         shelf.fetch_all(now)
     assert [id_ for id_, _ in shelf.fetches] == [3, 3]
-
-
-def test_a_movie_that_is_gone_is_not_asked_for() -> None:
-    shelf = Shelf()
-    pages = {1: Changes([1, 2], [2], 1, START)}
-    reading = read_day(lambda _, page: pages[page], cast("Movies", shelf), START.date(), START)
-    assert (reading.wanted, reading.gone, reading.listed, reading.requests) == ({1}, 1, {1, 2}, 1)
-    assert shelf.gone_ids == {2}
 
 
 @given(MOMENTS, st.timedeltas(timedelta(0), timedelta(days=40)))
