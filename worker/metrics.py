@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 import time
 from collections import Counter
@@ -153,8 +154,14 @@ def serve(address: str, port: int, shared: Path | None, more: Iterable[Any]) -> 
 
 
 def share(folder: Path) -> None:
-    """Count in files in `folder`, for the process that serves them."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Count in files in `folder`, for the process that serves them; UsageError when it cannot be made."""
+    shutil.rmtree(folder, ignore_errors=True)  # of a worker that was killed, and had the same name and pid
+    try:
+        folder.mkdir(mode=0o700, parents=True)
+    except OSError as error:
+        raise UsageError(
+            f"REELHAUL_RUN_FOLDER {folder.parent}: cannot be used for metrics: {error.strerror}"
+        ) from None
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
     # Chosen when the library was imported, long before the pool is known: Flower's plugin does that.
     values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]

@@ -1,12 +1,17 @@
 """Metrics: the dashboard asks for what there is; seconds still being spent count."""
 
 import json
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
-from worker import metrics
+import pytest
+
+from worker import metrics, signs
+from worker.errors import UsageError
+from worker.settings import settings
 
 ROOT = Path(__file__).resolve().parents[2]
 DASHBOARD = json.loads((ROOT / "deploy" / "grafana-dashboard.json").read_text())
@@ -77,3 +82,47 @@ def test_what_is_still_being_spent_counts() -> None:
     assert books.end(ticket) >= second
     assert books.read()["gate"] == books.read()["gate"]
     assert books.read()["fetch"] == 0
+
+
+def test_containers_that_share_the_run_folder_count_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each container counts its processes from 1: the host's name alone tells their folders apart."""
+    folders = set()
+    for name in ("one", "other"):
+        monkeypatch.setattr("socket.gethostname", lambda name=name: name)
+        folders.add(signs.shared_folder())
+    assert len(folders) == 2
+    assert {folder.parent for folder in folders} == {settings().reelhaul_run_folder}
+
+
+COUNT = """
+import sys
+from pathlib import Path
+from prometheus_client import CollectorRegistry, generate_latest, multiprocess
+from worker import metrics
+metrics.share(Path(sys.argv[1]))
+metrics.join()
+metrics.count("pages", "stored", 2)
+registry = CollectorRegistry()
+multiprocess.MultiProcessCollector(registry, path=sys.argv[1])
+print(generate_latest(registry).decode())
+"""
+
+
+def test_what_a_killed_worker_counted_is_not_its_successors(tmp_path: Path) -> None:
+    """After a restart a container has its name again, and its worker the same pid."""
+    for _ in range(2):
+        told = subprocess.run(
+            [sys.executable, "-c", COUNT, str(tmp_path / "metrics")],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=30,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        ).stdout
+        assert 'reelhaul_pages_total{outcome="stored"} 2.0' in told
+
+
+def test_a_run_folder_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(UsageError, match=r"\AREELHAUL_RUN_FOLDER .*file: cannot be used for metrics: "):
+        metrics.share(tmp_path / "file" / "metrics")

@@ -241,7 +241,10 @@ class TestPage:
         [
             *(b"", b"{", b"null", b"[]", b"7", HTML, b"\xff", b"\xef\xbb\xbf{}", b"[" * 100_000),
             *(b'{"page":3,"results":[],"total_pages":NaN,"total_results":1}', b'{"a":Infinity}'),
-            *(json.dumps(page_body()).encode()[:-1] + b', "x": %s}' % much for much in (b"1e999", b"[-1e400]")),
+            *(
+                json.dumps(page_body()).encode()[:-1] + b', "x": %s}' % much
+                for much in (b"1e999", b"[-1e400]")
+            ),
             gzip.compress(b"no json", mtime=0),
             gzip.compress(json.dumps(page_body()).encode(), mtime=0)[:-20],
             b"\x1f\x8bno gzip",
