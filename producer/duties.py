@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from producer.display import console, span
-from producer.enqueue import Backfill
+from producer.enqueue import lacking
 from producer.schedule import perform, running
 from producer.timetable import DEFAULT, Duty, timetable
 from worker.bootstrap import fleet_now, store
@@ -60,7 +60,7 @@ def run(name: Annotated[str, typer.Argument(help="A duty that `reelhaul schedule
         raise UsageError(f"duty {name!r}: expected one of {', '.join(duties)}")
     now = fleet_now()
     notes = store().notes()
-    if running(notes.get(name), _unfinished(notes), now):
+    if running(notes.get(name), _lacking(notes), now):
         console().print(
             f"{name}: its last run has not ended; `reelhaul schedule` and `reelhaul status` tell more"
         )
@@ -72,20 +72,16 @@ def run(name: Annotated[str, typer.Argument(help="A duty that `reelhaul schedule
 
 def _duties() -> list[tuple[Duty, dict[str, Any], bool]]:
     notes = store().notes()
-    unfinished, now = _unfinished(notes), datetime.now(UTC)
+    begun, now = _lacking(notes), datetime.now(UTC)
     return [
-        (duty, notes.get(duty.name, {}), running(notes.get(duty.name), unfinished, now))
+        (duty, notes.get(duty.name, {}), running(notes.get(duty.name), begun, now))
         for duty in timetable().values()
     ]
 
 
-def _unfinished(notes: dict[str, Document]) -> set[str]:
-    """Backfills of duties that lack pages now: where no beat runs, nobody notes that one is finished."""
-    begun = {id_ for note in notes.values() for id_ in note.get("backfills", ())}
-    documents = [one for one in store().remembered(unfinished=True) if one["_id"] in begun]
-    return {
-        one["_id"] for one in documents if next(Backfill.of_document(one).missing(store()), None) is not None
-    }
+def _lacking(notes: dict[str, Document]) -> set[str]:
+    """Backfills of duties that lack pages."""
+    return lacking(store(), {id_ for note in notes.values() for id_ in note.get("backfills", ())})
 
 
 def _row(known: tuple[Duty, dict[str, Any], bool]) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain
@@ -103,6 +103,14 @@ def known_backfills(store: Store) -> list[Backfill]:
 def asked_backfills(store: Store) -> list[Backfill]:
     """Those that a person asked for, the latest first."""
     return [backfill for backfill in known_backfills(store) if not backfill.duty]
+
+
+def lacking(store: Store, ids: Collection[str]) -> set[str]:
+    """Of the requests with these ids, those that lack pages now: that nobody noted their end says nothing."""
+    documents = (one for one in store.remembered(unfinished=True) if one["_id"] in ids)
+    return {
+        one["_id"] for one in documents if next(Backfill.of_document(one).missing(store), None) is not None
+    }
 
 
 def unfinished(store: Store, now: datetime) -> Iterator[tuple[Backfill, Iterator[PageKey]]]:

@@ -16,7 +16,7 @@ import structlog
 from celery.exceptions import Reject
 
 from producer.changes import LONGEST_GAP
-from producer.enqueue import Backfill, asked_backfills, begin, unfinished
+from producer.enqueue import Backfill, asked_backfills, begin, lacking, unfinished
 from producer.readings import NEVER, begin_reading
 from producer.timetable import Duty, timetable
 from worker.app import app
@@ -54,9 +54,8 @@ def tick() -> None:
     try:
         now = fleet_now()
         for duty in timetable().values():
-            if _is_running(duty, now):
-                continue
-            if store().claim_due(duty.name, duty.every - early, now):
+            period = duty.every - early
+            if _is_due(duty, period, now) and store().claim_due(duty.name, period, now):
                 perform(duty, now)
     except NotNow as trouble:
         log.warning("not now", reason=str(trouble))
@@ -78,12 +77,12 @@ def perform(duty: Duty, now: datetime) -> str:
     return outcome
 
 
-def running(note: Document | None, unfinished_ids: set[str], now: datetime) -> bool:
-    """Whether the last run of a duty, of which `note` is kept, has not ended."""
+def running(note: Document | None, lacking_ids: set[str], now: datetime) -> bool:
+    """Whether the last run of a duty, of which `note` is kept, has not ended; `lacking_ids`: see `lacking`."""
     if not note:
         return False
     reading = note.get("reading")
-    return bool(unfinished_ids & set(note.get("backfills", ()))) or bool(
+    return bool(lacking_ids & set(note.get("backfills", ()))) or bool(
         reading and now - READING < reading["since"] <= now + AHEAD
     )
 
@@ -118,10 +117,12 @@ def changes_since() -> datetime | None:
     return movies().read_to() or store().oldest()
 
 
-def _is_running(duty: Duty, now: datetime) -> bool:
-    note = store().notes().get(duty.name)
-    ids = {document["_id"] for document in store().remembered(unfinished=True)}
-    return running(note, ids, now)
+def _is_due(duty: Duty, period: timedelta, now: datetime) -> bool:
+    """Whether it was not begun within the period, and its last run has ended."""
+    note = store().notes().get(duty.name, {})
+    if note.get("claimed_at", NEVER) > now - period:
+        return False  # at once: what a run lacks takes a look at all pages
+    return not running(note, lacking(store(), note.get("backfills", ())), now)
 
 
 def _told(duty: Duty, outcome: str, **facts: object) -> str:

@@ -113,6 +113,28 @@ def test_refresh_by_two_beats_does_each_duty_once(stage: Stage) -> None:
     assert worker.running
 
 
+def test_refresh_runs_again_however_much_waits(stage: Stage) -> None:
+    """A run that lacks nothing has ended, whether or not the queue was ever short enough to be swept."""
+    (stage.folder / "schedule.toml").write_text('[recent]\ndo = "refresh"\nevery = "2s"\nmax_age = "1d"\n')
+    stage.environment["REELHAUL_SCHEDULE"] = str(stage.folder / "schedule.toml")
+    stage.emulator("--movies", "50")
+    worker = stage.worker()
+    assert stage.reelhaul("backfill", *ALL_YEARS).returncode == 0
+    worker.stop()
+    stage.send(cells=[(18, str(year), 1) for year in range(1900, 2026)])
+    ticking = stage.worker("-Q", "refresh")  # nobody takes what waits
+    beating = beat(stage)
+    runs = set()
+
+    def has_run_again() -> bool:
+        runs.update(one["claimed_at"] for one in stage.database["schedule"].find({"_id": "recent"}))
+        return len(runs) > 2
+
+    wait_for(has_run_again, watching=[ticking, beating])
+    with redis.Redis.from_url(stage.redis_url) as client:
+        assert client.llen("{reelhaul}:cells") == 126
+
+
 def test_refresh_changes_by_hand_and_the_cursor(stage: Stage) -> None:
     server = stage.emulator("--movies", "600")
     stage.worker()
