@@ -24,10 +24,11 @@ from worker.bootstrap import fleet_now, movies, store
 from worker.errors import NotNow, UsageError
 from worker.lanes import queued
 from worker.mongo import AHEAD, Document
-from worker.movie_tasks import LANE, send_movies
+from worker.movie_tasks import send_movies
 from worker.pages import Cell
 from worker.settings import settings
 from worker.tasks import send
+from worker.transport import MOVIES
 
 __all__ = ["app"]
 
@@ -41,7 +42,7 @@ EARLY = 1 / 6
 LIFE_S = 7_200
 #: A lane with more messages than this has not lost its own: sweeping it would only double them.
 SHORT = 100
-#: Wanted movies in the broker at a time: two minutes' worth of TMDB's limit.
+#: Wanted movies in the broker at a time: two minutes' worth of TMDB's limit, eight while pages wait too.
 FED = 4_000
 #: A reading of changes whose last page was read this long ago has died.
 READING = timedelta(minutes=5)
@@ -78,7 +79,7 @@ def perform(duty: Duty, now: datetime) -> str:
 
 
 def running(note: Document | None, lacking_ids: set[str], now: datetime) -> bool:
-    """Whether the last run of a duty, of which `note` is kept, has not ended; `lacking_ids`: see `lacking`."""
+    """Whether a duty's last run, of which `note` is kept, has not ended; `lacking_ids`: see `lacking`."""
     if not note:
         return False
     reading = note.get("reading")
@@ -91,7 +92,7 @@ def sweep() -> int:
     """Enqueue what unfinished backfills lack and movies that are wanted, unless that waits; how many."""
     waiting = queued()
     sent = feed(waiting)
-    if sum(waiting.values()) <= SHORT:
+    if sum(number for lane, number in waiting.items() if lane != MOVIES) <= SHORT:
         for backfill, missing in unfinished(store(), fleet_now()):
             sent += send(missing, backfill.fresh_after_ms)
     if sent:
@@ -101,7 +102,7 @@ def sweep() -> int:
 
 def feed(waiting: Mapping[str, int]) -> int:
     """Enqueue some of the movies that are wanted, unless their lane has enough; returns how many."""
-    return send_movies(movies().some_wanted(FED)) if waiting[LANE] <= SHORT else 0
+    return send_movies(movies().some_wanted(FED)) if waiting[MOVIES] <= SHORT else 0
 
 
 def full_sweep(now: datetime) -> int:

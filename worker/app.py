@@ -20,8 +20,8 @@ from worker import bootstrap, logs, signs, transport
 from worker.errors import BrokerAway, ReelhaulError, UsageError
 from worker.settings import settings
 
-#: Drained in this order: a refresh before anything else, open cells before new ones.
-LANES = ("refresh", "pages", "cells")
+#: Drained in this order: a refresh before anything else, open cells before new ones; movies as `InTurn` says.
+LANES = (transport.REFRESH, "pages", "cells", transport.MOVIES)
 #: Seconds until a message that died with its worker is delivered again. Well above the longest task
 #: (worker.tasks.TASK_S and one timeout of MongoDB), so that nothing runs twice; with the check every
 #: 10 s, below two minutes.
@@ -53,7 +53,7 @@ def configuration() -> dict[str, Any]:
             "socket_timeout": 10,
             "socket_connect_timeout": 3,
             "socket_keepalive": True,
-            "queue_order_strategy": "priority",
+            "queue_order_strategy": f"{transport.__name__}:{transport.InTurn.__name__}",
             "global_keyprefix": "{reelhaul}:",
         },
         "imports": ("worker.tasks", "worker.movie_tasks", "producer.schedule"),

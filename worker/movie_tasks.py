@@ -19,12 +19,9 @@ from worker.messages import CheckedTask
 from worker.metrics import count
 from worker.movies import Wanted
 from worker.pages import LAST_MOVIE, MovieKey
+from worker.transport import MOVIES
 
 log = structlog.get_logger(__name__)
-
-
-#: Among the pages of open cells: a backfill that opens one after the other gets to them.
-LANE = "pages"
 
 
 @app.task(name="reelhaul.fetch_movie", base=CheckedTask, bind=True, throws=(NotEver,))
@@ -56,7 +53,7 @@ def fetch_movie(self: CheckedTask, movie_id: int) -> None:
         while_away(partial(movies().done, key, row), until)
 
 
-def send_movies(keys: Iterable[MovieKey], lane: str = LANE) -> int:
+def send_movies(keys: Iterable[MovieKey], lane: str = MOVIES) -> int:
     """Enqueue movies that are on the list; BrokerAway when some may not have been sent."""
     return publish(fetch_movie, (Message((key.movie_id,), key.id, lane) for key in keys))
 

@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 
 from worker.answers import Page
-from worker.app import LANES, app
+from worker.app import app
 from worker.attempts import GLANCE_S, TASK_S, fetch, refuse, while_away, working_on
 from worker.bootstrap import limiter, names, store, tmdb_client
 from worker.errors import Claimed, NotEver, Rejected, Response, Unparsable, UsageError
@@ -114,7 +114,7 @@ def _count(saved: Saved, movies: int) -> None:
     count("movies", "unchanged", movies - saved.inserted - saved.changed)
 
 
-def send(keys: Iterable[PageKey], fresh_after_ms: int, lane: str = LANES[-1]) -> int:
+def send(keys: Iterable[PageKey], fresh_after_ms: int, lane: str = "cells") -> int:
     """Enqueue the keys, and say how many: first pages into `lane`, the others into `pages`.
 
     What begins in `refresh` stays there. Raises BrokerAway when some may not have been sent.

@@ -94,7 +94,7 @@ def test_tasks_by_name_states_and_lanes_in_a_browser(stage: Stage, request: pyte
         worker.stop()
         stage.send(cells=[(35, "2001", 1), (35, "2002", 1)], refresh=[(35, "2003", 1)])
         page.goto(f"{address}/broker")
-        for lane, waiting in (("refresh", "1"), ("pages", "0"), ("cells", "2")):
+        for lane, waiting in (("refresh", "1"), ("pages", "0"), ("cells", "2"), ("movies", "0")):
             expect(page.locator(f"#queue-table tr[id={lane}] td").nth(1)).to_have_text(waiting)
         assert process.running
     assert "a-token-of-nobody" not in "".join(child.log_text() for child in stage.children)

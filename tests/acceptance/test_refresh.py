@@ -6,7 +6,7 @@ import json
 import signal
 import sys
 from collections import Counter
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -124,7 +124,7 @@ def test_refresh_runs_again_however_much_waits(stage: Stage) -> None:
     stage.send(cells=[(18, str(year), 1) for year in range(1900, 2026)])
     ticking = stage.worker("-Q", "refresh")  # nobody takes what waits
     beating = beat(stage)
-    runs = set()
+    runs: set[datetime] = set()
 
     def has_run_again() -> bool:
         runs.update(one["claimed_at"] for one in stage.database["schedule"].find({"_id": "recent"}))

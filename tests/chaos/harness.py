@@ -402,9 +402,8 @@ class Rig:
         """Messages by lane, and those with a worker; empty while Redis does not answer."""
         with self.redis_client() as client:
             try:
-                lengths = {
-                    lane: int(client.llen(f"{PREFIX}{lane}")) for lane in ("refresh", "pages", "cells")
-                }
+                lanes = ("refresh", "pages", "cells", "movies")
+                lengths = {lane: int(client.llen(f"{PREFIX}{lane}")) for lane in lanes}
                 return {**lengths, "unacked": int(client.hlen(f"{PREFIX}unacked"))}
             except RedisError:
                 return {}

@@ -1,7 +1,8 @@
-"""Lanes: a refresh overtakes a backfill, however long that is; open cells come before new ones."""
+"""Lanes: a refresh overtakes all else, however long; open cells come before new ones; movies have a share."""
 
 import base64
 import json
+import sys
 import uuid
 from collections.abc import Iterable
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import pytest
 import redis
 
+from producer.plan import plan_cells
+from sandbox.catalog import GENRES
 from sandbox.servers import EmulatorProcess
 from tests.stage import Stage, page_id, wait_for
 
@@ -79,3 +82,65 @@ def test_open_cells_are_drained_before_others_are_opened(stage: Stage) -> None:
         "35:2021:1",
         "35:2022:1",
     ]
+
+
+def kinds(server: EmulatorProcess) -> list[str]:
+    """`discover` or `details` for each that was asked for, in order."""
+    return [row[3] for row in server.log() if row[3] in {"discover", "details"}]
+
+
+def test_a_backfill_ends_long_before_the_movies_that_waited_when_it_began(stage: Stage) -> None:
+    server = stage.emulator("--movies", "2100")
+    assert stage.reelhaul("popular", "--pages", "100", "-q").returncode == 0
+    assert stage.reelhaul("details", "--detach").stdout.startswith("2,000 movies to fetch")
+    assert stage.reelhaul("backfill", "--years", "2018..2020", "--detach").returncode == 0
+    worker = stage.worker()
+    wait_for(lambda: stage.progress()["missing"] == 0, watching=[worker])
+    asked = kinds(server)
+    pages = asked.count("discover")
+    assert pages >= 57
+    until_then = len(asked) - asked[::-1].index("discover")
+    # One in four, and what the slots held when the lanes ran dry now and then.
+    assert asked[:until_then].count("details") <= pages
+
+
+def test_movies_have_their_share_of_a_backfill_that_does_not_end(stage: Stage) -> None:
+    server = stage.emulator("--movies", "500")
+    assert stage.reelhaul("popular", "--pages", "5", "-q").returncode == 0
+    assert stage.reelhaul("details", "--detach").stdout.startswith("100 movies to fetch")
+    stage.send(cells=[(*cell, 1) for cell in plan_cells(GENRES, range(1900, 2000))])
+    worker = stage.worker()
+    wait_for(lambda: stage.database["details"].count_documents({}) == 100, watching=[worker])
+    asked = kinds(server)
+    last = len(asked) - asked[::-1].index("details")
+    assert 3 * 100 - SLOTS <= last <= 5 * 100
+    with redis.Redis.from_url(stage.redis_url) as client:
+        assert client.llen(lane("cells"))
+
+
+def test_pages_that_redis_lost_come_back_however_many_movies_wait(stage: Stage) -> None:
+    stage.emulator("--movies", "200")
+    assert stage.reelhaul("popular", "--pages", "8", "-q").returncode == 0
+    assert stage.reelhaul("details", "--detach").stdout.startswith("160 movies to fetch")
+    assert stage.reelhaul("backfill", "--years", "2018..2020", "--detach").returncode == 0
+    stage.environment["REELHAUL_TICK_S"] = "2"
+    sweeping = [
+        stage.worker("-Q", "refresh"),  # nobody takes what waits
+        stage.start(sys.executable, "-m", "celery", "-A", "producer.schedule", "beat"),
+    ]
+    with redis.Redis.from_url(stage.redis_url) as client:
+        client.delete(lane("cells"))
+        wait_for(lambda: client.llen(lane("cells")) >= 57, watching=sweeping)
+        assert client.llen(lane("movies")) == 160
+
+
+def test_a_refresh_overtakes_movies_whose_turn_it_is(stage: Stage) -> None:
+    stage.environment |= {"REELHAUL_RATE": str(RATE), "REELHAUL_CAPACITY": "1", "REELHAUL_SLOTS": "1"}
+    server = stage.emulator("--movies", "60")
+    assert stage.reelhaul("popular", "--pages", "2", "-q").returncode == 0
+    assert stage.reelhaul("details", "--detach").stdout.startswith("40 movies to fetch")
+    refreshed = [(28, str(year), 1) for year in range(2000, 2012)]
+    stage.send(refresh=refreshed)
+    worker = stage.worker()
+    wait_for(lambda: len(kinds(server)) > len(refreshed), watching=[worker])
+    assert kinds(server)[: len(refreshed)] == ["discover"] * len(refreshed)

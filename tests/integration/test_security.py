@@ -288,7 +288,7 @@ def test_tls_to_redis_and_mongodb(rig: Start, tmp_path: Path) -> None:
 def test_flower_counts_the_lanes_over_tls_with_a_password(rig: Start, tmp_path: Path) -> None:
     key, cert = certificate(tmp_path)
     run = rig(movies=10, redis_password=REDIS_PASSWORD, FLOWER_BASIC_AUTH="reader:s3cret-enough")
-    waiting = {"refresh": 1, "pages": 3, "cells": 2}
+    waiting = {"refresh": 1, "pages": 3, "cells": 2, "movies": 4}
     with run.redis_client() as client:
         for lane, number in waiting.items():
             client.lpush(f"{PREFIX}{lane}", *[message(call(18, "2020", 1))] * number)
