@@ -13,7 +13,7 @@ RUN pip install --no-deps --no-build-isolation .
 
 FROM python:3.12-slim
 RUN useradd --system --uid 10001 --no-create-home reelhaul \
-    && install --directory --owner reelhaul --mode 0777 /run/reelhaul \
+    && install --directory --owner reelhaul --mode 0700 /run/reelhaul \
     && install --directory --owner reelhaul --mode 0700 /var/lib/flower
 COPY --from=build /opt/reelhaul /opt/reelhaul
 ENV PATH=/opt/reelhaul/bin:$PATH PYTHONUNBUFFERED=1

@@ -70,6 +70,29 @@ def test_compose_has_every_part() -> None:
         assert "ports" not in services[name]
 
 
+def test_no_service_of_compose_has_any_right_of_roots() -> None:
+    for name, service in compose()["services"].items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        # Ours run as the image's user; the official ones would begin as root, and need its rights for that.
+        assert service["image"] == "reelhaul" or service["user"] == "999:999", name
+
+
+def test_the_run_folder_is_its_users_alone() -> None:
+    assert "--owner reelhaul --mode 0700 /run/reelhaul" in (ROOT / "Dockerfile").read_text()
+    services = compose()["services"]
+    sharing = {name for name, one in services.items() if "run:/run/reelhaul" in one.get("volumes", ())}
+    assert sharing == {"worker", "beat"}
+    assert not any("user" in services[name] for name in sharing)
+
+
+def test_beat_learns_what_it_needs_and_no_key() -> None:
+    beat = compose()["services"]["beat"]
+    assert "env_file" not in beat
+    assert {"REELHAUL_TICK_S", "REELHAUL_SCHEDULE", "REDIS_URL"} <= set(beat["environment"])
+    assert not any(name.startswith(("TMDB", "MONGO")) for name in beat["environment"])
+
+
 def test_compose_waits_for_a_worker_that_stops() -> None:
     assert int(compose()["services"]["worker"]["stop_grace_period"].removesuffix("s")) > 40
 
