@@ -167,9 +167,11 @@ def marked_processes(scratch: Path) -> list[int]:
     return found
 
 
-def wait_for(is_so: Callable[[], bool], *, watching: Iterable[ChildProcess] = ()) -> None:
-    """Return when it is so; fail when it is not after PATIENCE_S, or a watched process ended."""
-    deadline = time.monotonic() + PATIENCE_S
+def wait_for(
+    is_so: Callable[[], bool], *, watching: Iterable[ChildProcess] = (), patience_s: float = PATIENCE_S
+) -> None:
+    """Return when it is so; fail when it is not after `patience_s`, or a watched process ended."""
+    deadline = time.monotonic() + patience_s
     while not is_so():
         for child in watching:
             assert child.running, f"{child} has ended:\n{child.log_tail()}"

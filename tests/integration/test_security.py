@@ -26,9 +26,9 @@ from redis import Redis
 
 from sandbox.embedded import accepts_connections, free_port
 from sandbox.fleet import Fleet
-from sandbox.processes import ChildProcess
+from sandbox.processes import ChildProcess, spawn
 from sandbox.servers import EmbeddedMongo
-from tests.chaos.harness import PREFIX, TOKEN, Rig, children
+from tests.chaos.harness import CELERY, PREFIX, TOKEN, Rig, children
 from tests.sockets import listening
 from tests.stage import Stage, wait_for
 
@@ -318,6 +318,21 @@ def test_everything_listens_on_loopback_only(rig: Start) -> None:
     addresses = listening(pids)
     assert {port, run.redis.port, run.mongo.port, run.emulator.port} <= {number for _, number in addresses}
     assert {address for address, _ in addresses if not address.is_loopback} == set()
+
+
+def test_flower_listens_on_loopback_unless_told_otherwise(rig: Start) -> None:
+    """As docs/operations.md starts it: without an address, and without a password."""
+    run = rig(movies=10)
+    port = free_port()
+    command = [*CELERY, "flower", f"--port={port}", f"--db={run.folder / 'flower.db'}"]
+    flower = spawn(command, env=run.environment, log_path=run.folder / "flower.log")
+    try:
+        flower.wait_until(lambda: accepts_connections(port), 60)
+        assert {address for address, number in listening([flower.pid]) if number == port} == {
+            IPv4Address("127.0.0.1")
+        }
+    finally:
+        flower.kill()
 
 
 MONGO_PASSWORD = "canary-mongo-19f0"  # noqa: S105 -- made up

@@ -2,9 +2,10 @@
 
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pymongo
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from producer.coverage import Ledger
+from tests.chaos.harness import ChaosMongo
 from worker.answers import Page
 from worker.errors import NO_RESPONSE, Rejected, Response, StoreAway, Unstorable
 from worker.merge import Saved
@@ -159,6 +161,44 @@ class TestMerging:
         assert (movie["_meta"]["first_seen"], movie["_meta"]["fetched_at"]) == (older, newer)
         assert (mark["total_pages"], mark["fetched_at"]) == (3, newer)
 
+    def test_a_newer_movie_that_is_written_in_between_stays(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first, between, newest = (
+            (KEY, page_of([{"id": 603, "title": title}], at=AT + timedelta(seconds=second)))
+            for second, title in enumerate(("first", "between", "newest"))
+        )
+        store.save(*first)
+        just_before(monkeypatch, store.movies, "bulk_write", lambda: store.save(*newest))
+        store.save(*between)
+        [movie], _ = contents(store)
+        assert movie["title"] == "newest"
+        assert movie["_meta"]["fetched_at"] == newest[1].fetched_at
+
+    def test_first_seen_spares_what_is_written_in_between(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first, older, newest = (
+            (KEY, page_of([{"id": 603, "title": title}], at=AT + timedelta(seconds=second)))
+            for second, title in ((0, "first"), (-1, "older"), (1, "newest"))
+        )
+        store.save(*first)
+        just_before(monkeypatch, store.movies, "bulk_write", lambda: store.save(*newest))
+        store.save(*older)
+        [movie], _ = contents(store)
+        assert movie["_meta"]["first_seen"] == older[1].fetched_at
+        assert movie["_meta"]["fetched_at"] == newest[1].fetched_at
+
+    def test_a_newer_page_record_that_is_written_in_between_stays(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        put(store, KEY, 1, at=AT)
+        newest = AT + timedelta(seconds=2)
+        just_before(monkeypatch, store.pages, "replace_one", lambda: put(store, KEY, 3, at=newest))
+        put(store, KEY, 2, at=AT + timedelta(seconds=1))
+        _, [mark] = contents(store)
+        assert (mark["total_pages"], mark["fetched_at"]) == (3, newest)
+
     def test_newer_wins_whole_so_that_a_field_can_go(self, store: Store) -> None:
         store.save(KEY, page_of([{"id": 603, "title": "old", "gone": 1}]))
         later = AT + timedelta(days=1)
@@ -297,6 +337,12 @@ class TestQuarantine:
         store.quarantine(KEY, Rejected("no", Response(404, body)), AT)
         [failure] = store.failures.find()
         assert failure["body"] == body[:KEPT_BODY]
+
+    def test_keeps_no_header_that_may_tell_of_us(self, store: Store) -> None:
+        headers = {"Set-Cookie": "session=1", "AUTHORIZATION": "Bearer 1", "Server": "openresty"}
+        store.quarantine(KEY, Rejected("no", Response(404, b"", headers)), AT)
+        [failure] = store.failures.find()
+        assert failure["headers"] == {"Server": "openresty"}
 
     @pytest.mark.parametrize(
         "reason",
@@ -529,6 +575,46 @@ class TestRest:
             ):
                 with pytest.raises(StoreAway, match=r"\AMongoDB: [^\n]*\Z"):
                     call()
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            pytest.param({"errorCode": 14031}, id="full"),  # OutOfDiskSpace
+            pytest.param({"writeConcernError": {"code": 64, "errmsg": "journal"}}, id="journal"),
+        ],
+    )
+    def test_a_server_that_cannot_write_is_not_now(self, tmp_path: Path, error: dict[str, Any]) -> None:
+        """As on a full disk: nothing is wrong with what was to be written."""
+        client: pymongo.MongoClient[dict[str, Any]]
+        with (
+            ChaosMongo(folder=tmp_path) as server,
+            pymongo.MongoClient(server.url, appname="reelhaul", tz_aware=True, tzinfo=UTC) as client,
+        ):
+            store = Store(client["reelhaul"])
+            server.fail("insert", "update", **error)
+            with pytest.raises(StoreAway):
+                store.save(KEY, page_of([{"id": 603}]))
+            with pytest.raises(StoreAway):
+                store.save_list("popular:1", page_of([{"id": 604}]))
+            with pytest.raises(StoreAway):
+                store.quarantine(KEY, Rejected("no", NO_RESPONSE), AT)
+            server.heal()
+            store.save(KEY, page_of([{"id": 603}]))
+            assert store.fresh(KEY, None)
+
+
+def just_before(
+    monkeypatch: pytest.MonkeyPatch, collection: Any, method: str, act: Callable[[], object]
+) -> None:
+    """Somebody else does `act` right before the first call of the collection's method."""
+    original, acts = getattr(collection, method), [act]
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        if acts:
+            acts.pop()()
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(collection, method, call)
 
 
 def at_once(tracks: Sequence[Sequence[Any]], work: Any) -> list[BaseException]:

@@ -376,6 +376,11 @@ class TestSecrets:
             limiter.resume()
         tmdb.configure(faults=[])
 
+    def test_nor_when_nobody_answers(self, client: Callable[..., TmdbClient]) -> None:
+        with pytest.raises(ApiTrouble) as trouble:
+            client("http://127.0.0.1:1/3", None, api_key=TOKEN).discover(KEY, deadline())
+        assert TOKEN not in f"{trouble.value!r}{trouble.value}"
+
     @pytest.mark.parametrize("token", ["e", "the", "id", "demo", "0", "page"])
     def test_a_page_is_left_alone_whatever_the_key(
         self, tmdb: EmulatorProcess, client: Callable[..., TmdbClient], token: str

@@ -1,13 +1,14 @@
 """What a slot makes of trouble: again, back to the queue, or poison."""
 
 import random
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from worker import attempts
-from worker.attempts import TRIES, Lately, fetch
-from worker.errors import ApiTrouble, NotNow, Poison, RateLimited
+from worker.attempts import TRIES, Lately, fetch, while_away
+from worker.errors import ApiTrouble, NotNow, Poison, RateLimited, StoreAway
 
 
 @pytest.fixture(autouse=True)
@@ -79,3 +80,22 @@ def test_what_was_long_ago_tells_nothing() -> None:
 
 def test_what_is_done_is_not_asked_for() -> None:
     assert fetch(broken, lambda: True) is None
+
+
+def test_what_is_fetched_waits_for_mongodb() -> None:
+    answers: Iterator[Exception | None] = iter([StoreAway("away"), StoreAway("away"), None])
+
+    def save() -> str:
+        if (trouble := next(answers)) is not None:
+            raise trouble
+        return "saved"
+
+    assert while_away(save, time.monotonic() + 60) == "saved"
+
+
+def test_but_no_longer_than_until_its_deadline() -> None:
+    def save() -> str:
+        raise StoreAway("away")
+
+    with pytest.raises(StoreAway):
+        while_away(save, time.monotonic() + 0.2)

@@ -210,6 +210,16 @@ def test_whatever_happens_lets_no_burst_through(
     assert fullest([grant.at for grant in gate.grants], interval) <= capacity
 
 
+def test_two_failures_close_nothing(gate_of: MakeGate) -> None:
+    gate = gate_of(Rate(40, 1), 5)
+    _, _, generation = gate.reserve()
+    for _ in range(3):
+        gate.call("trouble", generation, 0, 500)
+        gate.call("trouble", generation, 0, 500)
+        assert gate.reserve()[0] == "granted"
+        gate.call("well", generation)
+
+
 def test_a_single_probe_goes_through_a_closed_gate(gate_of: MakeGate) -> None:
     gate = gate_of(Rate(40, 1), 5)
     gate.reserve()
@@ -224,6 +234,7 @@ def test_a_probe_that_never_reports_is_followed_by_another(gate_of: MakeGate) ->
     gate.reserve()
     verdict, wait, _ = gate.reserve()
     assert verdict == "closed"
+    assert 14 * SECOND <= wait <= 16 * SECOND
     gate.now += wait
     assert gate.reserve()[0] == "probe"
 
@@ -261,9 +272,9 @@ def test_pauses_of_an_outage_grow_and_end(gate_of: MakeGate) -> None:
         gate.now += wait
         assert gate.reserve()[0] == "probe"
         gate.call("trouble", 10**16, 1, 500)
-    assert pauses == sorted(pauses)
     assert pauses[0] < SECOND
-    assert pauses[-1] == pauses[-2] < 31 * SECOND
+    assert pauses[:6] == [pauses[0] * 2**number for number in range(6)]
+    assert 20 * SECOND < pauses[-1] == pauses[-2] < 31 * SECOND
 
 
 @ONE_EXAMPLE_AT_A_TIME
