@@ -35,6 +35,7 @@ from sandbox.embedded import EmbeddedServer
 from sandbox.fleet import Fleet
 from sandbox.processes import ChildProcess
 from sandbox.servers import EmbeddedMongo, EmbeddedRedis, EmulatorProcess
+from tests.redis_faults import DelayingProxy
 
 Document = dict[str, Any]
 Server = TypeVar("Server", bound=EmbeddedServer)
@@ -136,7 +137,9 @@ class Rig:
         slots: int = 8,
         latency_ms: int = 30,
         emulator: Sequence[str] = (),
+        redis: type[EmbeddedRedis] = EmbeddedRedis,
         redis_password: str = "",
+        proxied: bool = False,
         **environment: str,
     ) -> None:
         self.folder, self.years, self._rate, self._redis_password = folder, years, rate, redis_password
@@ -150,6 +153,7 @@ class Rig:
             "REELHAUL_SCHEDULE": str(_sweep_alone(folder)),
             **environment,
         }
+        self._redis_type, self._proxied = redis, proxied
         self._stack = ExitStack()
         self._fault_over_s: float | None = None
         self._cut_off = 0
@@ -429,7 +433,7 @@ class Rig:
     # How it starts and ends
 
     def _start(self) -> None:
-        self.redis = self._serve(EmbeddedRedis(folder=self._made("redis")))
+        self.redis = self._serve(self._redis_type(folder=self._made("redis")))
         self.mongo = self._serve(ChaosMongo(folder=self._made("mongo")))
         # Twice what the fleet may ask for in a second: how evenly it asks is for others to judge.
         limit = ("--rate", str(self._rate), "--capacity", str(2 * self._rate))
@@ -439,7 +443,7 @@ class Rig:
         self.environment = {
             **{name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ},
             "HOME": str(self.folder),
-            "REDIS_URL": self._redis_url(),
+            "REDIS_URL": self._proxied_url(),
             "MONGO_URL": f"{self.mongo.url}/reelhaul",
             "TMDB_BASE_URL": self.emulator.base_url,
             "TMDB_TOKEN": TOKEN,
@@ -463,6 +467,13 @@ class Rig:
         with Redis.from_url(self.redis.url) as client:
             client.config_set("requirepass", self._redis_password)
         return self.redis.url.replace("://", f"://:{self._redis_password}@")
+
+    def _proxied_url(self) -> str:
+        """As the fleet sees it: with `proxied`, answers come by way of `self.proxy`."""
+        if not self._proxied:
+            return self._redis_url()
+        self.proxy = self._stack.enter_context(DelayingProxy(self._redis_url()))
+        return self.proxy.url
 
     def _odd_fleet(self, environment: Mapping[str, str]) -> Fleet:
         """One whose processes see something else than the others do."""

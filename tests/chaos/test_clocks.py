@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.chaos.harness import Rig
-from tests.redis_faults import FAKETIME, needs_faketime
+from tests.redis_faults import FAKETIME, LeapingRedis, needs_faketime
 
 Start = Callable[..., Rig]
 Report = Callable[[str, Rig], None]
@@ -40,6 +40,21 @@ def test_workers_an_hour_apart(rig: Start, report: Report) -> None:
     fetched = [page["fetched_at"] for page in run.database.pages.find({}, {"fetched_at": 1})]
     assert begun <= min(fetched) <= max(fetched) <= datetime.now(UTC)
     report("clocks an hour ahead and an hour behind, kill -9 of each", run)
+
+
+def test_redis_clock_leaps(rig: Start, report: Report) -> None:
+    """An hour ahead, back, an hour behind, and back: as when somebody sets it, and a failover undoes that."""
+    run = rig(redis=LeapingRedis)
+    assert isinstance(run.redis, LeapingRedis)
+    run.start_beat()
+    run.start_workers()
+    run.backfill()
+    for share, offset_s in ((0.2, 3600), (0.4, 0), (0.6, -3600), (0.8, 0)):
+        run.until_stored(share)
+        run.redis.leap_to(offset_s)
+    run.fault_is_over()
+    run.completes()
+    report("Redis' clock leaps by an hour, four times", run)
 
 
 def test_all_workers_an_hour_ahead_of_beat(rig: Start, report: Report) -> None:

@@ -96,6 +96,17 @@ def test_redis_is_out_of_memory(rig: Start, report: Report) -> None:
     report("Redis out of memory for 8 s", run)
 
 
+def test_redis_answers_late(rig: Start, report: Report) -> None:
+    run = begun(rig(proxied=True))
+    run.proxy.delay_s = 0.8
+    run.until("many answers were late", lambda: run.proxy.held >= 50)
+    run.proxy.delay_s = 0
+    run.fault_is_over()
+    run.completes()
+    all_consume(run)
+    report("Redis' answers 0.8 s late", run)
+
+
 def test_connections_are_killed(rig: Start, report: Report) -> None:
     run = begun(rig(), share=0.1)
     with run.redis_client() as client:
