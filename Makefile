@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 PACKAGES := worker producer sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos check format bench bench-limit pictures lock clean $(VENV)
+.PHONY: help demo test chaos mutants check format bench bench-limit pictures lock clean $(VENV)
 
 help: ## list these targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,8 +21,11 @@ demo: $(STAMP) ## the whole chain on this machine: emulated TMDB, embedded Redis
 test: $(STAMP) ## every test, on embedded servers
 	$(BIN)/python -m pytest --numprocesses=2 --dist=worksteal $(ARGS)
 
-chaos: $(STAMP) ## every kill test, and a table of what each fault cost; ARGS=--quick: those of `make test`
+chaos: $(STAMP) ## every kill test, a table of what each fault cost, 8 mutants; ARGS=--quick: the tests of `make test`
 	$(BIN)/python -m tests.chaos $(ARGS)
+
+mutants: $(STAMP) ## break each promise on purpose: does its test notice? ARGS: --quick, --list, -k NAME
+	$(BIN)/python -m tests.mutants $(ARGS)
 
 check: $(STAMP) ## format, lint, types, import arrows, dead code; starts no service
 	$(BIN)/ruff format --check .

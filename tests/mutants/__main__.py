@@ -1,0 +1,153 @@
+"""Breaks each promise on purpose and runs the test that must notice: `python -m tests.mutants`.
+
+Exit code 0 when every mutant was killed, 1 when one survived, 2 when one could not be judged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import queue
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from redis import Redis
+
+from sandbox.servers import EmbeddedRedis
+from tests.mutants.bench import Bench, Verdict
+from tests.mutants.listed import MUTANTS, faults
+from tests.mutants.mutant import Mutant
+
+ROOT = Path(__file__).resolve().parents[2]
+#: At a time: tests mostly wait, but each starts servers and workers.
+BENCHES = 2
+CODES = {"killed": 0, "skipped": 0, "survived": 1, "broken": 2}
+
+
+class Row(NamedTuple):
+    """What became of one mutant."""
+
+    mutant: Mutant
+    outcome: str
+    said: str
+    seconds: float
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = _options(arguments)
+    chosen = [m for m in MUTANTS if (m.quick or not options.quick) and options.k in m.name]
+    if not chosen:
+        sys.stderr.write(f"no mutant is called {options.k!r}: `make mutants ARGS=--list` lists them\n")
+        return 2
+    if options.list:
+        for mutant in chosen:
+            sys.stdout.write(
+                f"{mutant.name}{' (quick)' * mutant.quick}: {mutant.promise}\n    {mutant.test}\n"
+            )
+        return 0
+    with EmbeddedRedis(appendonly=False) as server, Redis.from_url(server.url) as client:
+        wrong = list(faults(chosen, ROOT, client))
+    if wrong:
+        sys.stderr.write("\n".join(wrong) + "\n")
+        return 2
+    begun = time.monotonic()
+    rows = run(chosen)
+    sys.stdout.write("\n".join(("", *table(rows), "")))
+    count = {outcome: sum(row.outcome == outcome for row in rows) for outcome in CODES}
+    told = ", ".join(f"{number} {outcome}" for outcome, number in count.items() if number)
+    sys.stdout.write(f"{told}; {time.monotonic() - begun:.0f} s\n")
+    return max(CODES[row.outcome] for row in rows)
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="the few that `make chaos` runs")
+    parser.add_argument("--list", action="store_true", help="name them, with promise and test; run none")
+    parser.add_argument("-k", default="", metavar="NAME", help="those whose name contains this")
+    return parser.parse_args(arguments)
+
+
+def run(mutants: Sequence[Mutant]) -> list[Row]:
+    """Judge all, BENCHES at a time, in the order in which they end."""
+    groups: queue.SimpleQueue[list[Mutant]] = queue.SimpleQueue()
+    # All mutants of a test on one bench, right after it has passed there; the slow kill tests first.
+    for test in sorted(
+        {m.test for m in mutants}, key=lambda test: (not test.startswith("tests/chaos/"), test)
+    ):
+        groups.put([mutant for mutant in mutants if mutant.test == test])
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="reelhaul-mutants-") as folder:
+        errors: list[BaseException] = []
+
+        def work(number: int) -> None:
+            try:
+                bench = Bench(ROOT, Path(folder) / f"bench{number}")
+                while True:
+                    try:
+                        group = groups.get_nowait()
+                    except queue.Empty:
+                        return
+                    for row in judged(bench, group):
+                        rows.append(row)
+                        sys.stdout.write(_line(row) + "\n")
+                        sys.stdout.flush()
+            except BaseException as error:  # noqa: BLE001 -- raised again below, in the main thread
+                errors.append(error)
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(BENCHES)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if errors:
+            raise errors[0]
+    return rows
+
+
+def judged(bench: Bench, group: Sequence[Mutant]) -> list[Row]:
+    """The mutants of one test, which must pass without any of them."""
+    sound = bench.run(group[0].test)
+    if sound.outcome == "skipped":
+        return [Row(mutant, "skipped", sound.said, sound.seconds) for mutant in group]
+    if sound.outcome != "passed":
+        said = f"fails without the mutant: {sound.said}"
+        return [Row(mutant, "broken", said, sound.seconds) for mutant in group]
+    return [_row(mutant, bench.run(mutant.test, mutant)) for mutant in group]
+
+
+def _row(mutant: Mutant, verdict: Verdict) -> Row:
+    outcome = {"passed": "survived", "failed": "killed"}.get(verdict.outcome, "broken")
+    return Row(mutant, outcome, verdict.said, verdict.seconds)
+
+
+def _line(row: Row) -> str:
+    return f"{row.outcome:8} {row.seconds:5.1f} s  {row.mutant.name}: {row.said[:150] or 'the test passes'}"
+
+
+def table(rows: Sequence[Row]) -> list[str]:
+    """Promise, mutant, test, outcome and seconds; the worst first."""
+    ordered = sorted(rows, key=lambda row: (-CODES[row.outcome], row.mutant.file, row.mutant.name))
+    names = max(len(row.mutant.name) for row in ordered)
+    tests = max(len(_short(row.mutant.test)) for row in ordered)
+    return [
+        f"{'':8}  seconds  {'mutant':{names}}  {'test':{tests}}  promise",
+        *(
+            f"{row.outcome:8}  {row.seconds:7.1f}  {row.mutant.name:{names}}  "
+            f"{_short(row.mutant.test):{tests}}  {row.mutant.promise}"
+            for row in ordered
+        ),
+    ]
+
+
+def _short(test: str) -> str:
+    """Without the folders; what is between brackets may hold a slash as well."""
+    file, _, name = test.partition("::")
+    return f"{file.rpartition('/')[2]}::{name}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

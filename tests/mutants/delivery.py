@@ -1,0 +1,199 @@
+"""What is promised of messages: none is lost with its worker, none is worked on twice for nothing."""
+
+from tests.mutants.mutant import Mutant
+
+APP = "worker/app.py"
+TRANSPORT = "worker/transport.py"
+SCHEDULE = "producer/schedule.py"
+TESTS = "tests/integration/test_delivery.py"
+SWEEP = "tests/integration/test_sweep.py"
+NOT_OURS = (
+    "tests/integration/test_security.py::test_messages_that_are_not_ours_are_refused_and_logged[threads]"
+)
+STOPS = "tests/acceptance/test_limit_command.py::test_a_worker_that_waits_at_the_gate_stops_at_once"
+
+REFUSED = (
+    "pickle, yaml, unknown tasks, wrong types and huge arguments are refused and logged; the worker lives"
+)
+TWO_MINUTES = "within two minutes by the visibility timeout (100 s)"
+
+MUTANTS = (
+    Mutant(
+        "late-acknowledgement",
+        TWO_MINUTES,
+        APP,
+        '"task_acks_late": True',
+        '"task_acks_late": False',
+        f"{TESTS}::test_a_message_is_acknowledged_when_its_page_is_stored",
+        quick=True,
+    ),
+    Mutant(
+        "visibility-timeout",
+        TWO_MINUTES,
+        APP,
+        '"visibility_timeout": VISIBILITY_S',
+        '"visibility_timeout": 10 * VISIBILITY_S',
+        f"{TESTS}::test_what_a_killed_worker_held_comes_back_within_two_minutes",
+    ),
+    Mutant(
+        "worker-lost",
+        "another pool process takes its place",
+        APP,
+        '"task_reject_on_worker_lost": True',
+        '"task_reject_on_worker_lost": False',
+        f"{TESTS}::test_what_a_killed_pool_process_worked_on_is_delivered_again",
+    ),
+    Mutant(
+        "stopping-wakes-who-waits",
+        "messages go back at once, nothing is fetched twice, gone within 10 s, at a closed gate too",
+        APP,
+        "@signals.worker_shutting_down.connect\ndef",
+        "def",
+        f"{STOPS}[threads]",
+    ),
+    Mutant(
+        "stopping-wakes-pool-processes",
+        "messages go back at once, nothing is fetched twice, gone within 10 s, at a closed gate too",
+        APP,
+        "bootstrap.limiter().interrupt_children()",
+        "pass",
+        f"{STOPS}[prefork]",
+    ),
+    Mutant(
+        "requeue",
+        "messages go back at once, nothing is fetched twice, gone within 10 s, at a closed gate too",
+        "worker/attempts.py",
+        "raise Reject(str(trouble), requeue=True) from None",
+        "raise Reject(str(trouble), requeue=False) from None",
+        f"{STOPS}[threads]",
+    ),
+    Mutant(
+        "partly-busy-worker-survives",
+        "workers of every pool consume again; the sweep brings back what was lost",
+        TRANSPORT,
+        "except (Empty, *self.connection_errors):",
+        "except Empty:",
+        "tests/integration/test_transport.py::test_the_worker_lives_and_consumes_again",
+    ),
+    Mutant(
+        "redis-is-waited-for",
+        "The fleet recovers by itself: no command, no restart by hand",
+        APP,
+        '"broker_connection_max_retries": None',
+        '"broker_connection_max_retries": 2',
+        "tests/chaos/test_redis.py::test_redis_is_away",
+    ),
+    Mutant(
+        "out-of-memory",
+        "workers connect anew until it has memory again",
+        APP,
+        '"broker_channel_error_retry": True',
+        '"broker_channel_error_retry": False',
+        "tests/chaos/test_redis.py::test_redis_is_out_of_memory",
+    ),
+    Mutant(
+        "sweep",
+        "the next workers go on; the sweep enqueues what died with the old ones",
+        SCHEDULE,
+        "sent += send(missing, backfill.fresh_after_ms)",
+        "sent += len(list(missing)) * 0",
+        f"{SWEEP}::test_what_a_lost_queue_held_is_sent_again",
+    ),
+    Mutant(
+        "sweep-doubles-nothing",
+        "enqueues what unfinished backfills lack and movies that are wanted, unless messages wait",
+        SCHEDULE,
+        "if sum(waiting.values()) <= SHORT:",
+        "if True:",
+        f"{SWEEP}::test_while_a_hundred_messages_wait_nothing_is_sent_twice",
+    ),
+    Mutant(
+        "wanted-movies",
+        "they are on a list in MongoDB; the sweep enqueues them",
+        SCHEDULE,
+        "return send_movies(movies().some_wanted(FED)) if waiting[LANE] <= SHORT else 0",
+        "return 0",
+        f"{SWEEP}::test_movies_that_are_wanted_are_sent_again",
+    ),
+    Mutant(
+        "beats-messages-live",
+        "beat's messages are heeded by workers an hour ahead",
+        SCHEDULE,
+        "LIFE_S = 7_200",
+        "LIFE_S = 60",
+        "tests/chaos/test_clocks.py::test_all_workers_an_hour_ahead_of_beat",
+    ),
+    Mutant(
+        "one-clock-for-tokens",
+        "every time that is stored is Redis'",
+        "worker/limiter.py",
+        "return datetime.fromtimestamp(self.at_us // 1000 / 1000, UTC)",
+        "return datetime.now(UTC)",
+        "tests/integration/test_fleet_clock.py::test_the_time_of_a_token_is_redis",
+    ),
+    Mutant(
+        "one-clock-for-all-else",
+        "every time that is stored is Redis'",
+        "worker/bootstrap.py",
+        "return datetime.fromtimestamp(limiter().now_us() // 1000 / 1000, UTC)",
+        "return datetime.now(UTC)",
+        "tests/integration/test_fleet_clock.py::test_what_is_due_or_given_up_bears_redis_time",
+    ),
+    Mutant(
+        "order-of-lanes",
+        "Workers take what waits in the order of lanes: `refresh`, then `pages`",
+        APP,
+        '"queue_order_strategy": "priority"',
+        '"queue_order_strategy": "round_robin"',
+        "tests/integration/test_lanes.py::test_open_cells_are_drained_before_others_are_opened",
+    ),
+    Mutant(
+        "connections-of-a-host",
+        "connections to the API from this host, over all its workers",
+        "worker/connections.py",
+        "whole, rest = divmod(self._most, len(members))",
+        "whole, rest = divmod(self._most, 1)",
+        "tests/integration/test_connections.py::test_shares_are_even_and_add_up[3]",
+    ),
+    Mutant(
+        "pickle",
+        REFUSED,
+        APP,
+        '"accept_content": ["json"]',
+        # Celery itself starts no worker of root's that takes pickle, unless told so.
+        '"accept_content": [os.environ.setdefault("C_FORCE_ROOT", "1") and "json", "pickle"]',
+        NOT_OURS,
+    ),
+    Mutant(
+        "no-call",
+        REFUSED,
+        "worker/messages.py",
+        "if not _is_call(message.payload):",
+        "if False:",
+        NOT_OURS,
+    ),
+    Mutant(
+        "no-message",
+        REFUSED,
+        TRANSPORT,
+        "if _is_message(message):",
+        "if True:",
+        NOT_OURS,
+    ),
+    Mutant(
+        "no-text",
+        REFUSED,
+        TRANSPORT,
+        "except (JSONDecodeError, UnicodeDecodeError) as error:",
+        "except ZeroDivisionError as error:",
+        NOT_OURS,
+    ),
+    Mutant(
+        "no-page",
+        REFUSED,
+        "worker/tasks.py",
+        "if [type(word) for word in words] != [int, str, int]:",
+        "if False:",
+        "tests/integration/test_tasks.py::test_messages_that_name_no_page_are_dropped_and_the_worker_goes_on",
+    ),
+)

@@ -1,0 +1,102 @@
+"""What is promised of secrets, and of who may reach what."""
+
+from tests.mutants.mutant import Mutant
+
+NOWHERE = "the key and passwords are in no message, document, log, page of Flower or answer to `inspect`"
+CLIENT = "tests/integration/test_tmdb.py::TestSecrets"
+FLOWER = "tests/acceptance/test_flower.py"
+SECURITY = "tests/integration/test_security.py"
+LOOPBACK = "servers for demo and tests, Flower and the emulator listen on loopback only"
+
+MUTANTS = (
+    Mutant(
+        "address-in-an-error",
+        NOWHERE,
+        "worker/tmdb.py",
+        "raise ApiTrouble(type(error).__name__) from None",
+        "raise ApiTrouble(str(error)) from None",
+        f"{CLIENT}::test_nor_when_nobody_answers",
+    ),
+    Mutant(
+        "address-in-a-cause",
+        NOWHERE,
+        "worker/tmdb.py",
+        "raise ApiTrouble(type(error).__name__) from None",
+        "raise ApiTrouble(type(error).__name__) from error",
+        f"{CLIENT}::test_a_key_in_the_address_is_not_in_the_trouble",
+    ),
+    Mutant(
+        "refused-setting-shows-itself",
+        NOWHERE,
+        "worker/settings.py",
+        'given = "" if _secret(name) else',
+        'given = "" if False else',
+        "tests/unit/test_settings.py::test_no_refusal_shows_a_secret",
+    ),
+    Mutant(
+        "cookies-are-not-kept",
+        NOWHERE,
+        "worker/store.py",
+        "if name.lower() not in UNKEPT_HEADERS",
+        "if name",
+        "tests/integration/test_store.py::TestQuarantine::test_keeps_no_header_that_may_tell_of_us",
+    ),
+    Mutant(
+        "uncertified",
+        "a certificate that nothing vouches for is refused",
+        "worker/settings.py",
+        'return _with_scheme(value, "redis", "rediss")',
+        "text = value.get_secret_value()\n"
+        "        trusting = text.startswith('rediss') and '?' not in text\n"
+        "        return SecretStr(text + '?ssl_cert_reqs=none') if trusting else value",
+        f"{SECURITY}::test_tls_to_redis_and_mongodb",
+    ),
+    Mutant(
+        "loopback-redis",
+        LOOPBACK,
+        "sandbox/servers.py",
+        '"bind": HOST,',
+        '"bind": "0.0.0.0",',
+        f"{SECURITY}::test_everything_listens_on_loopback_only",
+    ),
+    Mutant(
+        "loopback-mongodb",
+        LOOPBACK,
+        "sandbox/servers.py",
+        '*("--host", HOST, "--port", str(port), "--storage-path"',
+        '*("--host", "0.0.0.0", "--port", str(port), "--storage-path"',
+        f"{SECURITY}::test_everything_listens_on_loopback_only",
+    ),
+    Mutant(
+        "loopback-flower",
+        LOOPBACK,
+        "worker/flowerconfig.py",
+        'address = given.address or "127.0.0.1"\n_check(address, given.basic_auth or [])',
+        'address = given.address\n_check("127.0.0.1", given.basic_auth or [])',
+        f"{SECURITY}::test_flower_listens_on_loopback_unless_told_otherwise",
+    ),
+    Mutant(
+        "flower-beyond-loopback",
+        "Beyond loopback it starts only with `FLOWER_BASIC_AUTH=user:password`",
+        "worker/flowerconfig.py",
+        "if not (_loopback(host) or credentials or given.auth):",
+        "if False:",
+        f"{FLOWER}::test_what_would_show_the_fleet_to_anybody_does_not_start",
+    ),
+    Mutant(
+        "flower-metrics",
+        "its pages, API and metrics then ask for that",
+        "worker/flowerconfig.py",
+        "monitor.Metrics.get = web.authenticated(monitor.Metrics.get)",
+        "",
+        f"{FLOWER}::test_nobody_looks_without_the_password_and_nobody_steers",
+    ),
+    Mutant(
+        "flower-read-only",
+        "is read-only (`--read-only=false` to steer)",
+        "worker/flowerconfig.py",
+        "read_only = True",
+        "read_only = False",
+        f"{FLOWER}::test_nobody_looks_without_the_password_and_nobody_steers",
+    ),
+)

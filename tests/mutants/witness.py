@@ -1,0 +1,52 @@
+"""A pytest plugin in a mutant's run: tells what became of each test, and that the right code was tested.
+
+`python -m pytest -p tests.mutants.witness`; MUTANT_REPORT names the file that it writes, MUTANT_FILE the one
+that was edited, if any.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+_seen: list[dict[str, str]] = []
+
+
+def pytest_sessionstart() -> None:
+    """What is tested is what was edited, and it can be imported: or no failure tells of a promise."""
+    edited = os.environ["MUTANT_FILE"]
+    file = edited if edited.endswith(".py") else "worker/__init__.py"
+    name = file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin != str(ROOT / file):
+        pytest.exit(f"{name} is imported from elsewhere: {spec}", returncode=3)
+    if name != "worker.flowerconfig":  # Flower executes it; nobody imports it
+        importlib.import_module(name)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    call: pytest.CallInfo[Any],
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    error = call.excinfo
+    _seen.append(
+        {
+            "when": str(report.when),
+            "outcome": report.outcome,
+            "error": error.typename if error else "",
+            "said": error.exconly(tryshort=True) if error else "",
+        }
+    )
+    return report
+
+
+def pytest_sessionfinish() -> None:
+    Path(os.environ["MUTANT_REPORT"]).write_text(json.dumps(_seen), encoding="utf-8")
