@@ -18,13 +18,13 @@ from typing import NamedTuple
 from redis import Redis
 
 from sandbox.servers import EmbeddedRedis
-from tests.mutants.bench import Bench, Verdict
 from tests.mutants.listed import MUTANTS, faults
 from tests.mutants.mutant import Mutant
+from tests.mutants.workspace import Verdict, Workspace, files_under
 
 ROOT = Path(__file__).resolve().parents[2]
 #: At a time: tests mostly wait, but each starts servers and workers.
-BENCHES = 2
+WORKSPACES = 2
 CODES = {"killed": 0, "skipped": 0, "survived": 1, "broken": 2}
 
 
@@ -54,8 +54,13 @@ def main(arguments: Sequence[str]) -> int:
     if wrong:
         sys.stderr.write("\n".join(wrong) + "\n")
         return 2
+    try:
+        files = files_under(ROOT)
+    except RuntimeError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
     begun = time.monotonic()
-    rows = run(chosen)
+    rows = run(chosen, files)
     sys.stdout.write("\n".join(("", *table(rows), "")))
     count = {outcome: sum(row.outcome == outcome for row in rows) for outcome in CODES}
     told = ", ".join(f"{number} {outcome}" for outcome, number in count.items() if number)
@@ -71,10 +76,10 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def run(mutants: Sequence[Mutant]) -> list[Row]:
-    """Judge all, BENCHES at a time, in the order in which they end."""
+def run(mutants: Sequence[Mutant], files: Sequence[str]) -> list[Row]:
+    """Judge all, WORKSPACES at a time, in the order in which they end."""
     groups: queue.SimpleQueue[list[Mutant]] = queue.SimpleQueue()
-    # All mutants of a test on one bench, right after it has passed there; the slow kill tests first.
+    # All mutants of a test in one workspace, right after it has passed there; the slow kill tests first.
     for test in sorted(
         {m.test for m in mutants}, key=lambda test: (not test.startswith("tests/chaos/"), test)
     ):
@@ -85,20 +90,20 @@ def run(mutants: Sequence[Mutant]) -> list[Row]:
 
         def work(number: int) -> None:
             try:
-                bench = Bench(ROOT, Path(folder) / f"bench{number}")
+                workspace = Workspace(ROOT, files, Path(folder) / f"workspace{number}")
                 while True:
                     try:
                         group = groups.get_nowait()
                     except queue.Empty:
                         return
-                    for row in judged(bench, group):
+                    for row in judged(workspace, group):
                         rows.append(row)
                         sys.stdout.write(_line(row) + "\n")
                         sys.stdout.flush()
             except BaseException as error:  # noqa: BLE001 -- raised again below, in the main thread
                 errors.append(error)
 
-        threads = [threading.Thread(target=work, args=(number,)) for number in range(BENCHES)]
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(WORKSPACES)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -108,15 +113,15 @@ def run(mutants: Sequence[Mutant]) -> list[Row]:
     return rows
 
 
-def judged(bench: Bench, group: Sequence[Mutant]) -> list[Row]:
+def judged(workspace: Workspace, group: Sequence[Mutant]) -> list[Row]:
     """The mutants of one test, which must pass without any of them."""
-    sound = bench.run(group[0].test)
+    sound = workspace.run(group[0].test)
     if sound.outcome == "skipped":
         return [Row(mutant, "skipped", sound.said, sound.seconds) for mutant in group]
     if sound.outcome != "passed":
         said = f"fails without the mutant: {sound.said}"
         return [Row(mutant, "broken", said, sound.seconds) for mutant in group]
-    return [_row(mutant, bench.run(mutant.test, mutant)) for mutant in group]
+    return [_row(mutant, workspace.run(mutant.test, mutant)) for mutant in group]
 
 
 def _row(mutant: Mutant, verdict: Verdict) -> Row:

@@ -7,11 +7,13 @@ CLIENT = "worker/limiter.py"
 VIRTUAL = "tests/unit/test_limiter.py"
 REDIS = "tests/integration/test_limiter_redis.py"
 SLOTS = "tests/integration/test_limiter_slots.py"
+FLEETS = "tests/integration/test_limiter_fleets.py"
+GATE = "tests/integration/test_tmdb.py::TestGate"
 
 MUTANTS = (
     Mutant(
         "rate",
-        "In any window of T seconds, at most capacity + rate x T requests leave",
+        "in any window of T seconds at most capacity + rate x T requests leave, with any number of workers",
         LUA,
         "state.due, state.frac = state.due + gap, state.frac + part",
         "state.due, state.frac = state.due + math.floor(gap * 9 / 10), state.frac + part",
@@ -54,7 +56,7 @@ MUTANTS = (
         "run-id",
         "The script tells by the server's `run_id`",
         LUA,
-        "if not state.gen or state.run ~= run then",
+        "if not state.gen or (run and state.run ~= run) then",
         "if not state.gen then",
         f"{REDIS}::test_reservations_that_a_crash_forgot_are_void_and_not_given_twice",
     ),
@@ -93,24 +95,24 @@ MUTANTS = (
     Mutant(
         "silent-channel",
         "noticed within 4 s; until then a waiting slot may miss a pause",
-        CLIENT,
-        "message = channel.get_message(timeout=SILENT_S)\n        if message is None:",
-        "message = channel.get_message(timeout=300)\n        if message is None:",
+        "worker/listener.py",
+        "SILENT_S = 2.0",
+        "SILENT_S = 200.0",
         f"{SLOTS}::test_a_channel_that_fell_silent_is_noticed",
     ),
     Mutant(
         "permit-before-its-time",
         "The caller sleeps so long and sends",
         CLIENT,
-        "if not self._wait(now + wait_s, int(generation)):",
-        "if not self._wait(now, int(generation)):",
+        "if not self._wait(due, int(generation)):",
+        "if not self._wait(min(due, received), int(generation)):",
         f"{SLOTS}::test_a_permit_is_not_used_before_its_time",
     ),
     Mutant(
         "late-token-is-given-up",
-        "tokens wait, none is used after its time; the fleet goes on when it answers in time",
+        "A slot that wakes more than 50 ms after its token's time gives the token up and asks again.",
         CLIENT,
-        "if late and verdict",
+        "if time.monotonic() - due > LATE_S and verdict",
         "if False and verdict",
         "tests/acceptance/test_limiter_fleet.py::test_a_process_that_stood_still_does_not_make_up_for_it",
     ),
@@ -215,14 +217,14 @@ MUTANTS = (
         "401-stops",
         "A refused key (401) closes the gate until a key is seen to work, or `reelhaul limit resume`.",
         LUA,
-        "if state.stop then return closed(FOREVER, state.stop) end",
-        "",
+        "if state.stop then\n    local free",
+        "if false then\n    local free",
         f"{SLOTS}::test_a_stopped_gate_lets_only_the_key_check_through_and_opens_by_it",
         quick=True,
     ),
     Mutant(
         "clock-leaps-back",
-        "what is waited for comes early, or back with it",
+        "everything that is waited for comes back with it",
         LUA,
         "local back = (state.seen or 0) - now",
         "local back = 0",
@@ -241,11 +243,11 @@ MUTANTS = (
         "no-gate-no-request",
         "no request is made without the gate",
         CLIENT,
-        "verdict, wait_us, generation, reason, at_us = self._call(verb, *argv, keys=keys)",
+        'permit = self._try("reserve", keys, deadline, owner, CLAIM_MS)',
         "try:\n"
-        "            verdict, wait_us, generation, reason, at_us = self._call(verb, *argv, keys=keys)\n"
-        "        except BrokerAway:\n"
-        "            return Permit(0, 0)",
+        '                permit = self._try("reserve", keys, deadline, owner, CLAIM_MS)\n'
+        "            except BrokerAway:\n"
+        "                return Permit(0, 0)",
         f"{REDIS}::test_without_redis_there_is_no_permit",
     ),
     Mutant(
@@ -265,5 +267,111 @@ MUTANTS = (
         "                if self._heard",
         "if self._heard",
         f"{SLOTS}::test_an_interrupt_ends_every_wait[paused]",
+    ),
+    Mutant(
+        "held-up-replies",
+        "replies of Redis that are held up let no burst through",
+        CLIENT,
+        "if time.monotonic() - due > LATE_S and verdict",
+        "if False and verdict",
+        f"{FLEETS}::test_replies_that_are_held_up_let_no_burst_through",
+    ),
+    Mutant(
+        "redis-always-slow",
+        "a Redis that is always slow gives no token",
+        CLIENT,
+        "self._clock.error_s(time.monotonic())) > LATE_S",
+        "self._clock.error_s(time.monotonic())) > 10",
+        f"{FLEETS}::test_a_redis_that_is_always_slow_gives_no_token_and_wastes_none",
+    ),
+    Mutant(
+        "clock-leaps-forward",
+        "Redis' clock may leap: back without effect, forward with at most a bucketful",
+        CLIENT,
+        "int(now_us) / 1e6) > LATE_S:",
+        "int(now_us) / 1e6) > 1e9:",
+        f"{FLEETS}::test_redis_clock_leaps_forward",
+    ),
+    Mutant(
+        "channel-of-a-database",
+        "fleets in several databases of one Redis do not disturb each other",
+        CLIENT,
+        "f\"{gate}:generation:{redis.connection_pool.connection_kwargs.get('db') or 0}\"",
+        'f"{gate}:generation"',
+        f"{FLEETS}::test_fleets_in_two_databases_of_one_redis_do_not_hear_each_other",
+    ),
+    Mutant(
+        "caller-without-info",
+        "a caller that may not use `INFO` disturbs nobody",
+        LUA,
+        "if not state.gen or (run and state.run ~= run) then",
+        "if not state.gen or state.run ~= run then",
+        f"{FLEETS}::test_callers_that_may_not_use_info_do_not_unsettle_the_others",
+    ),
+    Mutant(
+        "strictest-rate",
+        "of different configurations the strictest counts for all, until nobody has it any more",
+        LUA,
+        "local configured = state.requests or state.rate or tonumber(ARGV[3])",
+        "local configured = state.requests or tonumber(ARGV[3])",
+        f"{FLEETS}::test_the_strictest_of_different_configurations_holds_for_the_fleet",
+    ),
+    Mutant(
+        "strictest-capacity",
+        "of different configurations the strictest counts for all, until nobody has it any more",
+        LUA,
+        "local capacity = state.size or tonumber(ARGV[5])",
+        "local capacity = tonumber(ARGV[5])",
+        f"{FLEETS}::test_the_strictest_of_different_configurations_holds_for_the_fleet",
+    ),
+    Mutant(
+        "strictest-until-nobody-has-it",
+        "of different configurations the strictest counts for all, until nobody has it any more",
+        LUA,
+        "or now - state.rate_at > AGREED",
+        "",
+        f"{FLEETS}::test_a_configuration_that_nobody_has_any_more_is_given_up",
+    ),
+    Mutant(
+        "key-check-tells-of-a-429",
+        "halves the rate once, whoever was refused, the check of the key too",
+        "worker/tmdb.py",
+        "self._ask(self._limiter.preflight(deadline), *_KEY_CHECK, stops_fleet=False)",
+        "permit = self._limiter.preflight(deadline)\n"
+        "        read_configuration(self._send(*_KEY_CHECK[:2]), permit.at)\n"
+        "        self._limiter.well(permit)",
+        f"{GATE}::test_the_key_check_obeys_a_429_and_tells_the_fleet",
+    ),
+    Mutant(
+        "mistaken-401",
+        "a mistaken 401 is over after a minute",
+        LUA,
+        "if free > now then return closed(free - now, state.stop) end",
+        "if true then return closed(FOREVER, state.stop) end",
+        f"{GATE}::test_a_spurious_401_is_over_after_a_minute",
+    ),
+    Mutant(
+        "one-look-at-the-key-a-minute",
+        "Once a minute one slot of the fleet asks whether the key works again",
+        LUA,
+        "state.checked = now\n",
+        "\n",
+        f"{FLEETS}::test_after_a_refused_key_one_caller_a_minute_may_check_it",
+    ),
+    Mutant(
+        "refused-key-stops-the-fleet",
+        "a refused key (401) stops the fleet",
+        "worker/tmdb.py",
+        "if stops_fleet:",
+        "if False:",
+        f"{GATE}::test_a_wrong_key_stops_the_fleet_until_it_works",
+    ),
+    Mutant(
+        "pause-by-hand-holds-the-key-check",
+        "a pause by hand holds every request",
+        LUA,
+        "if (state.paused or 0) < 0 then return closed(FOREVER, state.why) end\n  local at",
+        "local at",
+        f"{FLEETS}::test_a_pause_by_hand_holds_the_check_of_the_key_as_well",
     ),
 )

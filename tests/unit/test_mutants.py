@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.mutants.bench import judge
 from tests.mutants.listed import MUTANTS, WITHOUT, faults
 from tests.mutants.mutant import Mutant
 from tests.mutants.promises import (
@@ -22,6 +21,7 @@ from tests.mutants.promises import (
     rows,
     words,
 )
+from tests.mutants.workspace import judge
 
 
 def test_there_are_enough_and_each_has_a_name() -> None:

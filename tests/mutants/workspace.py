@@ -8,6 +8,7 @@ import subprocess
 import sysconfig
 import time
 import venv
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,13 +40,35 @@ class Verdict:
     seconds: float
 
 
-class Bench:
-    """A copy of `root` in `folder`; safe for one thread."""
+def files_under(root: Path) -> list[str]:
+    """What git would commit there: no environment, no caches, nothing of an earlier run.
 
-    def __init__(self, root: Path, folder: Path) -> None:
-        self._root, self._tree, self._scratch = root, folder / "tree", folder
-        self._copy()
+    Raises RuntimeError where git does not know.
+    """
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    try:
+        listed = subprocess.run(command, cwd=root, capture_output=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        raise RuntimeError(f"{root} is no git checkout: git says which files are copied") from None
+    return [name for name in map(os.fsdecode, listed.split(b"\0")) if name and (root / name).is_file()]
+
+
+class Workspace:
+    """A copy of the `files` under `root`, made in `folder`; safe for one thread."""
+
+    def __init__(self, root: Path, files: Iterable[str], folder: Path) -> None:
+        self._tree, self._scratch = folder / "tree", folder
+        for name in files:
+            target = self._tree / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes((root / name).read_bytes())
         self._python = self._interpreter(folder / "venv")
+        asked = (
+            "import producer, sandbox, worker; print(producer.__file__, sandbox.__file__, worker.__file__)"
+        )
+        told = self.python(asked, folder).split()
+        if not all(Path(path).is_relative_to(self._tree) for path in told):
+            raise RuntimeError(f"the tests would run {told}, not the copy in {self._tree}")
         self._runs = 0
 
     def run(self, test: str, mutant: Mutant | None = None) -> Verdict:
@@ -60,19 +83,10 @@ class Bench:
         finally:
             path.write_text(original, encoding="utf-8")
 
-    def _copy(self) -> None:
-        """What git would commit: no environment, no caches, nothing of an earlier run."""
-        listed = subprocess.run(
-            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-            cwd=self._root,
-            capture_output=True,
-            check=True,
-        ).stdout
-        for name in {os.fsdecode(name) for name in listed.split(b"\0") if name}:
-            source, target = self._root / name, self._tree / name
-            if source.is_file():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(source.read_bytes())
+    def python(self, code: str, folder: Path) -> str:
+        """What a few lines print, run in a folder of their own as a test's child would be."""
+        command = [str(self._python), "-I", "-c", code]
+        return subprocess.check_output(command, cwd=folder, env={}, text=True)
 
     def _interpreter(self, folder: Path) -> Path:
         """Python with this one's packages, and the copy where this one has the project itself.
@@ -87,14 +101,6 @@ class Bench:
         command = folder / "bin" / "reelhaul"
         command.write_text(f"#!{python}\nfrom producer.cli import main\nmain()\n")
         command.chmod(0o755)
-        asked = (
-            "import producer, sandbox, worker; print(producer.__file__, sandbox.__file__, worker.__file__)"
-        )
-        told = subprocess.run(
-            [python, "-I", "-c", asked], cwd=folder, env={}, capture_output=True, text=True, check=True
-        ).stdout.split()
-        if not all(Path(path).is_relative_to(self._tree) for path in told):
-            raise RuntimeError(f"the tests would run {told}, not the copy in {self._tree}")
         # Told by their source's hash: an edit within the same second is not overlooked.
         compile_all = ("compileall", "-q", "--invalidation-mode", "checked-hash", *PACKAGES)
         subprocess.run([python, "-m", *compile_all], cwd=self._tree, check=True)
