@@ -75,19 +75,19 @@ class _Main:
 _main = _Main()
 
 
-def shared_folder() -> Path:
+def shared_folder(run_folder: Path) -> Path:
     """Through which this worker's pool processes count together."""
     # Containers share the run folder and count their processes each from 1, as in worker.alive.
-    return settings().reelhaul_run_folder / f"metrics-{socket.gethostname()}-{os.getpid()}"
+    return run_folder / f"metrics-{socket.gethostname()}-{os.getpid()}"
 
 
 def prepare(*, prefork: bool) -> None:
     """Open the run folder, and tell Prometheus where a port is set; UsageError when either cannot be had."""
     chosen = settings()
-    open_run_folder(chosen.reelhaul_run_folder)
+    folder = open_run_folder(chosen.reelhaul_run_folder)
     breaker()  # before the pool processes are forked, which share it
     if chosen.reelhaul_metrics_port:
-        _main.shared = shared_folder() if prefork else None
+        _main.shared = shared_folder(folder) if prefork else None
         metrics.serve(
             chosen.reelhaul_metrics_address, chosen.reelhaul_metrics_port, _main.shared, [GateCollector()]
         )

@@ -11,7 +11,6 @@ import pytest
 
 from worker import metrics, signs
 from worker.errors import UsageError
-from worker.settings import settings
 
 ROOT = Path(__file__).resolve().parents[2]
 DASHBOARD = json.loads((ROOT / "deploy" / "grafana-dashboard.json").read_text())
@@ -84,14 +83,16 @@ def test_what_is_still_being_spent_counts() -> None:
     assert books.read()["fetch"] == 0
 
 
-def test_containers_that_share_the_run_folder_count_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_containers_that_share_the_run_folder_count_apart(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Each container counts its processes from 1: the host's name alone tells their folders apart."""
     folders = set()
     for name in ("one", "other"):
         monkeypatch.setattr("socket.gethostname", lambda name=name: name)
-        folders.add(signs.shared_folder())
+        folders.add(signs.shared_folder(tmp_path))
     assert len(folders) == 2
-    assert {folder.parent for folder in folders} == {settings().reelhaul_run_folder}
+    assert {folder.parent for folder in folders} == {tmp_path}
 
 
 COUNT = """
