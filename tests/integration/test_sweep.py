@@ -53,4 +53,4 @@ def test_movies_that_are_wanted_are_sent_again(asked_for: Stage, broker: redis.R
     asked_for.database["wanted"].insert_many(wanted)
     broker.flushdb()
     assert sweep(asked_for) == 3 + len(wanted)
-    assert broker.llen("{reelhaul}:pages") == len(wanted)
+    assert broker.llen("{reelhaul}:movies") == len(wanted)
