@@ -478,7 +478,8 @@ class Store:
             if fresh_after:
                 given_up["last_at"] = since(fresh_after, self.latest())
             with translated():
-                done = {mark["_id"] for mark in self.pages.find(self._fresh(ids, fresh_after), {"_id": 1})}
+                marks = self.pages.find(self._fresh(ids, fresh_after), {"total_pages": 1})
+                done = {mark["_id"] for mark in marks if total_of(mark) is not None}
                 done.update(failure["_id"] for failure in self.failures.find(given_up, {"_id": 1}))
             yield from (key for key in batch if key.id not in done)
 
