@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from worker.addresses import check_mongo, check_redis
 from worker.durations import parse_duration
 from worker.errors import UsageError
 from worker.rate import Rate
@@ -115,16 +116,20 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _is_redis(cls, value: SecretStr) -> SecretStr:
-        parts = urlsplit(_with_scheme(value, "redis", "rediss").get_secret_value())
+        value = _with_scheme(value, "redis", "rediss")
+        parts = urlsplit(value.get_secret_value())
         if (parts.username and not parts.password) or "password" in parse_qs(parts.query):
             # Celery shows a user's name, and does not start with a password behind the `?`.
             raise ValueError("expected the password before the host, after a colon: redis://:PASSWORD@HOST")
+        check_redis(value.get_secret_value())
         return value
 
     @field_validator("mongo_url")
     @classmethod
     def _is_mongo(cls, value: SecretStr) -> SecretStr:
-        return _with_scheme(value, "mongodb", "mongodb+srv")
+        value = _with_scheme(value, "mongodb", "mongodb+srv")
+        check_mongo(value.get_secret_value())
+        return value
 
     @property
     def secrets(self) -> set[str]:
@@ -152,7 +157,8 @@ def _with_scheme(value: SecretStr, *schemes: str) -> SecretStr:
         raise ValueError(f"expected an address that begins with {' or '.join(s + '://' for s in schemes)}")
     try:
         parts = urlsplit(value.get_secret_value())
-        _ = "," in parts.netloc or parts.port  # several hosts are MongoDB's own form
+        # Several hosts are MongoDB's own form, and looked at there.
+        _ = "," in parts.netloc.rpartition("@")[2] or parts.port
     except ValueError:
         # Without the reason, for it quotes what may be half a password.
         raise ValueError(f"expected digits after the host's colon; {ESCAPE}") from None

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from kombu import Connection
+from redis import Redis
 
 from worker.errors import UsageError
 from worker.rate import Rate
@@ -120,6 +122,72 @@ def test_what_cannot_be_used_is_one_line_that_names_it(
         settings()
     assert str(refused.value).startswith(name)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("redis://h1:6379,h2:6379/0", "expected one host, got 2; neither Sentinel nor Cluster is supported"),
+        (f"redis://:{SECRET},@h1,h2,h3/0", "expected one host, got 3"),
+        ("redis+sentinel://h:26379/0", "expected an address that begins with redis:// or rediss://"),
+        ("unix:///run/redis.sock", "expected an address that begins with redis:// or rediss://"),
+        ("redis://", "expected a host"),
+        (f"redis://:{SECRET}@/0", "expected a host"),
+        ("redis://h:99999/0", "expected digits after the host's colon"),
+        ("redis://h/queue", "expected the database's number"),
+        ("redis://h/-1", "expected the database's number"),
+        ("redis://h/0/1", "expected the database's number"),
+        ("redis://h/0?db=3", "unknown option 'db'; expected none with redis://"),
+        ("redis://h/0?socket_timeout=3", "unknown option 'socket_timeout'"),
+        ("redis://h/0?ssl_ca_certs=ca.pem", "unknown option 'ssl_ca_certs'; expected none with redis://"),
+        ("rediss://h/0?ssl_cert_reqs=CERT_NONE", "option ssl_cert_reqs: expected one of required, optional"),
+        ("rediss://h/0?tls=yes", "unknown option 'tls'; expected one of ssl_ca_certs, "),
+        ("mongodb://", "expected mongodb://USER:PASSWORD@HOST:PORT/DATABASE"),
+        ("mongodb:///db", "expected mongodb://USER:PASSWORD@HOST:PORT/DATABASE"),
+        ("mongodb://h:99999/db", "expected digits after the host's colon"),
+        ("mongodb://h/a$b", "expected mongodb://USER:PASSWORD@HOST:PORT/DATABASE"),
+        ("mongodb://h/db?retryWites=true", "option not usable: Unknown option: retrywites"),
+        ("mongodb://h/db?maxPoolSize=-1", "option not usable: The value of maxpoolsize must be"),
+        ("mongodb://h/db?tls=true&tlsCAFile=/no/such.pem", "option not usable: .*No such file"),
+        (f"mongodb://a,b/db?authMechanism={SECRET[:3]}", "option not usable: authmechanism must be in"),
+    ],
+)
+def test_an_address_that_no_client_can_use_is_refused_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, url: str, expected: str
+) -> None:
+    """Each of these was a traceback at the first use, or taken for another address by one of two clients."""
+    name = "MONGO_URL" if url.startswith("mongo") else "REDIS_URL"
+    monkeypatch.setenv(name, url)
+    with pytest.raises(UsageError, match=rf"\A{name}: {expected}") as refused:
+        settings()
+    assert "\n" not in str(refused.value)
+    assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://h",
+        "redis://h:6380/",
+        "redis://:p%40ss,word@h/15",
+        "redis://[::1]:6379/0",
+        "rediss://u:p@h:6379/0?ssl_ca_certs=/etc/ca.pem&ssl_cert_reqs=required&ssl_check_hostname=true",
+    ],
+)
+def test_what_both_clients_of_redis_understand_alike_will_do(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("REDIS_URL", url)
+    assert settings().redis_url.get_secret_value() == url
+    # kombu and redis-py take it for the same server and database; neither connects for that.
+    ours = Redis.from_url(url).connection_pool.make_connection()
+    broker = Connection(url)
+    port = broker.port or 6379
+    assert (ours.host, ours.port, ours.db) == (
+        broker.hostname,
+        port,
+        int(broker.virtual_host.strip("/") or 0),
+    )
 
 
 @pytest.mark.parametrize(
