@@ -254,8 +254,8 @@ MUTANTS = (
         "claim-in-the-gate",
         "running pages are delivered again and found stored, or in hand",
         LUA,
-        "if holder and holder ~= owner then",
-        "if false then",
+        "if holder and holder ~= owner and left",
+        "if false and left",
         f"{SLOTS}::test_of_two_that_want_the_same_page_one_gets_it",
     ),
     Mutant(
@@ -373,5 +373,13 @@ MUTANTS = (
         "if (state.paused or 0) < 0 then return closed(FOREVER, state.why) end\n  local at",
         "local at",
         f"{FLEETS}::test_a_pause_by_hand_holds_the_check_of_the_key_as_well",
+    ),
+    Mutant(
+        "claim-from-before-a-leap",
+        "claims that would last as long as the leap are void",
+        LUA,
+        " and left <= CLAIM_LONGEST",
+        "",
+        "tests/integration/test_limiter_fleets.py::test_a_claim_from_before_the_clock_leapt_back_is_void",
     ),
 )
