@@ -10,7 +10,7 @@ from pathlib import Path
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from tests.mutants import api, delivery, limiter, security, store
+from tests.mutants import api, delivery, limiter, machine, proof, security, store
 from tests.mutants.mutant import Mutant
 
 #: One module an area; a new promise gets its mutant there.
@@ -20,6 +20,8 @@ MUTANTS: tuple[Mutant, ...] = (
     *store.MUTANTS,
     *delivery.MUTANTS,
     *security.MUTANTS,
+    *proof.MUTANTS,
+    *machine.MUTANTS,
 )
 #: Rows of docs/guarantees.md, by their first cell, that no edit can break alone; each with its reason.
 WITHOUT: dict[str, str] = {}
