@@ -99,7 +99,7 @@ def _sandbox(catalog: Path | None, rate: int) -> Iterator[tuple[Fleet, EmulatorP
             REDIS_URL=redis.url,
             MONGO_URL=f"{mongo.url}/reelhaul",
             TMDB_BASE_URL=emulator.base_url,
-            TMDB_TOKEN="demo-token",  # noqa: S106 -- the emulator takes any
+            TMDB_TOKEN="a-token-of-nobody",  # noqa: S106 -- the emulator takes any
             REELHAUL_RATE=str(rate),
             REELHAUL_CAPACITY=str(CAPACITY),
             REELHAUL_RUN_FOLDER=str(folder),
