@@ -18,7 +18,8 @@ from worker.errors import ApiTrouble, BrokerAway, NotNow, Stopping
 from worker.limiter import Limiter
 from worker.pages import MAX_PAGE, PageKey
 from worker.rate import Rate
-from worker.tmdb import TmdbClient, build_session
+from worker.session import build_session
+from worker.tmdb import TmdbClient
 
 #: No catalogue has so high a genre: pages are small, and the log tells the processes apart.
 FIRST_GENRE = 100_000

@@ -22,7 +22,7 @@ from producer.display import advancing_bytes, console
 from worker.bootstrap import fleet_now, id_export
 from worker.errors import UsageError
 from worker.ids import LONGEST_LINE
-from worker.tmdb import build_session
+from worker.session import build_session
 
 ids = typer.Typer(
     add_completion=False, invoke_without_command=True, help="TMDB's daily list of ids: show, load."

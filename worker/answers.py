@@ -2,11 +2,12 @@
 
     200 that is not what was asked for                    Unparsable
     429 (or code 25)                                      RateLimited
-    401, 403 of TMDB (or codes 3, 7, 10, 14)              Forbidden
-    any other 4xx (or code 34)                            Rejected
-    5xx, and 403, 404 or 3xx of a middlebox               ApiTrouble
+    401, 403 in TMDB's words (or codes 3, 7, 10, 14)      Forbidden
+    any other 4xx in TMDB's words (or code 34)            Rejected
+    anything else: 5xx, redirects, a 4xx of a middlebox   ApiTrouble
 
-Codes in brackets are TMDB's own, in a body that came with HTTP 200.
+Codes in brackets are TMDB's own, in a body that came with HTTP 200. Its words are its error body, in either
+form: `status_code` and `status_message`, or `errors`. Whatever stands between us and TMDB speaks otherwise.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ LONGEST_PAUSE_S = 300.0
 
 # Tuples: a body may hold a list where the code belongs, which no set can be asked for.
 _KEY_CODES, _LIMIT_CODES, _GONE_CODES = (3, 7, 10, 14), (25,), (34,)
+#: Of the 4xx, what says by itself that it passes: request timeout, misdirected to this connection, too early.
+_PASSING = (408, 421, 425)
 
 
 @dataclass(frozen=True)
@@ -92,10 +95,11 @@ def refuse(response: Response) -> NoReturn:
     text = f"HTTP {status}{': ' + message if message else ''}"
     if status == 429:
         raise RateLimited(retry_after(response.headers))
-    if status == 401 or (status == 403 and message):
+    # What is not in TMDB's words is a proxy's, a portal's or a wrong address': it says nothing of the page.
+    verdict = message and 400 <= status < 500 and status not in _PASSING
+    if verdict and status in (401, 403):
         raise Forbidden(f"TMDB refuses the key ({text}): check TMDB_TOKEN or TMDB_API_KEY")
-    # A 404 without a word of TMDB's is a proxy's, or a wrong address: it says nothing of a movie.
-    if 400 <= status < 500 and status not in (403, 408, 425) and not (status == 404 and not message):
+    if verdict:
         raise Rejected(text, response)
     raise ApiTrouble(text, response)
 
@@ -108,9 +112,11 @@ def _message(body: bytes) -> str:
         return ""
     if not isinstance(error, dict):
         return ""
-    if isinstance(error.get("errors"), list):
-        return "; ".join(map(str, error["errors"]))[:200]
-    return str(error.get("status_message", ""))[:200]
+    words = error.get("errors")
+    if isinstance(words, list) and all(isinstance(word, str) for word in words):
+        return "; ".join(words)[:200]
+    words = error.get("status_message")
+    return words[:200] if isinstance(words, str) and type(error.get("status_code")) is int else ""
 
 
 def _read(response: Response) -> dict[str, Any]:
@@ -175,6 +181,19 @@ def page_reader(number: int) -> Callable[[Response, datetime], Page]:
         )
 
     return read
+
+
+def sign_of_life(read: Callable[[Response, datetime], object]) -> Callable[[Response, datetime], None]:
+    """Reads whether there is an answer: what `read` takes for one, or a list with nothing in it.
+
+    What TMDB says of a page beyond the last is not documented.
+    """
+
+    def look(response: Response, fetched_at: datetime) -> None:
+        if _read(response).get("results") != []:
+            read(response, fetched_at)
+
+    return look
 
 
 def _is_count(value: Any) -> TypeGuard[int]:

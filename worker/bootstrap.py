@@ -19,9 +19,10 @@ from worker.ids import IdExport
 from worker.limiter import Limiter
 from worker.mongo import Document, own_now
 from worker.movies import Movies
+from worker.session import build_session, open_anew
 from worker.settings import DEFAULT_DATABASE, settings
 from worker.store import Store
-from worker.tmdb import TmdbClient, build_session, open_anew
+from worker.tmdb import TmdbClient
 from worker.words import Names
 
 
@@ -56,7 +57,8 @@ def tmdb_client() -> TmdbClient:
     chosen.require_key()
     token = chosen.tmdb_token.get_secret_value() if chosen.tmdb_token else None
     params = {"api_key": chosen.tmdb_api_key.get_secret_value()} if chosen.tmdb_api_key and not token else {}
-    size = min(chosen.reelhaul_connections, chosen.reelhaul_slots)
+    # As many as are ever let through at once, so that nothing waits for a connection with its token.
+    size = chosen.reelhaul_connections
     session = build_session(token, size, chosen.tmdb_base_url)
     connections = Connections(host_share().size, partial(open_anew, session, size))
     return TmdbClient(

@@ -6,7 +6,7 @@
     ├── UsageError           somebody's input: say it, exit 2
     ├── NotNow               wait, then again; no attempt is counted
     │   ├── RateLimited      429: the gate pauses the fleet
-    │   ├── ApiTrouble       5xx, refused, reset, timeout, HTML: the outage gate
+    │   ├── ApiTrouble       5xx, 3xx, refused, reset, timeout, HTML: the outage gate
     │   │   └── Unparsable   a 200 that is not what was asked for
     │   ├── NoPermit         no token within the time a slot may wait
     │   ├── Claimed          another slot is fetching this page at this moment
@@ -15,8 +15,8 @@
     │   ├── StoreAway        MongoDB does not answer or cannot write
     │   └── BrokerAway       Redis does not answer
     ├── NotEver              quarantine this page, with its response
-    │   ├── Rejected         400, 404, 422 and their like
-    │   ├── Poison           failed on every try while the API was well
+    │   ├── Rejected         400, 404, 422 and their like, in TMDB's own words
+    │   ├── Poison           failed on every try while others like it were well
     │   ├── Unexpected       a fault of ours, met on this page
     │   └── Unstorable       a body that MongoDB cannot hold as it is
     └── Forbidden            401 or a suspended key: the fleet stops
@@ -113,7 +113,7 @@ class NotEver(ReelhaulError):
 
 
 class Rejected(NotEver):
-    """The API refuses this very request: 400, 404, 422 and their like."""
+    """The API refuses this very request, in its own words: 400, 404, 422 and their like."""
 
     @property
     def not_found(self) -> bool:
@@ -122,7 +122,7 @@ class Rejected(NotEver):
 
 
 class Poison(NotEver):
-    """The page failed on every try while the API was well."""
+    """The page failed on every try while others like it were well."""
 
 
 class Unexpected(NotEver):

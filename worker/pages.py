@@ -1,15 +1,18 @@
-"""What is fetched: windows of time, cells (genre, window) and their pages. Pure."""
+"""What is fetched: windows of time, cells (genre, window) and their pages. Pure, but for `alike`: by lot."""
 
 from __future__ import annotations
 
+import random
 import re
+from collections.abc import Sequence
 from datetime import date, timedelta
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from worker.errors import UsageError
 
 #: TMDB refuses a higher page of any query with 400/22 (422 about 2019 to 2022).
 MAX_PAGE = 500
+PAGES = range(1, MAX_PAGE + 1)
 #: Movies on a full page (TMDB API reference, discover/movie).
 PAGE_SIZE = 20
 #: Stands for a genre where a query names none.
@@ -19,6 +22,24 @@ FIRST_YEAR, LAST_YEAR = 1870, 2100
 LAST_GENRE = 2**31 - 1
 #: A signed 64-bit integer, what MongoDB can hold: whatever movie is stored can be asked for.
 LAST_MOVIE = 2**63 - 1
+#: The genres of 2026 (TMDB API, /3/genre/movie/list); where any other will do, one that is no more will too.
+GENRE_IDS = (
+    28, 12, 16, 35, 80, 99, 18, 10751, 14, 36, 27, 10402, 9648, 10749, 878, 10770, 53, 10752, 37,
+)  # fmt: skip
+#: Years with many movies in every genre.
+BUSY_YEARS = range(1950, 2026)
+#: Ids of movies in 2026; many of them are given to none, or no more.
+USED_MOVIE_IDS = range(1, 1_700_001)
+
+T = TypeVar("T")
+
+
+def another(value: T, choices: Sequence[T]) -> T:
+    """One of the choices by lot, but not `value`."""
+    while (other := random.choice(choices)) == value:  # noqa: S311 -- spreads requests, no secret
+        pass
+    return other
+
 
 _YEAR = re.compile(r"\d{4}")
 _MOVIE = "movie:"
@@ -105,6 +126,11 @@ class MovieKey(NamedTuple):
     def id(self) -> str:
         return f"{_MOVIE}{self.movie_id}"
 
+    def alike(self) -> tuple[MovieKey, ...]:
+        """Three other movies by lot, the first of them near this one; TMDB may not have them."""
+        near = range(max(1, self.movie_id - 50), min(self.movie_id + 50, LAST_MOVIE))
+        return tuple(MovieKey(another(self.movie_id, ids)) for ids in (near, USED_MOVIE_IDS, USED_MOVIE_IDS))
+
 
 class PageKey(NamedTuple):
     """The one identity of a page: document id, log word and Flower word are its `id`."""
@@ -120,6 +146,15 @@ class PageKey(NamedTuple):
     @property
     def cell(self) -> Cell:
         return Cell(self.genre_id, self.window)
+
+    def alike(self) -> tuple[PageKey, ...]:
+        """Three other pages by lot: each has two of genre, window and page in common with this one."""
+        year = another(self.window, [str(year) for year in BUSY_YEARS])
+        return (
+            self._replace(page=another(self.page, PAGES)),
+            self._replace(window=year),
+            self._replace(genre_id=another(self.genre_id, GENRE_IDS)),
+        )
 
     @classmethod
     def parse(cls, text: str) -> PageKey:

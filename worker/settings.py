@@ -73,8 +73,8 @@ class Settings(BaseSettings):
     reelhaul_connections: int = Field(20, ge=1, le=1_000)
     #: Where this host's workers learn of each other; None: where worker.run_folder says at that moment.
     reelhaul_run_folder: Path | None = None
-    #: Seconds to wait for the API to begin, or go on, answering.
-    reelhaul_timeout_s: float = Field(8.0, gt=0, le=30)
+    #: Seconds to wait for the API to begin, or go on, answering; a whole request has 12 (tmdb.WHOLE_S).
+    reelhaul_timeout_s: float = Field(8.0, gt=0, le=12)
     #: Seconds between two looks at what is due: how soon lost messages come back.
     reelhaul_tick_s: int = Field(60, ge=2, le=3_600)
     #: Nothing older counts as fresh: TMDB lets nobody keep what was not fetched again for six months.

@@ -251,11 +251,16 @@ def test_a_404_that_is_not_tmdbs_makes_no_tombstone(stage: Stage) -> None:
     server = stage.emulator("--movies", "40")
     stage.worker()
     assert stage.reelhaul("backfill", *ALL_YEARS).returncode == 0
-    faults = {"faults": ["status=404/html:count=60:match=/movie/\\d"]}
-    requests.post(f"http://127.0.0.1:{server.port}/_emulator/config", json=faults, timeout=PATIENCE_S)
-    stage.reelhaul("details", "-q")
+    server.configure(faults=["status=404/html:match=/movie/\\d"])
+    command = stage.begin("details", "-q")
+    wait_for(lambda: server.stats()["by_status"].get("404", 0) >= 5, watching=stage.children)
     assert gone(stage) == set()
-    assert server.stats()["by_status"]["404"] > 0
+    assert stage.database["failures"].count_documents({}) == 0
+    server.configure(faults=[])
+    assert command.wait(PATIENCE_S) == 0, command.log_tail()
+    assert gone(stage) == set()
+    assert stage.database["failures"].count_documents({}) == 0
+    assert stage.database["details"].count_documents({}) == len(there(stage))
 
 
 def test_refresh_survives_the_loss_of_every_message(stage: Stage) -> None:

@@ -31,8 +31,9 @@ from worker.errors import (
 from worker.limiter import Limiter
 from worker.pages import MovieKey, PageKey
 from worker.rate import Rate
+from worker.session import build_session
 from worker.store import Store
-from worker.tmdb import TmdbClient, build_session
+from worker.tmdb import TmdbClient
 
 RECORDED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "recorded"
 without_recordings = pytest.mark.skipif(
@@ -115,12 +116,14 @@ class TestFaults:
             *((f"429={value}", RateLimited) for value in ("none", "0", "3", "date+5", "date-5")),
             ("429=absurd", RateLimited),
             ("429=garbage", RateLimited),
-            *((f"status={status}/json", Rejected) for status in (400, 404, 405, 406, 422)),
-            ("status=404/html", ApiTrouble),
-            ("status=404/empty", ApiTrouble),
-            *((f"status=401/{form}", Forbidden) for form in ("json", "html", "empty")),
-            ("status=403/json", Forbidden),
-            ("status=403/html", ApiTrouble),
+            *((f"status={status}/json", Rejected) for status in (400, 404, 405, 422)),
+            ("status=401/json", Forbidden),
+            ("error=10", Forbidden),
+            # Not in TMDB's words: a middlebox's.
+            *((f"status={status}/{form}", ApiTrouble)
+              for status in (400, 401, 403, 404, 405, 407, 421, 451) for form in ("html", "empty")),
+            *((f"status={status}", ApiTrouble) for status in (201, 202, 204, 206, 300, 304, 406)),
+            *((f"redirect={status}", ApiTrouble) for status in (301, 302, 303, 307, 308)),
             *((f"status={status}/{form}", ApiTrouble)
               for status in (500, 502, 503, 504) for form in ("json", "html", "empty")),
             *((f"error={code}", Forbidden) for code in (3, 7, 10)),
@@ -139,6 +142,7 @@ class TestFaults:
             ("latency=20", ApiTrouble),
             ("drip=20", ApiTrouble),
             ("drip=4", ApiTrouble),  # every byte in time, the whole too late
+            ("drip-head=20", ApiTrouble),
             *((f"results={kind}", Unparsable) for kind in ("null", "object", "text", "missing")),
             ("wrong-page", Unparsable),
             ("wrong-page=7", Unparsable),
@@ -182,7 +186,9 @@ class TestFaults:
         assert isinstance(trouble, Unparsable)
         assert str(trouble) == "movies on page 1 of 0"
 
-    @pytest.mark.parametrize("fault", ["gzip", "short=3", "latency=0.1", "drip=0.3"])
+    @pytest.mark.parametrize(
+        "fault", ["gzip", "short=3", "latency=0.1", "drip=0.3", "drip-head=0.3", "early-hints", "echo"]
+    )
     def test_what_is_only_odd_is_a_page(
         self, tmdb: EmulatorProcess, struck: Callable[[str], Any], fault: str
     ) -> None:
@@ -313,10 +319,13 @@ class TestGate:
                 asker.check_key(deadline())
         assert limiter.look().shut == "outage"
 
+    @pytest.mark.parametrize(
+        "fault", ["status=503/html", "redirect", "status=400/html", "status=204", "close"]
+    )
     def test_troubles_in_a_row_close_it_and_a_probe_opens_it(
-        self, tmdb: EmulatorProcess, client: Callable[..., TmdbClient], limiter: Limiter
+        self, tmdb: EmulatorProcess, client: Callable[..., TmdbClient], limiter: Limiter, fault: str
     ) -> None:
-        tmdb.configure(faults=["status=503/html:count=3"])
+        tmdb.configure(faults=[f"{fault}:count=3"])
         asker = client(tmdb.base_url)
         for _ in range(3):
             with pytest.raises(ApiTrouble):

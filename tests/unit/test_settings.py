@@ -106,7 +106,7 @@ def test_without_a_key_one_line_says_where_keys_come_from() -> None:
         *(("REELHAUL_RATE", value) for value in ("0", "-1", "fast", "35/fortnight", "nan", "9" * 5000)),
         *(("REELHAUL_CAPACITY", value) for value in ("0", "-1", "1.5", "ten", "10001")),
         *(("REELHAUL_SLOTS", value) for value in ("0", "257", "many")),
-        *(("REELHAUL_TIMEOUT_S", value) for value in ("0", "-1", "31", "soon", "nan", "inf")),
+        *(("REELHAUL_TIMEOUT_S", value) for value in ("0", "-1", "12.1", "31", "soon", "nan", "inf")),
         *(("REELHAUL_LOG_LEVEL", value) for value in ("LOUD", "info", "INFO ")),
         *(("TMDB_BASE_URL", value) for value in ("api.themoviedb.org/3", "https://api.themoviedb.org", "ftp://a/3")),
         *((name, "fifteen-letters") for name in ("TMDB_TOKEN", "TMDB_API_KEY")),

@@ -4,9 +4,10 @@ import gzip
 import io
 import json
 import time
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import requests
@@ -19,6 +20,7 @@ from worker.answers import LONGEST_PAUSE_S, PAUSE_S, pause_for, retry_after
 from worker.errors import (
     ApiTrouble,
     Forbidden,
+    NoPermit,
     NotEver,
     NotNow,
     RateLimited,
@@ -27,7 +29,7 @@ from worker.errors import (
     Unparsable,
 )
 from worker.limiter import Limiter, Permit
-from worker.pages import PageKey
+from worker.pages import MAX_PAGE, MovieKey, PageKey
 from worker.tmdb import TmdbClient
 
 KEY = PageKey(18, "1999", 3)
@@ -47,15 +49,28 @@ NO_PAGES: dict[str, list[Any]] = {
 HTML = b"<html><body><h1>503 Service Temporarily Unavailable</h1></body></html>"
 
 
-class OpenGate(Limiter):
-    """Gives every permit at once and remembers what it was told; reservation is tested with Redis."""
+#: Bodies that are errors, but not as TMDB words them.
+NOT_TMDB: list[Any] = [
+    b"", b"[]", {"message": "Forbidden"}, {"status_message": "no code"}, {"status_code": 34}, {"errors": []},
+    {"errors": [{"message": "x"}]}, {"status_code": "34", "status_message": "x"}, {"errors": [None, "x"]},
+    {"status_code": True, "status_message": "x"}, {"status_code": 34, "status_message": ["x"]},
+]  # fmt: skip
 
-    def __init__(self, *, check: bool = False) -> None:
+
+class OpenGate(Limiter):
+    """Gives every permit at once and remembers what it was told; reservation is tested with Redis.
+
+    The first `probes` of them are for a probe, or for a look at the key.
+    """
+
+    def __init__(self, *, check: bool = False, probes: int = 0, key: bool = False) -> None:
         self.told: list[tuple[str, Any]] = []
-        self._permit = Permit(1, AT_US, check=check)
+        self._check, self._probes, self._key = check, probes, key
 
     def acquire(self, deadline: float, claim: str | None = None) -> Permit:  # noqa: ARG002 -- as inherited
-        return self._permit
+        self._probes -= 1
+        odd = self._probes >= 0
+        return Permit(1, AT_US, odd and not self._key, odd and self._key, check=self._check or odd)
 
     def throttled(self, permit: Permit, pause_s: float) -> None:  # noqa: ARG002 -- as inherited
         self.told.append(("throttled", pause_s))
@@ -77,6 +92,10 @@ class Canned(BaseAdapter):
         super().__init__()
         self.asked: list[str] = []
         self._status, self._body, self._headers = status, body, dict(headers)
+
+    def answer(self, status: int, body: bytes) -> None:
+        """What is answered from now on."""
+        self._status, self._body = status, body
 
     def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
         self.asked.append(str(request.url))
@@ -125,19 +144,16 @@ class TestStatus:
         ("status", "body", "kind"),
         [
             (400, error_body(22), Rejected),
-            (400, HTML, Rejected),
             (401, error_body(7), Forbidden),
-            (401, b"", Forbidden),
             (403, error_body(10), Forbidden),
-            (403, HTML, ApiTrouble),
             (404, error_body(34), Rejected),
-            (404, b"", ApiTrouble),
-            (405, b"", Rejected),
-            (408, b"", ApiTrouble),
-            (410, b"", Rejected),
+            (405, error_body(42), Rejected),
             (422, error_body(20), Rejected),
             (422, {"errors": ["page must be less than or equal to 500"]}, Rejected),
-            (425, b"", ApiTrouble),
+            *((status, error_body(11), ApiTrouble) for status in (408, 421, 425)),
+            # What is not in TMDB's words is nobody's verdict.
+            *((status, HTML, ApiTrouble) for status in range(400, 500) if status != 429),
+            *((status, body, ApiTrouble) for status in (400, 401, 403, 404, 410, 422) for body in NOT_TMDB),
             (429, error_body(25), RateLimited),
             (429, HTML, RateLimited),
             (500, error_body(11), ApiTrouble),
@@ -145,7 +161,7 @@ class TestStatus:
             (503, error_body(46), ApiTrouble),
             (504, b"", ApiTrouble),
             (599, b"", ApiTrouble),
-            *((status, b"", ApiTrouble) for status in (201, 204, 206, 301, 302, 304, 307)),
+            *((status, body, ApiTrouble) for status in range(201, 400) for body in (b"", error_body(34))),
         ],
     )
     def test_becomes_the_kind_of_trouble(
@@ -385,3 +401,123 @@ class TestRetryAfter:
         assert isinstance(trouble, RateLimited)
         assert trouble.retry_after_s == asked
         assert told == [("throttled", paused)]
+
+
+class TestProbe:
+    """While the gate is closed, something like what is wanted is asked for, and never held against it."""
+
+    def probing(self, *answers: tuple[int, Any], key: bool = False) -> tuple[TmdbClient, OpenGate, Canned]:
+        """A client at a gate that wants one probe less than there are answers."""
+        adapter, gate = Canned(0, b"", {}), OpenGate(probes=len(answers) - 1, key=key)
+        rest = iter(answers)
+
+        def send(request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
+            status, body = next(rest)
+            adapter.answer(status, body if isinstance(body, bytes) else json.dumps(body).encode())
+            return Canned.send(adapter, request)
+
+        session = requests.Session()
+        adapter.send = send  # type: ignore[method-assign]
+        session.mount("https://", adapter)
+        return TmdbClient(session, "https://tmdb.test/3", gate, 1.0, {}), gate, adapter
+
+    @pytest.mark.parametrize(
+        ("status", "body", "told"),
+        [
+            (503, HTML, "trouble"),
+            (302, b"", "trouble"),
+            (200, b"nonsense", "trouble"),
+            (400, HTML, "trouble"),
+            (429, error_body(25), "throttled"),
+            (400, error_body(22), "well"),
+            (404, error_body(34), "well"),
+            (422, {"errors": ["page must be less than or equal to 500"]}, "well"),
+            # A page beyond the end: what TMDB says in it is not documented.
+            (200, page_body(results=[], page=1, total_pages=0), "well"),
+        ],
+    )
+    def test_what_it_meets_touches_the_gate_alone(self, status: int, body: Any, told: str) -> None:
+        asker, gate, adapter = self.probing((status, body), (200, page_body()))
+        assert asker.discover(KEY, time.monotonic() + 5).number == 3
+        assert [word for word, _ in gate.told] == [told]
+        assert len(adapter.asked) == 2
+
+    def test_it_is_the_same_query_for_another_page(self) -> None:
+        asker, _, adapter = self.probing(*[(503, b"")] * 20, (200, page_body()))
+        asker.discover(KEY, time.monotonic() + 5)
+        *probes, page = (dict(parse_qsl(urlsplit(url).query)) for url in adapter.asked)
+        assert page.pop("page") == "3"
+        numbers = [int(probe.pop("page")) for probe in probes]
+        assert probes == [page] * 20
+        assert page["with_genres"] == "18"
+        assert 3 not in numbers
+        assert len(set(numbers)) > 10
+        assert all(1 <= number <= MAX_PAGE for number in numbers)
+
+    @pytest.mark.parametrize(
+        ("ask", "path"),
+        [
+            (lambda client, until: client.changes(date(2026, 1, 1), 1, until), "/3/movie/changes"),
+            (lambda client, until: client.popular(1, until), "/3/movie/popular"),
+            (lambda client, until: client.search("moon", until), "/3/search/movie"),
+            (lambda client, until: client.genres(until), "/3/movie/popular"),
+        ],
+    )
+    def test_other_lists_are_probed_by_their_likes(
+        self, ask: Callable[[TmdbClient, float], Any], path: str
+    ) -> None:
+        body = {**page_body(page=1), "genres": [{"id": 18, "name": "Drama"}]}
+        asker, _, adapter = self.probing((404, error_body(34)), (200, body))
+        ask(asker, time.monotonic() + 5)
+        assert urlsplit(adapter.asked[0]).path == path
+        assert adapter.asked[0] != adapter.asked[1]
+
+    def test_a_movie_is_probed_by_another_with_the_same_parts(self) -> None:
+        movie = {"id": 603, "genres": []}
+        asker, gate, adapter = self.probing((404, error_body(34)), (200, movie))
+        assert asker.details(MovieKey(603), ["credits"], time.monotonic() + 5).movie == movie
+        probe, asked = map(urlsplit, adapter.asked)
+        assert (probe.path == asked.path, probe.query) == (False, asked.query)
+        assert [word for word, _ in gate.told] == ["well"]
+
+    @pytest.mark.parametrize(
+        "answer", [(404, error_body(34)), (404, HTML), (429, error_body(25)), (302, b"")]
+    )
+    def test_a_look_at_the_key_touches_the_page_no_more(self, answer: tuple[int, Any]) -> None:
+        asker, _, adapter = self.probing(answer, (200, page_body()), key=True)
+        assert asker.discover(KEY, time.monotonic() + 5).number == 3
+        assert "/configuration" in adapter.asked[0]
+
+    def test_a_refused_key_is_no_matter_of_the_probe_alone(self) -> None:
+        asker, gate, _ = self.probing((401, error_body(7)), (200, page_body()))
+        with pytest.raises(Forbidden):
+            asker.discover(KEY, time.monotonic() + 5)
+        assert [word for word, _ in gate.told] == ["stop"]
+
+    def test_nothing_is_asked_for_after_the_deadline(self) -> None:
+        asker, _, adapter = self.probing((200, page_body()))
+        with pytest.raises(NoPermit):
+            asker.discover(KEY, time.monotonic() - 0.001)
+        assert adapter.asked == []
+
+
+class TestComparison:
+    """Whether the API answers the likes of a page: TMDB's refusal is an answer too."""
+
+    @pytest.mark.parametrize("key", [KEY, MovieKey(603)])
+    @pytest.mark.parametrize("status", [400, 404, 422])
+    def test_a_refusal_in_tmdbs_words_is_an_answer(self, key: PageKey | MovieKey, status: int) -> None:
+        asker, _ = client(status, json.dumps(error_body(34)).encode())
+        asker.answers(key, [], time.monotonic() + 5)
+
+    @pytest.mark.parametrize("key", [KEY, MovieKey(603)])
+    @pytest.mark.parametrize(("status", "body"), [(500, b""), (200, b"{}"), (404, HTML), (302, b"")])
+    def test_anything_else_is_none(self, key: PageKey | MovieKey, status: int, body: bytes) -> None:
+        asker, _ = client(status, body)
+        with pytest.raises(ApiTrouble):
+            asker.answers(key, [], time.monotonic() + 5)
+
+    def test_another_page_than_was_asked_for_is_none(self) -> None:
+        asker, _ = client(200, json.dumps(page_body(page=4)).encode())
+        with pytest.raises(ApiTrouble):
+            asker.answers(KEY, [], time.monotonic() + 5)
