@@ -15,7 +15,7 @@ from typing import Any
 from worker.alive import SILENT_S, living
 from worker.errors import UsageError
 
-#: A task ends within 48 s (worker.tasks.TASK_S), and the solo pool's loop stands still for as long.
+#: A task ends within 56 s (worker.attempts.TASK_S), and the solo pool's loop stands still for as long.
 STUCK_S = 120.0
 RUN_FOLDER = "REELHAUL_RUN_FOLDER"
 

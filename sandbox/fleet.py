@@ -14,7 +14,8 @@ from sandbox.embedded import HOST, port_is_free
 from sandbox.processes import ChildProcess, SandboxError, spawn
 from worker.app import app
 
-#: A worker's tasks end within 48 s (worker.tasks.TASK_S); waiting ones at once.
+#: A worker's tasks end within 30 s of its being asked to stop: a request, and a try to store what it brought.
+#: Waiting ones end at once.
 STOP_S = 50.0
 #: Seconds for workers to start; they take about two on an idle machine.
 READY_S = 60.0

@@ -23,8 +23,8 @@ from worker.settings import settings
 #: Drained in this order: a refresh before anything else, open cells before new ones; movies as `InTurn` says.
 LANES = (transport.REFRESH, "pages", "cells", transport.MOVIES)
 #: Seconds until a message that died with its worker is delivered again. Well above the longest task
-#: (worker.tasks.TASK_S and one timeout of MongoDB), so that nothing runs twice; with the check every
-#: 10 s, below two minutes.
+#: (worker.attempts.TASK_S, then GIVE_UP_S), so that nothing runs twice; with the check every 10 s, below
+#: two minutes.
 VISIBILITY_S = 100
 #: Modules of the pools that keep the promise of late acknowledgement.
 POOLS = ("thread", "prefork", "solo")

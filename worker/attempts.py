@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import NoReturn, TypeVar, overload
+from typing import NamedTuple, NoReturn, TypeVar, overload
 
 import structlog
 from celery.exceptions import Reject
 
+from worker.blame import Trial
 from worker.bootstrap import fleet_now, limiter, movies, store
 from worker.breaker import breaker
 from worker.errors import (
@@ -22,7 +22,6 @@ from worker.errors import (
     NoPermit,
     NotEver,
     NotNow,
-    Poison,
     RateLimited,
     Stopping,
     StoreAway,
@@ -30,88 +29,101 @@ from worker.errors import (
     UsageError,
 )
 from worker.metrics import count, spent
+from worker.mongo import bounded
 from worker.pages import MovieKey, PageKey
 from worker.settings import redacted
+from worker.tmdb import WHOLE_S
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
-#: Seconds a slot waits for a token before its message goes back to the queue.
+#: Seconds a slot waits, for a token or for MongoDB, before its message goes back to the queue; no try begins
+#: later.
 SLOT_S = 30.0
-#: Seconds within which a task ends, one way or the other: the wait, one request (12 s) and its storing.
-TASK_S = 48.0
-#: What fails this often while the API is well is poison.
-TRIES = 5
+#: Seconds within which a task has its page stored, or gives its message back: the wait, the last request
+#: (12 s), and the last comparison (12 s), which begins at most 2 s after that.
+TASK_S = 56.0
+#: Seconds more for what goes into quarantine.
+GIVE_UP_S = 10.0
 #: Seconds that a message is held back when this machine cannot work on it.
 HOST_FAULT_S = 2.0
 #: Seconds between two looks at what another slot is fetching.
 GLANCE_S = 0.5
+#: MongoDB has so long for one piece of work before it is tried again, on another connection ...
+WORK_S = 15.0
+#: ... and so long when no more is left.
+LAST_WORK_S = 1.0
+
+
+class Deadlines(NamedTuple):
+    """When a task ends, on time.monotonic(): what it waits for before it has an answer, and all of it."""
+
+    waiting: float
+    task: float
+
+    @classmethod
+    def from_now(cls) -> Deadlines:
+        now = time.monotonic()
+        return cls(now + SLOT_S, now + TASK_S)
 
 
 @overload
 def fetch(ask: Callable[[float], T]) -> T: ...
 @overload
-def fetch(ask: Callable[[float], T], is_done: Callable[[], bool]) -> T | None: ...
-def fetch(ask: Callable[[float], T], is_done: Callable[[], bool] | None = None) -> T | None:
+def fetch(
+    ask: Callable[[float], T],
+    is_done: Callable[[], bool],
+    deadlines: Deadlines,
+    key: PageKey | MovieKey,
+    append: Iterable[str] = (),
+) -> T | None: ...
+def fetch(
+    ask: Callable[[float], T],
+    is_done: Callable[[], bool] | None = None,
+    deadlines: Deadlines | None = None,
+    key: PageKey | MovieKey | None = None,
+    append: Iterable[str] = (),
+) -> T | None:
     """What `ask(deadline)` gets from the API; None when, before it gets anything, `is_done`.
 
     Waits out what is only for now: raises NotNow when that takes too long for a slot, NotEver for what
-    belongs into quarantine, Forbidden when the key does not work.
+    belongs into quarantine, Forbidden when the key does not work. `key` is what is asked for, with `append`.
     """
-    deadline, tries = time.monotonic() + SLOT_S, 0
+    deadline, end = deadlines or Deadlines.from_now()
+    trial = Trial(key, append, end - WHOLE_S)
     while True:
         if is_done and while_away(is_done, deadline):
             return None
+        begun = time.monotonic()
+        if begun >= deadline:
+            raise NoPermit("no time for another try")
         try:
             answer = ask(deadline)
         except RateLimited:
             continue  # the gate has been told; wait there
         except Claimed as claim:
-            if time.monotonic() > deadline:
-                raise NoPermit("claimed elsewhere for too long") from None
             limiter().rest(min(claim.wait_s, GLANCE_S))
         except ApiTrouble as trouble:
-            tries += 1
-            log.warning("trouble", reason=str(trouble), tries=tries)
-            if tries >= TRIES:
-                if _lately.is_flaky():
-                    raise NotNow(f"the API fails now and then: {trouble}") from None
-                raise Poison(f"{tries} tries: {trouble}", trouble.response) from None
+            trial.failed(trouble)
+            trial.rest(begun, deadline)
+        except NotEver:
+            trial.succeeded()
+            raise
         else:
-            _lately.succeeded(retried=tries > 0)
+            trial.succeeded()
             return answer
 
 
-class Lately:
-    """How this process' requests went of late; safe for threads.
-
-    While the API fails half of all requests, one page of 32 meets five failures in a row that are not its
-    fault. So what succeeded only after failing tells of the API; what never succeeds tells of itself.
-    """
-
-    def __init__(self, length: int = 50, life_s: float = 60.0, flaky: float = 0.2) -> None:
-        self._successes: deque[tuple[float, bool]] = deque(maxlen=length)
-        self._life_s, self._flaky = life_s, flaky
-
-    def succeeded(self, *, retried: bool) -> None:
-        self._successes.append((time.monotonic(), retried))
-
-    def is_flaky(self) -> bool:
-        """Whether a fifth of what succeeded, or more, had failed before."""
-        since = time.monotonic() - self._life_s
-        retried = [again for at, again in tuple(self._successes) if at >= since]
-        return sum(retried) >= max(1, self._flaky * len(retried))
-
-
-_lately = Lately()
-
-
 def while_away(work: Callable[[], T], deadline: float) -> T:
-    """What `work` returns, tried again while MongoDB is away, until `deadline` (then StoreAway)."""
+    """What `work` returns, tried again while MongoDB is away, until `deadline` (then StoreAway).
+
+    MongoDB gets no longer than that for it either.
+    """
     pause_s = 0.1
     while True:
+        left_s = deadline - time.monotonic()
         try:
-            with spent("store"):
+            with spent("store"), bounded(min(max(left_s, LAST_WORK_S), WORK_S)):
                 return work()
         except StoreAway as trouble:
             log.warning("store away", reason=str(trouble))
@@ -122,7 +134,7 @@ def while_away(work: Callable[[], T], deadline: float) -> T:
 
 
 @contextmanager
-def working_on(key: PageKey | MovieKey, task_id: str | None) -> Iterator[None]:
+def working_on(key: PageKey | MovieKey, task_id: str | None) -> Iterator[Deadlines]:
     """The block works on one message: NotEver puts `key` into quarantine, NotNow the message back.
 
     So does what nobody foresaw: the fault of the page, of the machine, or, page after page, of this worker.
@@ -133,7 +145,7 @@ def working_on(key: PageKey | MovieKey, task_id: str | None) -> Iterator[None]:
             if breaker().tripped:
                 raise HostFault("this worker stops")
             with _quarantining(key):
-                yield
+                yield Deadlines.from_now()
         except (NotNow, Forbidden) as trouble:
             if isinstance(trouble, HostFault):
                 log.warning("back to the queue", reason=str(trouble))
@@ -188,7 +200,7 @@ def give_up(key: PageKey | MovieKey, trouble: NotEver) -> None:
     log.warning("quarantined", reason=str(trouble))
     count("pages", "quarantined")
     count("quarantined", type(trouble).__name__.lower())
-    while_away(partial(_quarantine, key, trouble), time.monotonic() + SLOT_S)
+    while_away(partial(_quarantine, key, trouble), time.monotonic() + GIVE_UP_S)
 
 
 def _quarantine(key: PageKey | MovieKey, trouble: NotEver) -> None:

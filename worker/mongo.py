@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -71,6 +71,11 @@ def patience(database: Database[Document]) -> Iterator[None]:
     database.command("ping")
     with pymongo.timeout(PATIENCE_S):
         yield
+
+
+def bounded(seconds: float) -> AbstractContextManager[None]:
+    """The block's operations end within so many seconds altogether, be it with an error of MongoDB's."""
+    return pymongo.timeout(seconds)
 
 
 @contextmanager

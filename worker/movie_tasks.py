@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
@@ -11,7 +10,7 @@ from typing import Any
 import structlog
 
 from worker.app import app
-from worker.attempts import TASK_S, fetch, refuse, while_away, working_on
+from worker.attempts import Deadlines, fetch, refuse, while_away, working_on
 from worker.bootstrap import movies, tmdb_client
 from worker.errors import NotEver, Rejected, StoreAway
 from worker.lanes import Message, publish
@@ -37,20 +36,19 @@ def fetch_movie(self: CheckedTask, movie_id: int) -> None:
                 movies().drop(MovieKey(movie_id))
         refuse(f"not a movie: {movie_id!r:.50}")
     key = MovieKey(movie_id)
-    with working_on(key, self.request.id):
-        until = time.monotonic() + TASK_S
-        row = while_away(partial(movies().wanted, movie_id), until)
+    with working_on(key, self.request.id) as deadlines:
+        row = while_away(partial(movies().wanted, movie_id), deadlines.waiting)
         if row is None:
             count("pages", "fresh")
             return
         try:
-            _obtain(key, row, until)
+            _obtain(key, row, deadlines)
         except Rejected as refusal:
             if not refusal.not_found or refusal.asked_at is None:
                 raise
-            while_away(partial(movies().gone, [movie_id], refusal.asked_at), until)
+            while_away(partial(movies().gone, [movie_id], refusal.asked_at), deadlines.task)
             log.info("gone")
-        while_away(partial(movies().done, key, row), until)
+        while_away(partial(movies().done, key, row), deadlines.task)
 
 
 def send_movies(keys: Iterable[MovieKey], lane: str = MOVIES) -> int:
@@ -58,13 +56,15 @@ def send_movies(keys: Iterable[MovieKey], lane: str = MOVIES) -> int:
     return publish(fetch_movie, (Message((key.movie_id,), key.id, lane) for key in keys))
 
 
-def _obtain(key: MovieKey, row: Wanted, until: float) -> None:
-    stored = while_away(partial(movies().parts, key.movie_id), until)
+def _obtain(key: MovieKey, row: Wanted, deadlines: Deadlines) -> None:
+    stored = while_away(partial(movies().parts, key.movie_id), deadlines.waiting)
     append = sorted({*row.append, *(stored or ())})
-    answer = fetch(partial(tmdb_client().details, key, append), lambda: movies().wanted(key.movie_id) is None)
+    ask = partial(tmdb_client().details, key, append)
+    answer = fetch(ask, lambda: movies().wanted(key.movie_id) is None, deadlines, key, append)
     if answer is None:
         return
-    saved = while_away(partial(movies().save, key, answer, details=row.details or stored is not None), until)
+    save = partial(movies().save, key, answer, details=row.details or stored is not None)
+    saved = while_away(save, deadlines.task)
     log.info("stored", new=saved.inserted, changed=saved.changed)
     count("pages", "stored")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -12,13 +11,14 @@ import structlog
 
 from worker.answers import Page
 from worker.app import app
-from worker.attempts import GLANCE_S, TASK_S, fetch, refuse, while_away, working_on
+from worker.attempts import GIVE_UP_S, GLANCE_S, Deadlines, fetch, refuse, while_away, working_on
 from worker.bootstrap import limiter, names, store, tmdb_client
 from worker.errors import Claimed, NotEver, Rejected, Response, Unparsable, UsageError
 from worker.lanes import Message, publish
 from worker.merge import Saved
 from worker.messages import CheckedTask
 from worker.metrics import count
+from worker.mongo import bounded
 from worker.pages import MAX_PAGE, PAGE_SIZE, PageKey
 
 log = structlog.get_logger(__name__)
@@ -36,21 +36,22 @@ def fetch_page(self: CheckedTask, genre_id: int, window: str, page: int, fresh_a
     quarantine fails the task, for Flower to show: NotEver.
     """
     key, fresh_after = _key(genre_id, window, page), _time(fresh_after_ms)
-    with working_on(key, self.request.id):
-        obtain(key, fresh_after)
+    with working_on(key, self.request.id) as deadlines:
+        obtain(key, fresh_after, deadlines)
         if key.page == 1:
             lane = str((self.request.delivery_info or {}).get("routing_key"))
-            send(store().missing([key.cell], fresh_after), fresh_after_ms, lane)
+            lacking = while_away(lambda: list(store().missing([key.cell], fresh_after)), deadlines.task)
+            with bounded(GIVE_UP_S):
+                send(lacking, fresh_after_ms, lane)
 
 
-def obtain(key: PageKey, fresh_after: datetime | None) -> None:
+def obtain(key: PageKey, fresh_after: datetime | None, deadlines: Deadlines) -> None:
     """Fetch and store the page, unless it is stored and fresh; raises as `fetch` does."""
-    until = time.monotonic() + TASK_S
-    page = fetch(partial(_ask, key), partial(store().fresh, key, fresh_after))
+    page = fetch(partial(_ask, key), partial(store().fresh, key, fresh_after), deadlines, key)
     if page is None:
         count("pages", "fresh")
         return
-    saved = while_away(partial(_save, key, page), until)
+    saved = while_away(partial(_save, key, page), deadlines.task)
     log.info("stored", movies=len(page.results), new=saved.inserted, changed=saved.changed)
     _count(saved, len(page.results))
 
@@ -96,8 +97,6 @@ def _unclaimed(key: PageKey, deadline: float) -> Page:
         try:
             return tmdb_client().discover(key, deadline)
         except Claimed as claim:
-            if time.monotonic() > deadline:
-                raise
             limiter().rest(min(claim.wait_s, GLANCE_S))
 
 

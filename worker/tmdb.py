@@ -156,9 +156,7 @@ class TmdbClient:
 
     def _check_key_again(self, permit: Permit) -> None:
         """The key was refused a minute ago: a wrong one still is (Forbidden), a spurious 401 is over."""
-        with suppress(
-            ApiTrouble, RateLimited, NotEver
-        ):  # told; stopped as it is, it is looked at in a minute
+        with suppress(ApiTrouble, RateLimited, NotEver):  # told; another look follows in a minute
             self._ask(permit, _KEY_CHECK)
 
     def _probe(self, permit: Permit, question: _Question[object]) -> None:

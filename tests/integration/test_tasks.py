@@ -119,7 +119,7 @@ def test_messages_twice_and_in_any_order_leave_the_same(fleet: Stage, tmdb: Emul
 def test_a_page_that_can_never_be_had_is_quarantined_and_the_others_go_on(
     fleet: Stage, tmdb: EmulatorProcess, year: int, fault: str, becomes: tuple[str, int]
 ) -> None:
-    tmdb.configure(faults=[f"{fault}:match=gte={year}-.*page=2(&|$)"])
+    tmdb.configure(faults=[f"{fault}:match=with_genres=18&.*gte={year}-.*page=2(&|$)"])
     fleet.send(cells=[(DRAMA, str(year), 1)])
     wait_for(lambda: bool(failures_of(fleet, year)), watching=fleet.children)
     wait_until_done(fleet)

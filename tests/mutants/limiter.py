@@ -175,7 +175,7 @@ MUTANTS = (
     ),
     Mutant(
         "one-probe-at-a-time",
-        "Then one slot at a time, for the whole fleet, asks for some page: a probe.",
+        "Then one slot at a time, for the whole fleet, sends a probe",
         LUA,
         "local free = math.max(state.closed, state.lease or 0)",
         "local free = state.closed",
@@ -199,7 +199,7 @@ MUTANTS = (
     ),
     Mutant(
         "probe-reopens",
-        "A probe that succeeds, or is refused with 429, opens the gate.",
+        "A probe that succeeds, is refused with 429, or by TMDB in its own words, opens the gate.",
         LUA,
         "-- an API that refuses is up",
         "state.closed = now + 10000000",
@@ -336,9 +336,9 @@ MUTANTS = (
         "key-check-tells-of-a-429",
         "halves the rate once, whoever was refused, the check of the key too",
         "worker/tmdb.py",
-        "self._ask(self._limiter.preflight(deadline), *_KEY_CHECK, stops_fleet=False)",
+        "self._ask(self._limiter.preflight(deadline), _KEY_CHECK, stops_fleet=False)",
         "permit = self._limiter.preflight(deadline)\n"
-        "        read_configuration(self._send(*_KEY_CHECK[:2]), permit.at)\n"
+        "        _KEY_CHECK.read(self._send(_KEY_CHECK.path, _KEY_CHECK.query), permit.at)\n"
         "        self._limiter.well(permit)",
         f"{GATE}::test_the_key_check_obeys_a_429_and_tells_the_fleet",
     ),
