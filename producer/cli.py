@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from producer.health import health
@@ -22,6 +23,12 @@ def main() -> None:
 
         hint = "; `reelhaul doctor` tells more" if isinstance(error, BrokerAway | StoreAway) else ""
         sys.stderr.write(f"reelhaul: {redacted(str(error))}{hint}\n")
+        sys.exit(2)
+    except OSError as error:
+        # The machine's, and most likely standard output's: a full disk, say.
+        what = error.strerror or type(error).__name__
+        sys.stderr.write(f"reelhaul: {what}{f': {error.filename}' if error.filename else ''}\n")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still to be flushed would fail once more
         sys.exit(2)
 
 

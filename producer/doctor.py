@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 import typer
+from redis.exceptions import RedisError, ResponseError
 from rich.markup import escape
 
 from producer.display import console
 from worker.bootstrap import fleet_now, limiter, redis_client, store, tmdb_client
-from worker.errors import ReelhaulError
+from worker.errors import BrokerAway, ReelhaulError
 from worker.gate import GateState
 from worker.settings import settings
 
@@ -25,6 +26,7 @@ VERSIONS = ("celery", "kombu", "redis", "requests", "pymongo", "flower")
 
 def doctor() -> None:
     """Check Redis, MongoDB, the key, the clock and versions; exit 2 when something needs mending."""
+    settings()  # what cannot be read is said once, not by each check
     out, healthy = console(), True
     for name, check, advice in CHECKS:
         try:
@@ -40,8 +42,16 @@ def _redis() -> str:
     begun = time.monotonic()
     limiter().now_us()
     took_ms = (time.monotonic() - begun) * 1e3
-    policy = redis_client().config_get("maxmemory-policy").get("maxmemory-policy", "unknown")
-    return f"answers in {took_ms:.1f} ms, eviction {policy}"
+    return f"answers in {took_ms:.1f} ms, eviction {_eviction()}"
+
+
+def _eviction() -> str:
+    try:
+        return str(redis_client().info("memory").get("maxmemory_policy", "unknown"))
+    except ResponseError:  # a managed Redis tells nobody, or this user may not ask
+        return "unknown, for Redis refuses INFO"
+    except RedisError as error:
+        raise BrokerAway(f"Redis: {type(error).__name__}: {error}") from error
 
 
 def _mongo() -> str:

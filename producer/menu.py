@@ -8,6 +8,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from worker.errors import UsageError
+
 #: Where each command is; the order is the help's.
 COMMANDS = {
     "backfill": "producer.commands:backfill",
@@ -33,6 +35,10 @@ COMMANDS = {
 }
 
 
+#: What the commands of a package need beyond the service's own dependencies.
+EXTRAS = {"sandbox": "sandbox"}
+
+
 class _Commands(TyperGroup):
     """Commands by name, loaded when asked for."""
 
@@ -42,8 +48,7 @@ class _Commands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 -- typer's signature
         if cmd_name not in COMMANDS:
             return None
-        module, _, function = COMMANDS[cmd_name].partition(":")
-        found = getattr(import_module(module), function)
+        found = _load(COMMANDS[cmd_name])
         if isinstance(found, typer.Typer):  # a group of its own
             group = typer.main.get_command(found)
             group.name = cmd_name  # what the help lists it by
@@ -51,6 +56,22 @@ class _Commands(TyperGroup):
         one = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         one.command(cmd_name)(found)
         return typer.main.get_command(one)
+
+
+def _load(place: str) -> Any:
+    module, _, function = place.partition(":")
+    try:
+        return getattr(import_module(module), function)
+    except ModuleNotFoundError as error:
+        missing, extra = str(error.name), EXTRAS.get(module.partition(".")[0])
+        if extra is None or missing.partition(".")[0] in EXTRAS:
+            raise
+
+    def unavailable() -> None:
+        raise UsageError(f"the module {missing} is missing: pip install 'reelhaul[{extra}]'")
+
+    unavailable.__doc__ = f"Not here: pip install 'reelhaul[{extra}]'"
+    return unavailable
 
 
 app = typer.Typer(cls=_Commands, add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)

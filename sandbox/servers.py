@@ -131,6 +131,8 @@ class EmulatorProcess(EmbeddedServer):
         return f"http://{HOST}:{self.port}/3"
 
     def _command(self, port: int, folder: Path) -> list[str]:  # noqa: ARG002 -- it keeps no files
+        for module in ("starlette", "uvicorn", "httptools"):
+            require_extra(module)
         return [sys.executable, "-m", "sandbox.emulator", "--port", str(port), *self._options]
 
     def _answers(self, child: ChildProcess, port: int) -> bool:

@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 
 from celery import Task
 from kombu import exceptions as kombu_errors
+from redis.exceptions import RedisError
 
 from worker.app import LANES, app
 from worker.errors import BrokerAway
 
-#: How publishing fails; the stubs are older than kombu 5.7, which has both.
-UNSENT = (kombu_errors.OperationalError, kombu_errors.BatchPublishError)  # type: ignore[attr-defined]
+#: How kombu fails; the stubs are older than 5.7, which has all. What Redis refuses it does not always translate.
+FAILURES = (kombu_errors.OperationalError, kombu_errors.BatchPublishError, RedisError)  # type: ignore[attr-defined]
 #: Messages in one round trip to the broker.
 SENT_AT_ONCE = 500
 
@@ -39,7 +40,7 @@ def publish(task: Task[Any, Any], messages: Iterable[Message]) -> int:
                     kwargsrepr="",
                 )
                 sent += 1
-    except UNSENT as error:
+    except FAILURES as error:
         raise BrokerAway(f"Redis: not all of {sent} messages may be queued: {error}") from error
     return sent
 
@@ -52,5 +53,5 @@ def queued() -> dict[str, int]:
             lengths = {lane: int(channel._size(lane)) for lane in LANES}
             with channel.conn_or_acquire() as client:
                 return {**lengths, "unacked": int(client.hlen(channel.unacked_key))}
-    except kombu_errors.OperationalError as error:
+    except FAILURES as error:
         raise BrokerAway(f"Redis: {error}") from error

@@ -180,6 +180,9 @@ def settings() -> Settings:
     """This process' Settings; UsageError names the first variable that cannot be used."""
     try:
         return Settings()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise UsageError(f".env: cannot be read: {reason}") from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         name = str(first["loc"][0]).upper() if first["loc"] else "settings"

