@@ -1,7 +1,7 @@
 """Which addresses of Redis and MongoDB can be used, checked before anybody connects.
 
-Each function raises ValueError with what was expected. The text quotes nothing of the address but the names of
-its options, for any other part may be half a password.
+Each function raises ValueError with what was expected. The text quotes nothing of the address but the names
+of its options, for any other part may be half a password.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ TLS_OPTIONS = {
 
 
 def check_redis(url: str) -> None:
-    """One server with one database: kombu would take some other forms for something else than redis-py does."""
+    """One server with one database: other forms mean something else to kombu than to redis-py."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     if "," in host:
         raise ValueError(
-            f"expected one host, got {host.count(',') + 1}; neither Sentinel nor Cluster is supported: name the "
-            "server that takes writes, or a proxy before it"
+            f"expected one host, got {host.count(',') + 1}; neither Sentinel nor Cluster is supported: "
+            "name the server that takes writes, or a proxy before it"
         )
     if not parts.hostname:
         raise ValueError(f"expected a host, as in {REDIS}; {ESCAPE}")
@@ -49,7 +49,7 @@ def check_redis(url: str) -> None:
 
 
 def check_mongo(url: str) -> None:
-    """What pymongo would refuse later, or ignore with a warning. `mongodb+srv` is looked up when it is used."""
+    """What pymongo would refuse later, or ignore with a warning; `mongodb+srv` is looked up when used."""
     _, _, options = url.partition("?")
     try:
         if options:

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from worker.app import LANES, app
 from worker.errors import BrokerAway
 
-#: How kombu fails; the stubs are older than 5.7, which has all. What Redis refuses it does not always translate.
+#: How kombu fails; the stubs are older than 5.7, which has all. It does not translate all that Redis refuses.
 FAILURES = (kombu_errors.OperationalError, kombu_errors.BatchPublishError, RedisError)  # type: ignore[attr-defined]
 #: Messages in one round trip to the broker.
 SENT_AT_ONCE = 500

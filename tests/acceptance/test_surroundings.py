@@ -1,4 +1,4 @@
-"""Every command in bad surroundings: one line that says what is wrong, exit code 2 or 1, and never a traceback."""
+"""Every command in bad surroundings: one line that says what is wrong, exit code 1 or 2, no traceback."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def complaints(ended: dict[str, subprocess.CompletedProcess[str]]) -> dict[str, 
 
 
 @pytest.fixture
-def picky(stage: Stage) -> Iterator[Callable[[str], str]]:
+def picky() -> Iterator[Callable[[str], str]]:
     """A Redis of the test's own, and the address of a user of it with these rights."""
     with EmbeddedRedis(appendonly=False) as server:
 
