@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kombu import Connection
@@ -180,7 +181,7 @@ def test_what_both_clients_of_redis_understand_alike_will_do(
     monkeypatch.setenv("REDIS_URL", url)
     assert settings().redis_url.get_secret_value() == url
     # kombu and redis-py take it for the same server and database; neither connects for that.
-    ours = Redis.from_url(url).connection_pool.make_connection()
+    ours: Any = Redis.from_url(url).connection_pool.make_connection()
     broker = Connection(url)
     port = broker.port or 6379
     assert (ours.host, ours.port, ours.db) == (
