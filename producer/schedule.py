@@ -118,10 +118,16 @@ def changes_since() -> datetime | None:
     return movies().read_to() or store().oldest()
 
 
+def begun_within(note: Document, period: timedelta, now: datetime) -> bool:
+    """Whether a duty, of which `note` is kept, was begun within the period; not in a future that is none."""
+    claimed_at: datetime = note.get("claimed_at", NEVER)
+    return now - period < claimed_at <= now + AHEAD
+
+
 def _is_due(duty: Duty, period: timedelta, now: datetime) -> bool:
     """Whether it was not begun within the period, and its last run has ended."""
     note = store().notes().get(duty.name, {})
-    if note.get("claimed_at", NEVER) > now - period:
+    if begun_within(note, period, now):
         return False  # at once: what a run lacks takes a look at all pages
     return not running(note, lacking(store(), note.get("backfills", ())), now)
 

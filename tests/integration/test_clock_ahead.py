@@ -14,6 +14,7 @@ import pytest
 
 from producer.coverage import Ledger
 from producer.enqueue import Backfill, unfinished
+from producer.schedule import begun_within
 from tests.redis_faults import LeapingRedis, needs_faketime
 from tests.stage import Stage
 from worker.answers import Details, Page
@@ -94,6 +95,8 @@ def test_a_schedule_entry_claimed_in_the_future_is_due(store: Store) -> None:
     assert store.claim_due("changes", timedelta(hours=1), AHEAD)
     assert store.claim_due("changes", timedelta(hours=1), NOW)
     assert not store.claim_due("changes", timedelta(hours=1), NOW)
+    for claimed_at, lately in ((AHEAD, False), (NOW, True), (NOW - timedelta(hours=1), False)):
+        assert begun_within({"claimed_at": claimed_at}, timedelta(hours=1), NOW) == lately
 
 
 def test_what_was_asked_for_in_the_future_is_fetched_once_and_then_done(store: Store) -> None:

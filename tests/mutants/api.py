@@ -57,8 +57,8 @@ MUTANTS = (
         "no-json",
         NO_PAGE,
         ANSWERS,
-        "json.loads(response.body, parse_constant=_no_json)",
-        "json.loads(response.body)",
+        ", parse_constant=_no_json)",
+        ")",
         f"{FAULTS}[hostile=nan-Unparsable]",
     ),
     Mutant(

@@ -10,7 +10,7 @@ from pathlib import Path
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from tests.mutants import api, delivery, limiter, machine, proof, security, store
+from tests.mutants import api, delivery, limiter, machine, operations, proof, security, store
 from tests.mutants.mutant import Mutant
 
 #: One module an area; a new promise gets its mutant there.
@@ -22,6 +22,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *security.MUTANTS,
     *proof.MUTANTS,
     *machine.MUTANTS,
+    *operations.MUTANTS,
 )
 #: Rows of docs/guarantees.md, by their first cell, that no edit can break alone; each with its reason.
 WITHOUT: dict[str, str] = {}

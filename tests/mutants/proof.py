@@ -23,8 +23,8 @@ MUTANTS = (
         "record-before-movies",
         "A page record is written when a majority has its movies",
         "worker/store.py",
-        "            saved = merge(self.movies, versions_of(key.id, page))\n            with self.reopening() if self._opens(key, page) else nullcontext():\n                self._mark(key, page)\n",
-        "            with self.reopening() if self._opens(key, page) else nullcontext():\n                self._mark(key, page)\n            saved = merge(self.movies, versions_of(key.id, page))\n",
+        "            saved = merge(self.movies, versions_of(key.id, page), self.latest())\n            with self.reopening() if self._opens(key, page) else nullcontext():\n                self._mark(key, page)\n",
+        "            with self.reopening() if self._opens(key, page) else nullcontext():\n                self._mark(key, page)\n            saved = merge(self.movies, versions_of(key.id, page), self.latest())\n",
         "tests/integration/test_durable.py::test_a_page_record_is_journalled_by_a_majority_that_has_its_movies",
     ),
     Mutant(

@@ -45,7 +45,7 @@ MUTANTS = (
         "uncertified",
         "a certificate that nothing vouches for is refused",
         "worker/settings.py",
-        'return _with_scheme(value, "redis", "rediss")',
+        "check_redis(value.get_secret_value())\n        return value",
         "text = value.get_secret_value()\n"
         "        trusting = text.startswith('rediss') and '?' not in text\n"
         "        return SecretStr(text + '?ssl_cert_reqs=none') if trusting else value",
@@ -71,8 +71,8 @@ MUTANTS = (
         "loopback-flower",
         LOOPBACK,
         "worker/flowerconfig.py",
-        'address = given.address or "127.0.0.1"\n_check(address, given.basic_auth or [])',
-        'address = given.address\n_check("127.0.0.1", given.basic_auth or [])',
+        'given.address = given.address or "127.0.0.1"\n    _check(given.address, ',
+        '_check("127.0.0.1", ',
         f"{SECURITY}::test_flower_listens_on_loopback_unless_told_otherwise",
     ),
     Mutant(
