@@ -23,7 +23,7 @@ BROKEN = """
 from worker import tasks
 from worker.app import app
 
-def obtain(key, fresh_after):
+def obtain(key, fresh_after, deadlines):
     raise TypeError("a fault of ours")
 
 tasks.obtain = obtain
@@ -39,7 +39,7 @@ FAULTS = (
     RuntimeError("can't start new thread"),
 )
 
-def obtain(key, fresh_after):
+def obtain(key, fresh_after, deadlines):
     raise FAULTS[int(key.window) % len(FAULTS)]
 
 tasks.obtain = obtain
@@ -51,10 +51,10 @@ from worker.app import app
 
 obtain = tasks.obtain
 
-def odd_alone(key, fresh_after):
+def odd_alone(key, fresh_after, deadlines):
     if int(key.window) % 2 == 0:
         raise TypeError("a fault that only this page brings out, and a-token-of-nobody")
-    obtain(key, fresh_after)
+    obtain(key, fresh_after, deadlines)
 
 tasks.obtain = odd_alone
 """

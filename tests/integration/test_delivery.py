@@ -27,7 +27,7 @@ def broker(redis_url: str) -> Iterator[redis.Redis]:
 @pytest.fixture
 def slow(stage: Stage) -> EmulatorProcess:
     """TMDB that takes long for the first request, and for that one alone."""
-    stage.environment["REELHAUL_TIMEOUT_S"] = "20"
+    stage.environment["REELHAUL_TIMEOUT_S"] = "12"
     return stage.emulator("--movies", "400", "--fault", f"latency={LONG_S}:count=1:match=discover")
 
 
