@@ -16,6 +16,7 @@ from producer.display import console
 from worker.bootstrap import fleet_now, limiter, redis_client, store, tmdb_client
 from worker.errors import BrokerAway, ReelhaulError
 from worker.gate import GateState
+from worker.run_folder import open_run_folder
 from worker.settings import settings
 
 #: Seconds between this machine's clock and Redis' that need explaining; nothing depends on it.
@@ -25,7 +26,7 @@ VERSIONS = ("celery", "kombu", "redis", "requests", "pymongo", "flower")
 
 
 def doctor() -> None:
-    """Check Redis, MongoDB, the key, the clock and versions; exit 2 when something needs mending."""
+    """Check Redis, MongoDB, run folder, key, clock and versions; exit 2 when something needs mending."""
     settings()  # what cannot be read is said once, not by each check
     out, healthy = console(), True
     for name, check, advice in CHECKS:
@@ -60,6 +61,10 @@ def _mongo() -> str:
     return f"answers in {(time.monotonic() - begun) * 1e3:.1f} ms, {store().count_movies():,} movies stored"
 
 
+def _run_folder() -> str:
+    return str(open_run_folder(settings().reelhaul_run_folder))
+
+
 def _key() -> str:
     settings().require_key()
     tmdb_client().check_key(time.monotonic() + PATIENCE_S)
@@ -86,6 +91,7 @@ def _versions() -> str:
 CHECKS: tuple[tuple[str, Callable[[], str], str], ...] = (
     ("Redis", _redis, "start it, or `reelhaul standalone`; its address is REDIS_URL"),
     ("MongoDB", _mongo, "start it, or `reelhaul standalone`; its address is MONGO_URL"),
+    ("run folder", _run_folder, "it is where a host's processes find each other: REELHAUL_RUN_FOLDER"),
     ("key", _key, "set TMDB_TOKEN (preferred) or TMDB_API_KEY in the environment or in .env"),
     ("clock", _clock, "it is read from Redis: mend that first"),
     ("gate", _gate, "it is kept in Redis: mend that first"),

@@ -61,5 +61,9 @@ def _run_folder() -> Path | None:
     if not named and Path(".env").is_file():
         from dotenv import dotenv_values  # noqa: PLC0415 -- seldom needed; it is what the settings read with
 
-        named = dotenv_values(".env").get(RUN_FOLDER)
+        try:
+            named = dotenv_values(".env").get(RUN_FOLDER)
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+            raise UsageError(f".env: cannot be read: {reason}") from None
     return Path(named) if named else None

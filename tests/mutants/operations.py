@@ -8,6 +8,7 @@ COMPOSE = "docker-compose.yml"
 LANES = "tests/integration/test_lanes.py"
 LAYOUT = "tests/unit/test_layout.py"
 CONTAINERS = "tests/acceptance/test_compose.py"
+SURROUNDINGS = "tests/acceptance/test_surroundings.py"
 SETTINGS = "tests/unit/test_settings.py"
 
 MUTANTS = (
@@ -138,5 +139,53 @@ MUTANTS = (
         "    # Of .env only what it needs",
         "    env_file: .env\n    # Of .env only what it needs",
         f"{LAYOUT}::test_beat_learns_what_it_needs_and_no_key",
+    ),
+    Mutant(
+        "redis-refuses-with-a-traceback",
+        "what Redis or MongoDB refuses is one line, with every command",
+        "worker/lanes.py",
+        "kombu_errors.BatchPublishError, RedisError)",
+        "kombu_errors.BatchPublishError)",
+        f"{SURROUNDINGS}::test_redis_refuses_some_commands[-@list]",
+    ),
+    Mutant(
+        "doctor-needs-info",
+        "every command does without what a managed Redis refuses",
+        "producer/doctor.py",
+        "    except ResponseError:",
+        "    except ZeroDivisionError:",
+        f"{SURROUNDINGS}::test_doctor_and_all_else_does_without_what_managed_redis_refuses",
+    ),
+    Mutant(
+        "half-a-file-that-never-was",
+        "a file or folder that cannot be written, a `.env` that cannot be read, a standard output that is full",
+        "producer/export.py",
+        "with suppress(OSError):",
+        "with suppress(FileNotFoundError):",
+        "tests/integration/test_export.py::test_a_place_that_cannot_be_written_is_one_line[file.txt/movies.jsonl]",
+    ),
+    Mutant(
+        "standard-output-is-full",
+        "a file or folder that cannot be written, a `.env` that cannot be read, a standard output that is full",
+        "producer/cli.py",
+        "    except OSError as error:",
+        "    except ZeroDivisionError as error:",
+        f"{SURROUNDINGS}::test_nothing_can_be_said[call0]",
+    ),
+    Mutant(
+        "dot-env-is-not-utf-8",
+        "a file or folder that cannot be written, a `.env` that cannot be read, a standard output that is full",
+        "worker/settings.py",
+        "    except (OSError, UnicodeDecodeError) as error:",
+        "    except ZeroDivisionError as error:",
+        f"{SURROUNDINGS}::test_dot_env_cannot_be_read",
+    ),
+    Mutant(
+        "an-extra-is-needed-by-all",
+        "without an extra its commands name it, the others work, and the help lists all",
+        "producer/menu.py",
+        'EXTRAS = {"sandbox": "sandbox"}',
+        "EXTRAS: dict[str, str] = {}",
+        f"{SURROUNDINGS}::test_without_any_extra_the_help_lists_every_command_and_the_others_work",
     ),
 )
