@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 import signal
+import tempfile
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 
 import structlog
@@ -24,13 +27,13 @@ ADVICE = (
 class Breaker:
     """Counts unexpected failures in a row, over all processes of one worker; safe for threads.
 
-    To be built in the main process before it forks pool processes: they share the count. It is kept without
-    a lock between processes, which one that is killed would never give back: a failure that is lost between
-    two of them costs one page more in quarantine.
+    To be built in the main process before it forks pool processes: they share the count, and a lock on a
+    file, which the kernel takes back from one that is killed.
     """
 
     def __init__(self) -> None:
         self._row = mmap.mmap(-1, 1)
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 -- held open for its lock
         self._main = os.getpid()
         self._lock = threading.Lock()
         self._last = ""
@@ -42,15 +45,17 @@ class Breaker:
 
     def succeed(self) -> None:
         """A page was done. What has tripped stays so."""
-        if 0 < self._row[0] < LIMIT:
-            self._row[0] = 0
+        if self._row[0]:  # hardly ever: what is done for each page is only this look
+            with self._alone():
+                if self._row[0] < LIMIT:
+                    self._row[0] = 0
 
     def fail(self, page: str, reason: str) -> bool:
         """A page met a fault that nobody foresaw; whether that is the worker's, which stops then.
 
         The same page again tells nothing new.
         """
-        with self._lock:
+        with self._alone():
             before = self._row[0]
             if page == self._last or before >= LIMIT:
                 return before >= LIMIT
@@ -62,6 +67,16 @@ class Breaker:
         with suppress(ProcessLookupError):
             os.kill(self._main, signal.SIGTERM)
         return True
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """The block is run by one thread of one process at a time."""
+        with self._lock:
+            fcntl.lockf(self._file, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                fcntl.lockf(self._file, fcntl.LOCK_UN)
 
 
 @cache
