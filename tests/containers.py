@@ -23,7 +23,10 @@ from sandbox.processes import ChildProcess, spawn
 
 ROOT = Path(__file__).resolve().parents[1]
 #: What the image brings. Read-only to everybody but root.
-IMAGE = (Path("/usr"), Path("/etc"), ROOT, Path(sys.prefix), Path(sys.base_prefix))
+IMAGE = ("/usr", "/etc", str(ROOT), sys.prefix, sys.base_prefix, *filter(os.path.isdir, sys.path))
+#: Where the image has its commands; whatever runs the tests, these run the tree at hand.
+BIN = "/opt/reelhaul/bin"
+COMMANDS = {"reelhaul": "producer.cli", "celery": "celery.__main__"}
 _VARIABLE = re.compile(r"\$\{(\w+)(?:(:[-+?])([^}]*))?\}")
 _INSTALLED = re.compile(r"install --directory --owner reelhaul --mode (\d+) (\S+)")
 NAMESPACES = ("unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child")
@@ -61,6 +64,11 @@ class Project:
         self._modes = {target: int(mode, 8) for mode, target in _INSTALLED.findall(dockerfile)}
         self._started = 0
         self._processes: list[ChildProcess] = []
+        (self.folder / "bin").mkdir(exist_ok=True)
+        for name, module in COMMANDS.items():
+            command = self.folder / "bin" / name
+            command.write_text(f"#!{sys.executable}\nfrom {module} import main\nmain()\n")
+            command.chmod(0o755)
 
     def stop(self) -> None:
         """End all that was started."""
@@ -73,7 +81,7 @@ class Project:
         seen = dict(self._dotenv) if service.get("env_file") == ".env" else {}
         seen |= {variable: self.filled(str(value)) for variable, value in service["environment"].items()}
         image = {
-            "PATH": f"{Path(sys.prefix) / 'bin'}:/usr/bin:/bin",
+            "PATH": f"{BIN}:/usr/bin:/bin",
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
             "COLUMNS": "200",
@@ -86,7 +94,7 @@ class Project:
         root = Path(tempfile.mkdtemp(dir=self.folder, prefix="root-"))
         user = self.filled(str(service.get("user", self._uid)))
         uid, _, gid = user.partition(":")
-        bound = [(str(path), str(path)) for path in IMAGE]
+        bound = [(path, path) for path in dict.fromkeys(IMAGE)] + [(str(self.folder / "bin"), BIN)]
         bound += [self._volume(volume) for volume in service.get("volumes", ())]
         own = (hostname or f"{name}{self._started}", str(root), service.get("working_dir", "/tmp"))  # noqa: S108
         process = spawn(

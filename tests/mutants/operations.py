@@ -117,6 +117,14 @@ MUTANTS = (
         "tests/unit/test_metrics.py::test_containers_that_share_the_run_folder_count_apart",
     ),
     Mutant(
+        "counts-on-from-a-killed-worker",
+        "none counts on from a killed one's files",
+        "worker/metrics.py",
+        "    shutil.rmtree(folder, ignore_errors=True)",
+        "    shutil.rmtree(folder / 'nothing', ignore_errors=True)",
+        "tests/unit/test_metrics.py::test_what_a_killed_worker_counted_is_not_its_successors",
+    ),
+    Mutant(
         "rights-of-root",
         "no container has any of root's rights",
         COMPOSE,
