@@ -14,12 +14,12 @@ import redis
 
 from benchmarks.arrivals import worst_excess
 from tests.redis_faults import DelayingProxy, LeapingRedis, needs_faketime
+from tests.stage import PATIENCE_S
 from tests.virtual_gate import SECOND, VirtualGate
 from worker.errors import NoPermit, ReelhaulError
 from worker.limiter import GATE, LATE_S, Limiter
 from worker.rate import Rate
 
-PATIENCE_S = 20.0
 #: What the promise allows between a token and the request's arrival (docs/limiter.md).
 ALLOWED_S = 0.1
 

@@ -13,11 +13,10 @@ import pytest
 import redis
 
 from sandbox.servers import EmbeddedRedis
+from tests.stage import PATIENCE_S
 from worker.errors import Claimed, NoPermit, Stopping
 from worker.limiter import Limiter, Permit
 from worker.rate import Rate
-
-PATIENCE_S = 20.0
 
 MakeLimiter = Callable[..., Limiter]
 

@@ -376,14 +376,6 @@ MUTANTS = (
         f"{ENDS}::test_a_message_comes_again_only_well_after_its_task_has_ended",
     ),
     Mutant(
-        "quarantine-in-time",
-        DRIPS,
-        ATTEMPTS,
-        "time.monotonic() + GIVE_UP_S)",
-        "time.monotonic() + 300.0)",
-        f"{ENDS}::test_neither_the_api_nor_mongodb_holds_a_task[hang:match=18&.*gte=2020-.*page=2(&|$)-True]",
-    ),
-    Mutant(
         "timeout-within-a-request",
         DRIPS,
         "worker/settings.py",

@@ -16,6 +16,8 @@ from tests.mutants.mutant import Mutant
 
 #: Seconds that one test may take with all that it starts; pytest itself ends a test that hangs after 180.
 RUN_S = 300.0
+#: Seconds that a test waits for what a broken promise may keep from ever happening.
+PATIENCE_S = 15.0
 #: Errors that tell of a broken edit, or a broken test, and not of a broken promise.
 NO_KILL = (
     "NameError",
@@ -123,6 +125,7 @@ class Workspace:
                 env={
                     **kept,
                     "PYTHONDONTWRITEBYTECODE": "1",
+                    "TEST_PATIENCE_S": f"{PATIENCE_S:g}",
                     "MUTANT_REPORT": str(report),
                     "MUTANT_FILE": edited,
                 },
