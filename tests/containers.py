@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -73,6 +74,11 @@ class Project:
     def stop(self) -> None:
         """End all that was started."""
         for process in self._processes:
+            # What changes its user outlives its parent, whatever --kill-child says; process 1 of a namespace
+            # takes all others in it along.
+            if process.running and (inner := first_process(process)):
+                with suppress(ProcessLookupError):
+                    os.kill(inner, signal.SIGKILL)
             process.kill()
 
     def environment(self, name: str) -> dict[str, str]:

@@ -93,6 +93,17 @@ def test_the_fleet_works_and_the_command_line_beside_it(
     assert json.loads(told.read_text())["tick_s"] == 2
 
 
+def test_nothing_outlives_its_container(stage: Stage, project: Callable[..., Project]) -> None:
+    """What did would take other tests' messages: they use the same Redis."""
+    stage.emulator("--movies", "10")
+    compose = project()
+    beat = compose.start("beat")
+    wait_for(lambda: compose.is_healthy("beat", beat), watching=[beat])
+    inside = first_process(beat)
+    compose.stop()
+    wait_for(lambda: not Path(f"/proc/{inside}").exists())
+
+
 def test_without_a_schedule_of_their_own_all_have_the_default(
     stage: Stage, project: Callable[..., Project]
 ) -> None:
