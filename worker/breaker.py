@@ -14,6 +14,8 @@ from functools import cache
 
 import structlog
 
+from worker.errors import UsageError
+
 log = structlog.get_logger(__name__)
 
 #: Different pages in a row, none done in between. Fewer may each be at fault; so many are not.
@@ -28,12 +30,17 @@ class Breaker:
     """Counts unexpected failures in a row, over all processes of one worker; safe for threads.
 
     To be built in the main process before it forks pool processes: they share the count, and a lock on a
-    file, which the kernel takes back from one that is killed.
+    file, which the kernel takes back from one that is killed. UsageError when no such file can be made.
     """
 
     def __init__(self) -> None:
         self._row = mmap.mmap(-1, 1)
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 -- held open for its lock
+        try:
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115 -- held open for its lock
+        except OSError as error:
+            raise UsageError(
+                f"no temporary file can be made: {error.strerror}; make room, or set TMPDIR"
+            ) from None
         self._main = os.getpid()
         self._lock = threading.Lock()
         self._last = ""

@@ -211,4 +211,12 @@ MUTANTS = (
         '    given.address = "" if "--address=" in sys.argv else given.address',
         "tests/acceptance/test_flower.py::test_an_empty_address_is_loopback",
     ),
+    Mutant(
+        "pool-processes-count-alone",
+        "the worker stops, loudly, with fewer than five pages in quarantine",
+        "worker/breaker.py",
+        "mmap.mmap(-1, 1)",
+        "bytearray(1)",
+        "tests/integration/test_breaker.py::test_a_fault_of_ours_stops_the_worker_and_leaves_the_queue[prefork]",
+    ),
 )

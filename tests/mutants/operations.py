@@ -196,4 +196,12 @@ MUTANTS = (
         "EXTRAS: dict[str, str] = {}",
         f"{SURROUNDINGS}::test_without_any_extra_the_help_lists_every_command_and_the_others_work",
     ),
+    Mutant(
+        "null-means-gone",
+        "Only a 404 in TMDB's own words marks a movie as gone",
+        "worker/answers.py",
+        'ids = [row["id"] for row in results if 0 < row["id"] < 2**63]',
+        'ids = [row["id"] for row in results if 0 < row["id"] < 2**63 and row.get("adult", False) is not None]',
+        "tests/acceptance/test_refresh.py::test_refresh_changes_by_hand_and_the_cursor",
+    ),
 )
