@@ -124,7 +124,6 @@ class Workspace:
                 cwd=self._tree,
                 env={
                     **kept,
-                    "PYTHONDONTWRITEBYTECODE": "1",
                     "TEST_PATIENCE_S": f"{PATIENCE_S:g}",
                     "MUTANT_REPORT": str(report),
                     "MUTANT_FILE": edited,
