@@ -43,6 +43,8 @@ LATE_S = 0.05
 
 #: Seconds for which it is not asked again what Redis' clock shows: it may have been set meanwhile.
 TRUSTED_S = 0.1
+#: The same once Redis has not answered: longer than a task.
+AWAY_S = 75.0
 
 #: Seconds that the word to stop is kept: longer than any slot waits.
 STOP_KEPT_S = 60
@@ -82,6 +84,7 @@ class Limiter:
         # Redis publishes to every logical database, and each may hold a fleet's gate.
         self._channel = f"{gate}:generation:{redis.connection_pool.connection_kwargs.get('db') or 0}"
         self._clock = ServerClock()
+        self._ask_again = -math.inf
         self._policy = (rate.requests, rate.period_s, capacity)
         self._script = redis.register_script(_script())
         self._owner = f"{random.getrandbits(64):x}"
@@ -155,12 +158,15 @@ class Limiter:
 
     def about_now_us(self) -> int:
         """`now_us`, mostly without a round trip and too early by some milliseconds."""
-        if time.monotonic() - self._clock.observed > TRUSTED_S:
+        now, known = time.monotonic(), self._clock.observed > -math.inf
+        if not known or (now - self._clock.observed > TRUSTED_S and now >= self._ask_again):
             try:
                 return self.now_us()
             except BrokerAway:
-                if self._clock.observed == -math.inf:
+                if not known:
                     raise
+                # A Redis that hangs takes long to say nothing: a task must not wait for that twice.
+                self._ask_again = time.monotonic() + AWAY_S
         return int(self._clock.server_s(time.monotonic()) * 1e6)
 
     def interrupt(self) -> None:
@@ -225,6 +231,7 @@ class Limiter:
                     f"no token in time: Redis takes {error_s * 1e3:.0f} ms to answer, "
                     f"and above {LATE_S * 1e3:g} ms the limit cannot be kept"
                 )
+            self.rest(0)
             self.now_us()
 
     def _wait(self, until: float, generation: int) -> bool:

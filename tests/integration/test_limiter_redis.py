@@ -11,7 +11,7 @@ import redis
 
 from sandbox.servers import EmbeddedRedis
 from worker.errors import BrokerAway
-from worker.limiter import GATE, Limiter, Permit
+from worker.limiter import GATE, TRUSTED_S, Limiter, Permit
 from worker.rate import Rate
 
 DEADLINE_S = 20.0
@@ -105,6 +105,25 @@ def test_without_redis_there_is_no_permit(server: EmbeddedRedis) -> None:
     server.kill()
     with pytest.raises(BrokerAway):
         limiter.acquire(time.monotonic() + 1)
+
+
+def test_a_redis_that_went_away_is_asked_for_the_time_once(server: EmbeddedRedis) -> None:
+    """It may hang, for tens of seconds: whoever stores a page asks for the time several times."""
+    asked = []
+
+    class Counting(Limiter):
+        def now_us(self) -> int:
+            asked.append(1)
+            return super().now_us()
+
+    limiter = Counting(redis.Redis.from_url(server.url), Rate.parse("10/s"), 5)
+    before = limiter.now_us()
+    server.kill()
+    time.sleep(TRUSTED_S)
+    asked.clear()
+    moments = [limiter.about_now_us() for _ in range(3)]
+    assert len(asked) == 1
+    assert before < moments[0] <= moments[1] <= moments[2]
 
 
 def test_a_rate_that_was_set_outlives_a_restart(server: EmbeddedRedis) -> None:

@@ -235,6 +235,12 @@ class TestFaults:
         assert_stored_as_sent(store, page)
 
 
+def a_minute_passes(server: EmbeddedRedis, limiter: Limiter) -> None:
+    """Since the key was last checked."""
+    with redis.Redis.from_url(server.url) as client:
+        client.hset(GATE, "checked", str(limiter.now_us() - 60_000_000))
+
+
 class TestGate:
     def test_a_refusal_pauses_the_fleet(self, struck: Callable[[str], Any], limiter: Limiter) -> None:
         struck("429=30:count=1")
@@ -272,8 +278,7 @@ class TestGate:
         with pytest.raises(Forbidden):
             client(tmdb.base_url).discover(KEY, deadline())
         assert limiter.look().stopped
-        with redis.Redis.from_url(redis_server.url) as server:
-            server.hset(GATE, "checked", str(limiter.now_us() - 60_000_000))
+        a_minute_passes(redis_server, limiter)
         assert client(tmdb.base_url).discover(KEY, deadline()).number == 1
         assert limiter.look().shut == ""
 
@@ -287,8 +292,7 @@ class TestGate:
         tmdb.configure(faults=[])
         tmdb.reset()
         limiter.stop("TMDB refuses the key")
-        with redis.Redis.from_url(redis_server.url) as server:
-            server.hset(GATE, "checked", str(limiter.now_us() - 60_000_000))
+        a_minute_passes(redis_server, limiter)
         asker = client(tmdb.base_url, "wrong")
         with pytest.raises(Forbidden):
             asker.discover(KEY, deadline())

@@ -28,6 +28,7 @@ NO_KILL = (
     "FixtureLookupError",
 )
 NO_KILL_WORDS = "Script attempted to access nonexistent global variable"
+#: What mutants edit.
 PACKAGES = ("worker", "producer", "sandbox")
 PYTEST = ("-m", "pytest", "-x", "-q", "-p", "tests.mutants.witness", "-p", "no:cacheprovider")
 
@@ -103,7 +104,7 @@ class Workspace:
         command = folder / "bin" / "reelhaul"
         command.write_text(f"#!{python}\nfrom producer.cli import main\nmain()\n")
         command.chmod(0o755)
-        # Told by their source's hash: an edit within the same second is not overlooked.
+        # Told by their source's hash, and written anew so: an edit within the same second is not overlooked.
         compile_all = ("compileall", "-q", "--invalidation-mode", "checked-hash", *PACKAGES)
         subprocess.run([python, "-m", *compile_all], cwd=self._tree, check=True)
         return python

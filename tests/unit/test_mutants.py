@@ -21,7 +21,7 @@ from tests.mutants.promises import (
     rows,
     words,
 )
-from tests.mutants.workspace import judge
+from tests.mutants.workspace import PACKAGES, judge
 
 
 def test_there_are_enough_and_each_has_a_name() -> None:
@@ -33,6 +33,11 @@ def test_there_are_enough_and_each_has_a_name() -> None:
 def test_each_edit_is_of_text_that_is_there_once_and_leaves_code_behind(redis_url: str) -> None:
     with redis.Redis.from_url(redis_url) as client:
         assert list(faults(MUTANTS, ROOT, client)) == []
+
+
+def test_what_is_edited_is_compiled_so_that_each_edit_is_seen() -> None:
+    edited = {mutant.file for mutant in MUTANTS if mutant.file.endswith(".py")}
+    assert {file.partition("/")[0] for file in edited} <= set(PACKAGES)
 
 
 def test_each_test_of_a_mutant_exists() -> None:
