@@ -315,12 +315,12 @@ class Rig:
         quarantined: int = 0,
         within_s: float = RECOVERY_S,
         probing: bool = False,
-        again: bool = False,
+        again: int = 0,
     ) -> None:
         """Wait until nothing is missing, then compare all of it: every promise is kept.
 
-        With `probing`, requests that only ask how the API is may come on top; with `again`, a second one for
-        each page.
+        With `probing`, requests that only ask how the API is may come on top, and second requests for as many
+        pages as `again` says.
         """
         self.until_complete(within_s)
         audit = self.compare()
@@ -328,7 +328,7 @@ class Rig:
         assert audit.lost == sorted(audit.quarantined)
         assert audit.doubled == []
         assert audit.wrong == []
-        allowed = audit.planned if again else max(EXTRA * audit.planned, self._cut_off)
+        allowed = max(EXTRA * audit.planned, self._cut_off, again)
         # A page that fails three times is compared with three others, which may be in the plan as well.
         extra = audit.extra - (audit.besides + 3 if probing else 0)
         assert extra <= allowed, f"{extra} requests above {audit.planned}, {self._cut_off} cut off"
