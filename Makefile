@@ -45,7 +45,7 @@ bench-limit: $(STAMP) ## the shared limit: kept and used up, by the emulator's o
 	$(BIN)/python -m benchmarks limit $(ARGS)
 
 pictures: $(STAMP) ## docs/images anew, from a real demo run in a real browser (needs chromium)
-	$(BIN)/python -m tests.pictures
+	$(BIN)/python -m tests.support.pictures
 
 lock: ## resolve requirements.lock anew for Python 3.11 to 3.13 (needs uv)
 	$(UV) pip compile --universal --python-version 3.11 --all-extras --generate-hashes \

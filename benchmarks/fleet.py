@@ -16,8 +16,8 @@ from redis import Redis
 
 from sandbox.processes import ChildProcess, spawn
 from sandbox.servers import EmbeddedRedis, EmulatorProcess
-from worker.limiter import Limiter
-from worker.rate import Rate
+from worker.limiter.client import Limiter
+from worker.limiter.rate import Rate
 
 READY_S = 30.0
 STOP_S = 20.0

@@ -14,7 +14,7 @@ from pathlib import Path
 from sandbox.servers import EmbeddedMongo, EmbeddedRedis
 
 LINES, QUICK_LINES = 1_200_000, 100_000
-REELHAUL = (sys.executable, "-c", "from producer.cli import main; main()")
+REELHAUL = (sys.executable, "-c", "from producer.cli.main import main; main()")
 #: What loading may take on an idle machine with two cores.
 BOUND_S, BOUND_MB = 60.0, 200
 

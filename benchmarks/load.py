@@ -15,11 +15,11 @@ import time
 from redis import Redis
 
 from worker.errors import ApiTrouble, BrokerAway, NotNow, Stopping
-from worker.limiter import Limiter
-from worker.pages import MAX_PAGE, PageKey
-from worker.rate import Rate
-from worker.session import build_session
-from worker.tmdb import TmdbClient
+from worker.keys import MAX_PAGE, PageKey
+from worker.limiter.client import Limiter
+from worker.limiter.rate import Rate
+from worker.tmdb.client import TmdbClient
+from worker.tmdb.session import build_session
 
 #: No catalogue has so high a genre: pages are small, and the log tells the processes apart.
 FIRST_GENRE = 100_000

@@ -19,8 +19,8 @@ import pymongo
 
 from producer.enqueue import Backfill
 from sandbox.servers import EmbeddedMongo, EmbeddedRedis
-from worker.pages import Cell
-from worker.store import Store
+from worker.keys import Cell
+from worker.storage.store import Store
 
 GENRES, YEARS, PAGES = range(1, 20), range(1896, 2026), 81
 AT = datetime.now(UTC).replace(microsecond=0)
@@ -30,7 +30,7 @@ BOUND_S = 8.0
 BOUND_MB = 60
 STATUS = """
 import resource, sys
-from producer.cli import main
+from producer.cli.main import main
 sys.argv = ["reelhaul", "status", "--json"]
 try:
     main()

@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from worker.errors import UsageError
-from worker.ids import IdExport, Loaded
-from worker.store import Store
+from worker.storage.id_export import IdExport, Loaded
+from worker.storage.store import Store
 
 #: The day is in the name of TMDB's file.
 _DATED = re.compile(r"_(\d\d)_(\d\d)_(\d{4})\.")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from worker.gate import GateState
-from worker.pulse import Figures
+from worker.limiter.state import GateState
+from worker.monitoring.stats import Figures
 
 #: Seconds of requests that are looked at.
 LATELY_S = 10

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from worker.pages import MAX_PAGE, Cell, PageKey
-from worker.records import Record, Totals
-from worker.store import Store
+from worker.keys import MAX_PAGE, Cell, PageKey
+from worker.storage.documents import Record, Totals
+from worker.storage.store import Store
 
 
 class Reason(StrEnum):

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from worker.mongo import Document
-from worker.pages import MAX_PAGE, Cell, MovieKey, PageKey
-from worker.store import Count, Store
+from worker.keys import MAX_PAGE, Cell, MovieKey, PageKey
+from worker.storage.mongo import Document
+from worker.storage.store import Count, Store
 
 
 @dataclass

@@ -12,8 +12,8 @@ from typing import Any
 
 from producer.coverage import Ledger
 from producer.plan import plan_cells
-from worker.pages import Cell, PageKey
-from worker.store import Store
+from worker.keys import Cell, PageKey
+from worker.storage.store import Store
 from worker.tasks import send
 
 #: Whether a finished backfill still lacks nothing is computed anew after this long: pages may have gone by

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from worker.errors import UsageError
-from worker.store import Store
+from worker.storage.store import Store
 
 _encode = partial(json.dumps, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 

@@ -9,12 +9,12 @@ from datetime import timedelta
 from producer.coverage import Ledger
 from producer.enqueue import asked_backfills
 from producer.plan import parse_genres, parse_years, plan_cells
-from worker.bootstrap import store
+from worker.clients import store
 from worker.durations import parse_duration
 from worker.errors import UsageError
-from worker.pages import Cell
+from worker.keys import Cell
 from worker.settings import settings
-from worker.store import Store
+from worker.storage.store import Store
 
 
 @dataclass(frozen=True)

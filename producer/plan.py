@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from worker.errors import UsageError
-from worker.pages import FIRST_YEAR, LAST_YEAR, Cell
+from worker.keys import FIRST_YEAR, LAST_YEAR, Cell
 
 _YEARS = re.compile(r"(\d{4})(?:\.\.(\d{4}))?")
 

@@ -13,18 +13,18 @@ from typing import Annotated
 
 import typer
 
-from producer.commands import request
-from producer.display import console
+from producer.cli.backfill import request
+from producer.cli.follow import follow, last_line
+from producer.cli.render import console
 from producer.enqueue import begin
 from producer.plan import parse_years
-from producer.status import Progress
-from producer.watch import follow, last_line
+from producer.progress import Progress
 from sandbox.embedded import free_port
-from sandbox.emulator_items import CatalogError, read_catalog
+from sandbox.emulator.items import CatalogError, read_catalog
 from sandbox.fleet import Fleet, ending_in_order
 from sandbox.processes import SandboxError
 from sandbox.servers import EmbeddedMongo, EmbeddedRedis, EmulatorProcess
-from worker.bootstrap import hang_up, limiter, store
+from worker.clients import hang_up, limiter, store
 from worker.errors import UsageError
 from worker.settings import settings
 

@@ -12,8 +12,8 @@ import pytest
 import redis
 
 from sandbox.servers import EmbeddedMongo, EmbeddedRedis, EmulatorProcess
-from tests.redis_faults import DelayingProxy, LeapingRedis
-from tests.stage import Stage
+from tests.support.redis_faults import DelayingProxy, LeapingRedis
+from tests.support.stage import Stage
 
 #: Of Redis' 16 logical databases. They take turns: what a stray process still writes misses the next test.
 REDIS_DATABASES = itertools.cycle(range(1, 16))
@@ -69,7 +69,7 @@ def mongo_url(mongo_server: EmbeddedMongo) -> Iterator[str]:
 
 @pytest.fixture
 def emulator() -> Iterator[Callable[..., EmulatorProcess]]:
-    """Starts an emulated TMDB with the options of `python -m sandbox.emulator`; all stop after the test."""
+    """Starts an emulated TMDB with the options of `python -m sandbox.emulator.cli`; all stop after the test."""
     with ExitStack() as started:
         yield lambda *options: started.enter_context(EmulatorProcess(*options))
 

@@ -16,14 +16,17 @@ import structlog
 from celery import Celery, signals
 from kombu import Queue
 
-from worker import bootstrap, logs, signs, transport
+from worker import clients as bootstrap
+from worker import signals as signs
 from worker.errors import BrokerAway, ReelhaulError, UsageError
-from worker.settings import settings
+from worker.monitoring import logs
+from worker.patches import kombu_redis as transport
+from worker.settings import redacted, settings
 
 #: Drained in this order: a refresh before anything else, open cells before new ones; movies as `InTurn` says.
 LANES = (transport.REFRESH, "pages", "cells", transport.MOVIES)
 #: Seconds until a message that died with its worker is delivered again. Well above the longest task
-#: (worker.attempts.TASK_S, then GIVE_UP_S), so that nothing runs twice; with the check every 10 s, below
+#: (worker.retry.TASK_S, then GIVE_UP_S), so that nothing runs twice; with the check every 10 s, below
 #: two minutes.
 VISIBILITY_S = 100
 #: Modules of the pools that keep the promise of late acknowledgement.
@@ -56,7 +59,7 @@ def configuration() -> dict[str, Any]:
             "queue_order_strategy": f"{transport.__name__}:{transport.InTurn.__name__}",
             "global_keyprefix": "{reelhaul}:",
         },
-        "imports": ("worker.tasks", "worker.movie_tasks", "producer.schedule"),
+        "imports": ("worker.tasks", "worker.movie_tasks", "producer.schedule.tasks"),
         "task_queues": [Queue(lane, routing_key=lane) for lane in LANES],
         "task_default_queue": LANES[0],
         "task_create_missing_queues": False,
@@ -80,13 +83,13 @@ transport.install()
 # The default of --pool. Were it a setting, Celery would take `--pool prefork` for no choice at all.
 os.environ.setdefault("CELERY_WORKER_POOL", "threads")
 os.environ.setdefault("FLOWER_CONF", str(Path(__file__).with_name("flowerconfig.py")))
-app = Celery("reelhaul", set_as_current=True, task_cls="worker.messages:CheckedTask")
+app = Celery("reelhaul", set_as_current=True, task_cls="worker.patches.celery_messages:CheckedTask")
 app.add_defaults(configuration)
 
 
 @signals.setup_logging.connect
 def _set_up_logging(**_: Any) -> None:
-    logs.configure(settings().reelhaul_log_level)
+    logs.configure(settings().reelhaul_log_level, redacted)
 
 
 @signals.worker_init.connect

@@ -18,7 +18,7 @@ from tornado.options import options as given
 
 from worker.app import app as fleet
 from worker.errors import UsageError
-from worker.run_folder import fault_of, open_run_folder
+from worker.monitoring.run_folder import fault_of, open_run_folder
 from worker.settings import settings as ours
 
 

@@ -10,15 +10,15 @@ from typing import Any
 import structlog
 
 from worker.app import app
-from worker.attempts import Deadlines, fetch, refuse, while_away, working_on
-from worker.bootstrap import movies, tmdb_client
+from worker.clients import movies, tmdb_client
 from worker.errors import NotEver, Rejected, StoreAway
-from worker.lanes import Message, publish
-from worker.messages import CheckedTask
-from worker.metrics import count
-from worker.movies import Wanted
-from worker.pages import LAST_MOVIE, MovieKey
-from worker.transport import MOVIES
+from worker.keys import LAST_MOVIE, MovieKey
+from worker.monitoring.metrics import count
+from worker.patches.celery_messages import CheckedTask
+from worker.patches.kombu_redis import MOVIES
+from worker.queues import Message, publish
+from worker.retry import Deadlines, fetch, refuse, while_away, working_on
+from worker.storage.movies import Wanted
 
 log = structlog.get_logger(__name__)
 

@@ -15,8 +15,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from worker.addresses import check_mongo, check_redis
 from worker.durations import parse_duration
 from worker.errors import UsageError
-from worker.rate import Rate
-from worker.redaction import Redactor
+from worker.limiter.rate import Rate
+from worker.monitoring.redaction import Redactor
 
 DEFAULT_DATABASE = "reelhaul"
 #: TMDB's keys have 32 characters and more. A word so long is in no page by chance.
@@ -71,7 +71,7 @@ class Settings(BaseSettings):
     reelhaul_slots: int = Field(16, ge=1, le=256)
     #: Connections to the API from this host, over all its workers; TMDB allows 20 (staff, 2022).
     reelhaul_connections: int = Field(20, ge=1, le=1_000)
-    #: Where this host's workers learn of each other; None: where worker.run_folder says at that moment.
+    #: Where this host's workers learn of each other; None: where worker.monitoring.run_folder says at that moment.
     reelhaul_run_folder: Path | None = None
     #: Seconds to wait for the API to begin, or go on, answering; a whole request has 12 (tmdb.WHOLE_S).
     reelhaul_timeout_s: float = Field(8.0, gt=0, le=12)

@@ -9,17 +9,17 @@ from typing import Any
 
 import structlog
 
-from worker.answers import Page
 from worker.app import app
-from worker.attempts import GIVE_UP_S, GLANCE_S, Deadlines, fetch, refuse, while_away, working_on
-from worker.bootstrap import limiter, names, store, tmdb_client
+from worker.clients import limiter, names, store, tmdb_client
 from worker.errors import Claimed, NotEver, Rejected, Response, Unparsable, UsageError
-from worker.lanes import Message, publish
-from worker.merge import Saved
-from worker.messages import CheckedTask
-from worker.metrics import count
-from worker.mongo import bounded
-from worker.pages import MAX_PAGE, PAGE_SIZE, PageKey
+from worker.keys import MAX_PAGE, PAGE_SIZE, PageKey
+from worker.monitoring.metrics import count
+from worker.patches.celery_messages import CheckedTask
+from worker.queues import Message, publish
+from worker.retry import GIVE_UP_S, GLANCE_S, Deadlines, fetch, refuse, while_away, working_on
+from worker.storage.merge import Saved
+from worker.storage.mongo import bounded
+from worker.tmdb.responses import Page
 
 log = structlog.get_logger(__name__)
 

@@ -9,8 +9,8 @@ import pytest
 import redis
 
 from sandbox.servers import EmulatorProcess
-from tests.stage import Stage, catalogue, expected_cell, page_id, page_requests, wait_for
-from worker.pages import PageKey
+from tests.support.stage import Stage, catalogue, expected_cell, page_id, page_requests, wait_for
+from worker.keys import PageKey
 
 pytestmark = pytest.mark.acceptance
 

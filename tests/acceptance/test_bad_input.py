@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from sandbox.embedded import free_port
-from tests.stage import Stage, page_requests, wait_for
+from tests.support.stage import Stage, page_requests, wait_for
 
 pytestmark = pytest.mark.acceptance
 

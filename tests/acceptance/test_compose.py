@@ -1,4 +1,4 @@
-"""docker-compose.yml at work: every command as its user, without an engine (see tests/containers.py)."""
+"""docker-compose.yml at work: every command as its user, without an engine (see tests/support/containers.py)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import requests
 
 from sandbox.embedded import free_port
 from sandbox.processes import ChildProcess, SandboxError
-from tests.containers import Project, can_run, first_process
-from tests.stage import PATIENCE_S, Stage, wait_for
+from tests.support.containers import Project, can_run, first_process
+from tests.support.stage import PATIENCE_S, Stage, wait_for
 from tests.unit.test_layout import env_example
 
 pytestmark = [

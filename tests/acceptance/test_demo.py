@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stage import Stage, marked_processes, wait_for
+from tests.support.stage import Stage, marked_processes, wait_for
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(150)]
 

@@ -13,9 +13,9 @@ from playwright.sync_api import Page, expect
 
 from sandbox.embedded import free_port
 from sandbox.processes import ChildProcess
-from tests.browser import browser_page
-from tests.sockets import listening
-from tests.stage import PATIENCE_S, Stage, wait_for
+from tests.support.browser import browser_page
+from tests.support.sockets import listening
+from tests.support.stage import PATIENCE_S, Stage, wait_for
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(120)]
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sandbox.servers import EmulatorProcess
-from tests.stage import Stage, catalogue
+from tests.support.stage import Stage, catalogue
 
 pytestmark = pytest.mark.acceptance
 

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from sandbox.servers import EmulatorProcess
-from tests.stage import Stage, wait_for
+from tests.support.stage import Stage, wait_for
 
 RATE = 20
 #: At RATE more than a minute's work: more than any of these tests lasts.

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.stage import Stage, catalogue, page_requests, wait_for
+from tests.support.stage import Stage, catalogue, page_requests, wait_for
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(120)]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.stage import Stage, page_requests
+from tests.support.stage import Stage, page_requests
 
 CATALOGUE = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "tmdb5000.jsonl.gz"
 #: TMDB's ids of genres; the catalogue has some more, of old, that nobody can ask for.

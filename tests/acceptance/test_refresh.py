@@ -15,7 +15,7 @@ import requests
 
 from sandbox.processes import ChildProcess
 from sandbox.servers import EmulatorProcess
-from tests.stage import PATIENCE_S, Stage, catalogue, wait_for
+from tests.support.stage import PATIENCE_S, Stage, catalogue, wait_for
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(150)]
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from sandbox.embedded import free_port
-from tests.stage import PATIENCE_S, Stage, wait_for
+from tests.support.stage import PATIENCE_S, Stage, wait_for
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(120)]
 
 CELERY = (sys.executable, "-m", "celery", "-A")
-REELHAUL = (sys.executable, "-c", "from producer.cli import main; main()")
+REELHAUL = (sys.executable, "-c", "from producer.cli.main import main; main()")
 PROCESSES = {
     "worker": (*CELERY, "worker.app", "worker", "--without-gossip", "--without-mingle"),
     "prefork worker": (*CELERY, "worker.app", "worker", "--pool", "prefork", "-c", "1"),

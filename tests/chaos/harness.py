@@ -35,7 +35,7 @@ from sandbox.embedded import EmbeddedServer
 from sandbox.fleet import Fleet
 from sandbox.processes import ChildProcess
 from sandbox.servers import EmbeddedMongo, EmbeddedRedis, EmulatorProcess
-from tests.redis_faults import DelayingProxy
+from tests.support.redis_faults import DelayingProxy
 
 Document = dict[str, Any]
 Server = TypeVar("Server", bound=EmbeddedServer)

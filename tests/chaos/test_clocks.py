@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.chaos.harness import Rig
-from tests.redis_faults import FAKETIME, LeapingRedis, needs_faketime
+from tests.support.redis_faults import FAKETIME, LeapingRedis, needs_faketime
 
 Start = Callable[..., Rig]
 Report = Callable[[str, Rig], None]

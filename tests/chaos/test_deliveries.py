@@ -19,7 +19,7 @@ Report = Callable[[str, Rig], None]
 #: Puts page keys from standard input into one lane, in their order.
 SEND = """
 import sys
-from worker.pages import PageKey
+from worker.keys import PageKey
 from worker.tasks import send
 send([PageKey.parse(word) for word in sys.stdin.read().split()], 0, "refresh")
 """

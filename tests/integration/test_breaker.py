@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import redis
 
-from tests.stage import PATIENCE_S, Stage, wait_for
-from worker.breaker import LIMIT
+from tests.support.stage import PATIENCE_S, Stage, wait_for
+from worker.monitoring.breaker import LIMIT
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -14,14 +14,14 @@ import pytest
 
 from producer.coverage import Ledger
 from producer.enqueue import Backfill, unfinished
-from producer.schedule import begun_within
-from tests.redis_faults import LeapingRedis, needs_faketime
-from tests.stage import Stage
-from worker.answers import Details, Page
+from producer.schedule.tasks import begun_within
+from tests.support.redis_faults import LeapingRedis, needs_faketime
+from tests.support.stage import Stage
 from worker.errors import Rejected
-from worker.movies import Movies
-from worker.pages import MovieKey, PageKey
-from worker.store import Store
+from worker.keys import MovieKey, PageKey
+from worker.storage.movies import Movies
+from worker.storage.store import Store
+from worker.tmdb.responses import Details, Page
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 AHEAD = NOW + timedelta(days=400)

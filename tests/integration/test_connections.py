@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from sandbox.processes import spawn
-from tests.stage import PATIENCE_S, Stage, wait_for
-from worker.connections import LOOK_S, SETTLE_S, Connections, HostShare
+from tests.support.stage import PATIENCE_S, Stage, wait_for
 from worker.errors import NoPermit
+from worker.tmdb.connections import LOOK_S, SETTLE_S, Connections, HostShare
 
 MOST = 20
 HOLD = """
 import sys, time
 from pathlib import Path
-from worker.connections import HostShare
+from worker.tmdb.connections import HostShare
 share = HostShare(20, Path(sys.argv[1]))
 while not share.size(): time.sleep(0.05)
 print("holding", share.size(), flush=True)

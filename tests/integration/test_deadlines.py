@@ -14,19 +14,21 @@ import redis
 from celery.exceptions import Reject
 
 from sandbox.servers import EmbeddedMongo, EmbeddedRedis, EmulatorProcess
-from worker import attempts, blame, tasks
-from worker.answers import Page
+from worker import retry as attempts
+from worker import tasks
 from worker.app import VISIBILITY_S
-from worker.attempts import GIVE_UP_S, LAST_WORK_S, SLOT_S, TASK_S, while_away, working_on
 from worker.errors import NotEver, StoreAway
-from worker.limiter import Limiter
-from worker.merge import Saved
-from worker.pages import MovieKey, PageKey
-from worker.rate import Rate
-from worker.session import build_session
+from worker.keys import MovieKey, PageKey
+from worker.limiter.client import Limiter
+from worker.limiter.rate import Rate
+from worker.retry import GIVE_UP_S, LAST_WORK_S, SLOT_S, TASK_S, while_away, working_on
 from worker.settings import Settings
-from worker.store import Store
-from worker.tmdb import WHOLE_S, TmdbClient
+from worker.storage.merge import Saved
+from worker.storage.store import Store
+from worker.tmdb.client import WHOLE_S, TmdbClient
+from worker.tmdb.client import flakiness as blame
+from worker.tmdb.responses import Page
+from worker.tmdb.session import build_session
 
 KEY = PageKey(18, "2020", 2)
 #: Every bound is so much of what it is; and how late this machine may be.
@@ -76,7 +78,7 @@ def fleet(
         monkeypatch.setattr(blame, name, SHORT * getattr(blame, name))
     for name in ("SLOT_S", "TASK_S", "GIVE_UP_S", "WHOLE_S", "LAST_WORK_S"):
         monkeypatch.setattr(attempts, name, SHORT * getattr(attempts, name))
-    monkeypatch.setattr("worker.tmdb.WHOLE_S", SHORT * WHOLE_S)
+    monkeypatch.setattr("worker.tmdb.client.WHOLE_S", SHORT * WHOLE_S)
     monkeypatch.setattr(blame, "LONG_S", SHORT * blame.LONG_S)
     # On a busy machine there is not the time for all that it takes to blame a page.
     monkeypatch.setattr(blame, "COMPARISONS", 2)

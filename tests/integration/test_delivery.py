@@ -9,7 +9,7 @@ import redis
 
 from sandbox.servers import EmulatorProcess
 from tests.chaos.harness import children
-from tests.stage import Stage, wait_for
+from tests.support.stage import Stage, wait_for
 
 PAGE = (18, "2020", 1)
 PAGE_ID = "18:2020:1"

@@ -12,13 +12,13 @@ from pymongo import ReadPreference
 from pymongo.collection import Collection
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
-from worker.answers import Details, Page
 from worker.errors import Rejected, StoreAway
-from worker.ids import IdExport
-from worker.merge import ROUNDS
-from worker.movies import Movies
-from worker.pages import Cell, MovieKey
-from worker.store import Store
+from worker.keys import Cell, MovieKey
+from worker.storage.id_export import IdExport
+from worker.storage.merge import ROUNDS
+from worker.storage.movies import Movies
+from worker.storage.store import Store
+from worker.tmdb.responses import Details, Page
 
 #: The worst that an address can say.
 CARELESS = "readPreference=secondaryPreferred&readConcernLevel=majority&w=1&journal=false"

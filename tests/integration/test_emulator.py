@@ -19,10 +19,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
-from sandbox.catalog import GENRES, SORT_FIELDS
-from sandbox.emulator import emulator as emulator_command
-from sandbox.emulator_limit import default_capacity
-from sandbox.emulator_synthetic import synthetic_movies
+from sandbox.emulator.catalog import GENRES, SORT_FIELDS
+from sandbox.emulator.cli import emulator as emulator_command
+from sandbox.emulator.limit import default_capacity
+from sandbox.emulator.synthetic import synthetic_movies
 from sandbox.servers import EmulatorProcess
 
 StartEmulator = Callable[..., EmulatorProcess]
@@ -542,7 +542,7 @@ class TestCommand:
 
     @pytest.mark.parametrize("options", [[], ["--fault", "hang"]])
     def test_sigterm_is_a_clean_end_even_while_a_request_hangs(self, options: list[str]) -> None:
-        command = [sys.executable, "-m", "sandbox.emulator", "--movies", "10", *options]
+        command = [sys.executable, "-m", "sandbox.emulator.cli", "--movies", "10", *options]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
             assert child.stdout is not None
             assert child.stderr is not None

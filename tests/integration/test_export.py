@@ -10,7 +10,7 @@ import pytest
 
 from producer.export import export_movies
 from worker.errors import UsageError
-from worker.store import Store
+from worker.storage.store import Store
 
 
 def refuse(word: str) -> NoReturn:

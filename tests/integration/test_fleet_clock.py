@@ -6,10 +6,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import redis
 
-from tests.redis_faults import LeapingRedis, needs_faketime
-from worker import bootstrap, settings
-from worker.limiter import Limiter
-from worker.rate import Rate
+from tests.support.redis_faults import LeapingRedis, needs_faketime
+from worker import clients as bootstrap
+from worker import settings
+from worker.limiter.client import Limiter
+from worker.limiter.rate import Rate
 
 AHEAD = timedelta(hours=1)
 

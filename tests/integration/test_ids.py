@@ -16,12 +16,12 @@ import pytest
 from pymongo.database import Database
 
 from producer.audit import audit, missing_ids
-from producer.ids import opened
+from producer.cli.ids import opened
 from sandbox.embedded import free_port
 from sandbox.servers import EmulatorProcess
 from worker.errors import StoreAway, UsageError
-from worker.ids import BLOCK, IdExport, Loaded
-from worker.store import Store
+from worker.storage.id_export import BLOCK, IdExport, Loaded
+from worker.storage.store import Store
 
 AT = datetime(2026, 5, 16, 9, tzinfo=UTC)
 NAME = "movie_ids_05_15_2026.json.gz"

@@ -11,9 +11,9 @@ import pytest
 import redis
 
 from producer.plan import plan_cells
-from sandbox.catalog import GENRES
+from sandbox.emulator.catalog import GENRES
 from sandbox.servers import EmulatorProcess
-from tests.stage import Stage, page_id, wait_for
+from tests.support.stage import Stage, page_id, wait_for
 
 SLOTS = 4
 BACKLOG = 100_000

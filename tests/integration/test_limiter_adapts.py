@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import redis
 
-from sandbox.emulator_limit import RequestLimit
-from tests.virtual_gate import EPOCH_US, SECOND, VirtualGate
-from worker.rate import Rate
+from sandbox.emulator.limit import RequestLimit
+from tests.support.virtual_gate import EPOCH_US, SECOND, VirtualGate
+from worker.limiter.rate import Rate
 
 LATENCY_US, CHANNEL_US, PAUSE_US = 150_000, 2_000, SECOND
 #: From here on the fleet has found its limit; so long after each change of it, too.

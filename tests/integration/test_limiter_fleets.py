@@ -13,12 +13,12 @@ import pytest
 import redis
 
 from benchmarks.arrivals import worst_excess
-from tests.redis_faults import DelayingProxy, LeapingRedis, needs_faketime
-from tests.stage import PATIENCE_S
-from tests.virtual_gate import SECOND, VirtualGate
+from tests.support.redis_faults import DelayingProxy, LeapingRedis, needs_faketime
+from tests.support.stage import PATIENCE_S
+from tests.support.virtual_gate import SECOND, VirtualGate
 from worker.errors import NoPermit, ReelhaulError
-from worker.limiter import GATE, LATE_S, Limiter
-from worker.rate import Rate
+from worker.limiter.client import GATE, LATE_S, Limiter
+from worker.limiter.rate import Rate
 
 #: What the promise allows between a token and the request's arrival (docs/limiter.md).
 ALLOWED_S = 0.1

@@ -11,8 +11,8 @@ import redis
 
 from sandbox.servers import EmbeddedRedis
 from worker.errors import BrokerAway
-from worker.limiter import GATE, TRUSTED_S, Limiter, Permit
-from worker.rate import Rate
+from worker.limiter.client import GATE, TRUSTED_S, Limiter, Permit
+from worker.limiter.rate import Rate
 
 DEADLINE_S = 20.0
 

@@ -13,10 +13,10 @@ import pytest
 import redis
 
 from sandbox.servers import EmbeddedRedis
-from tests.stage import PATIENCE_S
+from tests.support.stage import PATIENCE_S
 from worker.errors import Claimed, NoPermit, Stopping
-from worker.limiter import Limiter, Permit
-from worker.rate import Rate
+from worker.limiter.client import Limiter, Permit
+from worker.limiter.rate import Rate
 
 MakeLimiter = Callable[..., Limiter]
 

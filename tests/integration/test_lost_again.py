@@ -11,11 +11,11 @@ import pytest
 import redis
 
 from producer.enqueue import TRUSTED, unfinished
-from tests.stage import Stage, wait_for
-from worker.answers import Page
+from tests.support.stage import Stage, wait_for
 from worker.errors import Rejected
-from worker.pages import Cell
-from worker.store import Store
+from worker.keys import Cell
+from worker.storage.store import Store
+from worker.tmdb.responses import Page
 
 GENRE, YEAR = 18, 2024
 CELL = Cell(GENRE, str(YEAR))

@@ -12,11 +12,11 @@ import pymongo
 import pytest
 from pymongo.database import Database
 
-from worker.answers import Details, Page
 from worker.errors import Unstorable
-from worker.movies import Movies, Wanted, list_item
-from worker.pages import Cell, MovieKey, PageKey
-from worker.store import Store
+from worker.keys import Cell, MovieKey, PageKey
+from worker.storage.movies import Movies, Wanted, list_item
+from worker.storage.store import Store
+from worker.tmdb.responses import Details, Page
 
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 KEY = MovieKey(603)

@@ -9,7 +9,7 @@ from tests.mutants.mutant import Mutant
 from tests.mutants.promises import ROOT
 from tests.mutants.workspace import Workspace, files_under
 
-FILE = "worker/rate.py"
+FILE = "worker/limiter/rate.py"
 TEST = "tests/unit/test_rate.py::test_is_shown_a_second_or_as_the_fraction"
 
 
@@ -51,7 +51,7 @@ def test_whatever_a_test_starts_runs_the_copy(workspace: Workspace, tmp_path: Pa
     asked = (
         "import subprocess, sys; print(subprocess.check_output([sys.executable, '-I', '-c', CHILD], env={}))"
     )
-    child = "import worker.rate; print(worker.rate.__file__)"
+    child = "import worker.limiter.rate; print(worker.limiter.rate.__file__)"
     told = workspace.python(f"CHILD = {child!r}; {asked}", tmp_path)
     assert f"/tree/{FILE}" in told
     assert str(ROOT / FILE) not in told

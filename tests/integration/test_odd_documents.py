@@ -10,9 +10,9 @@ import pytest
 from bson import ObjectId, decode, encode
 from bson.datetime_ms import DatetimeMS
 
-from tests.stage import Stage, wait_for
-from worker.pages import Cell
-from worker.store import Store
+from tests.support.stage import Stage, wait_for
+from worker.keys import Cell
+from worker.storage.store import Store
 
 CELL = Cell(18, "2024")
 AT = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 import redis
 
-from tests.redis_faults import CLOCK_TOLERANCE_S, DelayingProxy, LeapingRedis, needs_faketime
+from tests.support.redis_faults import CLOCK_TOLERANCE_S, DelayingProxy, LeapingRedis, needs_faketime
 
 
 @needs_faketime

@@ -29,8 +29,8 @@ from sandbox.fleet import Fleet
 from sandbox.processes import ChildProcess, spawn
 from sandbox.servers import EmbeddedMongo
 from tests.chaos.harness import CELERY, PREFIX, TOKEN, Rig, children
-from tests.sockets import listening
-from tests.stage import Stage, wait_for
+from tests.support.sockets import listening
+from tests.support.stage import Stage, wait_for
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -16,13 +16,13 @@ import requests
 
 from sandbox.servers import EmbeddedRedis, EmulatorProcess
 from tests.integration.test_security import certificate
-from worker.answers import Page
 from worker.errors import ApiTrouble, ReelhaulError
-from worker.limiter import Limiter
-from worker.pages import PageKey
-from worker.rate import Rate
-from worker.session import build_session, ends_by
-from worker.tmdb import TmdbClient
+from worker.keys import PageKey
+from worker.limiter.client import Limiter
+from worker.limiter.rate import Rate
+from worker.tmdb.client import TmdbClient
+from worker.tmdb.responses import Page
+from worker.tmdb.session import build_session, ends_by
 
 KEY = PageKey(18, "2020", 1)
 TOKEN = "a-token-of-nobody"  # noqa: S105 -- made up
@@ -116,7 +116,7 @@ def gate(redis_server: EmbeddedRedis) -> Limiter:
 @pytest.fixture
 def client(gate: Limiter, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., TmdbClient]]:
     """Makes a client for a base address."""
-    monkeypatch.setattr("worker.tmdb.WHOLE_S", WHOLE_S)
+    monkeypatch.setattr("worker.tmdb.client.WHOLE_S", WHOLE_S)
     with ExitStack() as stack:
 
         def make(base_url: str, **params: str) -> TmdbClient:
@@ -207,7 +207,7 @@ class TestDeadline:
                 return [found for name in names for found in resolve(name, *args, **options)]
 
             monkeypatch.setattr(socket, "getaddrinfo", many)
-            monkeypatch.setattr("worker.tmdb.CONNECT_S", 0.7)
+            monkeypatch.setattr("worker.tmdb.client.CONNECT_S", 0.7)
             begun = time.monotonic()
             assert type(ask(client(f"http://tmdb.test:{port}/3"))) is ApiTrouble
             assert time.monotonic() - begun < 0.7 * len(addresses) / 2

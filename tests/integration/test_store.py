@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from producer.coverage import Ledger
 from tests.chaos.harness import ChaosMongo
-from worker.answers import Page
 from worker.errors import NO_RESPONSE, Rejected, Response, StoreAway, Unstorable
-from worker.merge import Saved
-from worker.pages import Cell, PageKey
-from worker.store import KEPT_BODY, Count, Store
+from worker.keys import Cell, PageKey
+from worker.storage.merge import Saved
+from worker.storage.store import KEPT_BODY, Count, Store
+from worker.tmdb.responses import Page
 
 AT = datetime(2026, 1, 1, 12, 0, 0, 123_000, UTC)
 CELL = Cell(18, "1999")

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from tests.stage import Stage
+from tests.support.stage import Stage
 
-SWEEP = "from producer.schedule import sweep; print('swept', sweep())"
+SWEEP = "from producer.schedule.tasks import sweep; print('swept', sweep())"
 YEARS = ("--genres", "Drama", "--years", "2018..2020")
 
 

@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from sandbox.servers import EmbeddedMongo, EmbeddedRedis, EmulatorProcess
-from tests.stage import Stage, catalogue, expected_cell, page_requests, wait_for
+from tests.support.stage import Stage, catalogue, expected_cell, page_requests, wait_for
 
 #: Each test has a year of its own, so that one worker will do for all.
 MOVIES = "4000"

@@ -15,8 +15,7 @@ import pytest
 import redis
 
 from sandbox.servers import EmbeddedRedis, EmulatorProcess
-from tests.stage import catalogue
-from worker.answers import Page
+from tests.support.stage import catalogue
 from worker.errors import (
     ApiTrouble,
     Claimed,
@@ -28,12 +27,13 @@ from worker.errors import (
     Unparsable,
     Unstorable,
 )
-from worker.limiter import Limiter
-from worker.pages import MovieKey, PageKey
-from worker.rate import Rate
-from worker.session import build_session
-from worker.store import Store
-from worker.tmdb import TmdbClient
+from worker.keys import MovieKey, PageKey
+from worker.limiter.client import Limiter
+from worker.limiter.rate import Rate
+from worker.storage.store import Store
+from worker.tmdb.client import TmdbClient
+from worker.tmdb.responses import Page
+from worker.tmdb.session import build_session
 
 RECORDED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "recorded"
 without_recordings = pytest.mark.skipif(
@@ -74,7 +74,7 @@ def limiter(gate: Limiter, redis_server: EmbeddedRedis) -> Limiter:
 @pytest.fixture
 def client(limiter: Limiter, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., TmdbClient]]:
     """Makes a client for a base address; all give up early."""
-    monkeypatch.setattr("worker.tmdb.WHOLE_S", WHOLE_S)
+    monkeypatch.setattr("worker.tmdb.client.WHOLE_S", WHOLE_S)
     sessions = []
 
     def make(base_url: str, token: str | None = TOKEN, **params: str) -> TmdbClient:
@@ -355,7 +355,7 @@ class TestGate:
         monkeypatch: pytest.MonkeyPatch,
         what: str,
     ) -> None:
-        monkeypatch.setattr("worker.limiter.CLAIM_MS", 60_000)  # however slow this machine is
+        monkeypatch.setattr("worker.limiter.client.CLAIM_MS", 60_000)  # however slow this machine is
         asker = client(tmdb.base_url)
         movie = MovieKey(min(catalogue(tmdb)))
 

@@ -12,12 +12,12 @@ import pytest
 
 from sandbox.processes import ChildProcess
 from sandbox.servers import EmbeddedMongo, EmbeddedRedis
-from tests.stage import PATIENCE_S, Stage, wait_for
+from tests.support.stage import PATIENCE_S, Stage, wait_for
 
-#: The app as it would be without worker.transport.
+#: The app as it would be without worker.patches.kombu_redis.
 STOCK = """
-import worker.transport
-worker.transport.install = lambda: None
+import worker.patches.kombu_redis
+worker.patches.kombu_redis.install = lambda: None
 from worker.app import app
 """
 #: How often the stock transport is given the chance to die; it did in 11 of 11 trials.
@@ -67,7 +67,7 @@ def test_the_worker_lives_and_consumes_again(fleet: Stage, redis_of_its_own: Emb
 
 @pytest.mark.timeout(150)
 def test_with_the_stock_transport_it_dies(fleet: Stage, redis_of_its_own: EmbeddedRedis) -> None:
-    """When this fails, kombu has mended it: worker.transport can go, and this file with it."""
+    """When this fails, kombu has mended it: worker.patches.kombu_redis can go, and this file with it."""
     (fleet.folder / "stock.py").write_text(STOCK)
     fleet.environment["PYTHONPATH"] = str(fleet.folder)
     deaths = []
@@ -94,4 +94,4 @@ def test_both_schemes_mean_the_mended_transport(fleet: Stage) -> None:
     )
     asked = fleet.start(sys.executable, "-c", script)
     assert asked.wait(30) == 0
-    assert asked.log_text().split() == ["worker.transport"] * 2
+    assert asked.log_text().split() == ["worker.patches.kombu_redis"] * 2

@@ -12,10 +12,10 @@ import requests
 
 from sandbox.processes import ChildProcess
 from sandbox.servers import EmulatorProcess
-from tests.stage import PATIENCE_S, Stage, catalogue, expected_cell, page_requests, wait_for
+from tests.support.stage import PATIENCE_S, Stage, catalogue, expected_cell, page_requests, wait_for
 from worker.errors import Rejected
-from worker.pages import Cell, PageKey
-from worker.store import Store
+from worker.keys import Cell, PageKey
+from worker.storage.store import Store
 
 GENRE, YEAR = 18, 2024
 CELL = Cell(GENRE, str(YEAR))

@@ -2,12 +2,12 @@
 
 from tests.mutants.mutant import Mutant
 
-ANSWERS = "worker/answers.py"
-TMDB = "worker/tmdb.py"
-ATTEMPTS = "worker/attempts.py"
-BLAME = "worker/blame.py"
-PAGES = "worker/pages.py"
-SESSION = "worker/session.py"
+ANSWERS = "worker/tmdb/responses.py"
+TMDB = "worker/tmdb/client.py"
+ATTEMPTS = "worker/retry.py"
+BLAME = "worker/tmdb/flakiness.py"
+PAGES = "worker/keys.py"
+SESSION = "worker/tmdb/session.py"
 UNIT = "tests/unit/test_tmdb_answers.py"
 FAULTS = "tests/integration/test_tmdb.py::TestFaults::test_becomes_its_kind_of_trouble"
 TRIED = "tests/unit/test_attempts.py"
@@ -122,7 +122,7 @@ MUTANTS = (
     Mutant(
         "failure-has-its-answer",
         "in `failures` with its answer after five tries, also when nothing else is left",
-        "worker/store.py",
+        "worker/storage/store.py",
         '"body": trouble.response.body[:KEPT_BODY],',
         '"body": b"",',
         "tests/integration/test_store.py::TestQuarantine::test_counts_attempts_and_keeps_first_and_last",

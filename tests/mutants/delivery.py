@@ -3,8 +3,8 @@
 from tests.mutants.mutant import Mutant
 
 APP = "worker/app.py"
-TRANSPORT = "worker/transport.py"
-SCHEDULE = "producer/schedule.py"
+TRANSPORT = "worker/patches/kombu_redis.py"
+SCHEDULE = "producer/schedule/tasks.py"
 TESTS = "tests/integration/test_delivery.py"
 SWEEP = "tests/integration/test_sweep.py"
 NOT_OURS = (
@@ -62,7 +62,7 @@ MUTANTS = (
     Mutant(
         "requeue",
         "messages go back at once, nothing is fetched twice, gone within 10 s, at a closed gate too",
-        "worker/attempts.py",
+        "worker/retry.py",
         "raise Reject(str(trouble), requeue=True) from None",
         "raise Reject(str(trouble), requeue=False) from None",
         f"{STOPS}[threads]",
@@ -126,7 +126,7 @@ MUTANTS = (
     Mutant(
         "one-clock-for-tokens",
         "every time that is stored is Redis'",
-        "worker/limiter.py",
+        "worker/limiter/client.py",
         "return datetime.fromtimestamp(self.at_us // 1000 / 1000, UTC)",
         "return datetime.now(UTC)",
         "tests/integration/test_fleet_clock.py::test_the_time_of_a_token_is_redis",
@@ -134,7 +134,7 @@ MUTANTS = (
     Mutant(
         "one-clock-for-all-else",
         "every time that is stored is Redis'",
-        "worker/bootstrap.py",
+        "worker/clients.py",
         "return datetime.fromtimestamp(limiter().now_us() // 1000 / 1000, UTC)",
         "return datetime.now(UTC)",
         "tests/integration/test_fleet_clock.py::test_what_is_due_or_given_up_bears_redis_time",
@@ -150,7 +150,7 @@ MUTANTS = (
     Mutant(
         "connections-of-a-host",
         "connections to the API from this host, over all its workers",
-        "worker/connections.py",
+        "worker/tmdb/connections.py",
         "whole, rest = divmod(self._most, len(members))",
         "whole, rest = divmod(self._most, 1)",
         "tests/integration/test_connections.py::test_shares_are_even_and_add_up[3]",
@@ -167,7 +167,7 @@ MUTANTS = (
     Mutant(
         "no-call",
         REFUSED,
-        "worker/messages.py",
+        "worker/patches/celery_messages.py",
         "if not _is_call(message.payload):",
         "if False:",
         NOT_OURS,

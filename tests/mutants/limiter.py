@@ -2,8 +2,8 @@
 
 from tests.mutants.mutant import Mutant
 
-LUA = "worker/token_bucket.lua"
-CLIENT = "worker/limiter.py"
+LUA = "worker/limiter/token_bucket.lua"
+CLIENT = "worker/limiter/client.py"
 VIRTUAL = "tests/unit/test_limiter.py"
 REDIS = "tests/integration/test_limiter_redis.py"
 SLOTS = "tests/integration/test_limiter_slots.py"
@@ -95,7 +95,7 @@ MUTANTS = (
     Mutant(
         "silent-channel",
         "noticed within 4 s; until then a waiting slot may miss a pause",
-        "worker/listener.py",
+        "worker/limiter/listener.py",
         "SILENT_S = 2.0",
         "SILENT_S = 200.0",
         f"{SLOTS}::test_a_channel_that_fell_silent_is_noticed",
@@ -335,7 +335,7 @@ MUTANTS = (
     Mutant(
         "key-check-tells-of-a-429",
         "halves the rate once, whoever was refused, the check of the key too",
-        "worker/tmdb.py",
+        "worker/tmdb/client.py",
         "self._ask(self._limiter.preflight(deadline), _KEY_CHECK, stops_fleet=False)",
         "permit = self._limiter.preflight(deadline)\n"
         "        _KEY_CHECK.read(self._send(_KEY_CHECK.path, _KEY_CHECK.query), permit.at)\n"
@@ -361,7 +361,7 @@ MUTANTS = (
     Mutant(
         "refused-key-stops-the-fleet",
         "a refused key (401) stops the fleet",
-        "worker/tmdb.py",
+        "worker/tmdb/client.py",
         "if stops_fleet:",
         "if False:",
         f"{GATE}::test_a_wrong_key_stops_the_fleet_until_it_works",

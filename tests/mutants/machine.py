@@ -6,7 +6,7 @@ MUTANTS = (
     Mutant(
         "run-folder-of-a-stranger",
         "nothing starts, reads or writes in a run folder that others may write to",
-        "worker/run_folder.py",
+        "worker/monitoring/run_folder.py",
         "    if found.st_uid not in (0, os.geteuid()):",
         "    if found.st_uid == -1:",
         "tests/unit/test_run_folder.py::test_a_folder_of_somebody_else_is_refused",
@@ -14,7 +14,7 @@ MUTANTS = (
     Mutant(
         "run-folder-writable-by-group",
         "nothing starts, reads or writes in a run folder that others may write to",
-        "worker/run_folder.py",
+        "worker/monitoring/run_folder.py",
         "found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)",
         "found.st_mode & stat.S_IWOTH",
         "tests/unit/test_run_folder.py::test_a_folder_that_others_may_write_to_is_refused",
@@ -22,7 +22,7 @@ MUTANTS = (
     Mutant(
         "run-folder-is-a-link",
         "nothing starts, reads or writes in a run folder that others may write to",
-        "worker/run_folder.py",
+        "worker/monitoring/run_folder.py",
         "    if stat.S_ISLNK(found.st_mode):",
         '    if path.name == "":',
         "tests/unit/test_run_folder.py::test_a_link_is_refused_wherever_it_leads",
@@ -30,7 +30,7 @@ MUTANTS = (
     Mutant(
         "run-folders-parent-writable",
         "nothing starts, reads or writes in a run folder that others may write to",
-        "worker/run_folder.py",
+        "worker/monitoring/run_folder.py",
         "        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:",
         "        if mode < 0:",
         "tests/unit/test_run_folder.py::test_a_parent_in_which_others_may_replace_it_is_refused",
@@ -38,7 +38,7 @@ MUTANTS = (
     Mutant(
         "worker-opens-no-run-folder-at-start",
         "nothing starts, reads or writes in a run folder that others may write to",
-        "worker/signs.py",
+        "worker/signals.py",
         "    folder = open_run_folder(chosen.reelhaul_run_folder)",
         "    folder = chosen.reelhaul_run_folder or Path()",
         "tests/acceptance/test_run_folder.py::test_nothing_starts_on_a_folder_that_others_may_write_to[worker]",
@@ -46,7 +46,7 @@ MUTANTS = (
     Mutant(
         "health-reads-any-folder",
         "nothing starts, reads or writes in a run folder that others may write to",
-        "worker/alive.py",
+        "worker/monitoring/heartbeat.py",
         "    for path in open_run_folder(folder).glob(",
         "    for path in (folder or Path()).glob(",
         "tests/acceptance/test_run_folder.py::test_nothing_starts_on_a_folder_that_others_may_write_to[health]",
@@ -62,7 +62,7 @@ MUTANTS = (
     Mutant(
         "heartbeat-through-a-link",
         "a heartbeat overwrites nothing through a link",
-        "worker/alive.py",
+        "worker/monitoring/heartbeat.py",
         "        partial.unlink(missing_ok=True)",
         '        partial.write_text("")\n        partial.unlink()',
         "tests/unit/test_health.py::test_a_heartbeat_follows_no_link",
@@ -70,7 +70,7 @@ MUTANTS = (
     Mutant(
         "heartbeat-does-not-make-the-folder-again",
         "made again, joined again",
-        "worker/alive.py",
+        "worker/monitoring/heartbeat.py",
         "        self._path = open_run_folder(self._folder) / self._name\n",
         "",
         "tests/unit/test_health.py::test_a_heartbeat_comes_back_when_a_cleaner_has_removed_the_folder",
@@ -78,7 +78,7 @@ MUTANTS = (
     Mutant(
         "no-rejoining",
         "made again, joined again",
-        "worker/connections.py",
+        "worker/tmdb/connections.py",
         "        if self._own is None or Path(self._own.name).name not in members:",
         "        if self._own is None:",
         "tests/integration/test_connections.py::test_who_finds_its_file_or_the_folder_gone_joins_again",
@@ -86,7 +86,7 @@ MUTANTS = (
     Mutant(
         "unusable-folder-raises",
         "pages wait as for a connection",
-        "worker/connections.py",
+        "worker/tmdb/connections.py",
         "            except (OSError, UsageError) as error:",
         "            except ZeroDivisionError as error:",
         "tests/integration/test_connections.py::test_a_folder_that_cannot_be_used_is_waited_for",
@@ -94,7 +94,7 @@ MUTANTS = (
     Mutant(
         "fault-of-ours-quarantines-on",
         "the worker stops, loudly, with fewer than five pages in quarantine",
-        "worker/attempts.py",
+        "worker/retry.py",
         "        if breaker().fail(key.id, reason):",
         "        if breaker().fail(key.id, reason) and not key.id:",
         "tests/integration/test_breaker.py::test_a_fault_of_ours_stops_the_worker_and_leaves_the_queue[threads]",
@@ -102,7 +102,7 @@ MUTANTS = (
     Mutant(
         "fault-of-ours-status-0",
         "the worker stops, loudly",
-        "worker/signs.py",
+        "worker/signals.py",
         "        sender.exitcode = EX_FAILURE",
         "        sender.exitcode = 0",
         "tests/integration/test_breaker.py::test_a_fault_of_ours_stops_the_worker_and_leaves_the_queue[solo]",
@@ -110,7 +110,7 @@ MUTANTS = (
     Mutant(
         "success-does-not-reset",
         "they are quarantined alone, the worker goes on",
-        "worker/attempts.py",
+        "worker/retry.py",
         "        breaker().succeed()",
         "        breaker()",
         "tests/integration/test_breaker.py::test_pages_that_alone_bring_out_a_fault_are_quarantined_alone",
@@ -118,7 +118,7 @@ MUTANTS = (
     Mutant(
         "machines-faults-blamed-on-pages",
         "pages go back to the queue; none is blamed",
-        "worker/attempts.py",
+        "worker/retry.py",
         "        if _is_the_machines(error):",
         "        if _is_the_machines(error) and not key.id:",
         "tests/integration/test_breaker.py::test_what_the_machine_lacks_is_blamed_on_no_page",
@@ -126,7 +126,7 @@ MUTANTS = (
     Mutant(
         "headers-as-they-came",
         "a key that an answer shows, in a header or in the body",
-        "worker/tmdb.py",
+        "worker/tmdb/client.py",
         "CaseInsensitiveDict(headers)",
         "answer.headers",
         "tests/integration/test_security.py::test_an_answer_that_shows_our_key_gives_it_to_nobody[a key]",
@@ -134,7 +134,7 @@ MUTANTS = (
     Mutant(
         "bodies-as-they-came",
         "a key that an answer shows, in a header or in the body",
-        "worker/tmdb.py",
+        "worker/tmdb/client.py",
         "self._redactor.raw(body)",
         "body",
         "tests/integration/test_security.py::test_an_answer_that_shows_our_key_gives_it_to_nobody[a key]",
@@ -142,7 +142,7 @@ MUTANTS = (
     Mutant(
         "only-the-raw-form-of-a-key",
         "a key that an answer shows, in a header or in the body",
-        "worker/redaction.py",
+        "worker/monitoring/redaction.py",
         '    once = {secret, quote(secret, safe=""), quote_plus(secret)}',
         "    once = {secret}",
         "tests/unit/test_redaction.py::test_a_secret_is_gone_however_it_is_written",
@@ -150,7 +150,7 @@ MUTANTS = (
     Mutant(
         "log-lines-as-they-are",
         "no log line and no refusal holds a key or a password",
-        "worker/logs.py",
+        "worker/monitoring/logs.py",
         "    return redacted(line)",
         "    return line",
         "tests/unit/test_logs.py::test_no_line_holds_a_secret_whoever_wrote_it",
@@ -158,7 +158,7 @@ MUTANTS = (
     Mutant(
         "traceback-with-variables",
         "a traceback shows no variables",
-        "worker/logs.py",
+        "worker/monitoring/logs.py",
         "ConsoleRenderer(exception_formatter=plain)",
         "ConsoleRenderer()",
         "tests/unit/test_logs.py::test_a_traceback_on_a_terminal_shows_no_variable",
@@ -166,7 +166,7 @@ MUTANTS = (
     Mutant(
         "refusals-as-they-are",
         "no log line and no refusal holds a key or a password",
-        "producer/cli.py",
+        "producer/cli/main.py",
         "{redacted(str(error))}",
         "{error}",
         "tests/unit/test_cli.py::test_no_refusal_shows_a_secret",
@@ -174,7 +174,7 @@ MUTANTS = (
     Mutant(
         "crash-of-a-command-with-variables",
         "a traceback shows no variables",
-        "producer/menu.py",
+        "producer/cli/registry.py",
         "pretty_exceptions_enable=False, no_args_is_help",
         "pretty_exceptions_show_locals=True, no_args_is_help",
         "tests/unit/test_cli.py::test_a_crash_shows_a_traceback_and_no_variable",
@@ -214,7 +214,7 @@ MUTANTS = (
     Mutant(
         "pool-processes-count-alone",
         "the worker stops, loudly, with fewer than five pages in quarantine",
-        "worker/breaker.py",
+        "worker/monitoring/breaker.py",
         "mmap.mmap(-1, 1)",
         "bytearray(1)",
         "tests/integration/test_breaker.py::test_a_fault_of_ours_stops_the_worker_and_leaves_the_queue[prefork]",

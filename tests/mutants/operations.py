@@ -2,8 +2,8 @@
 
 from tests.mutants.mutant import Mutant
 
-TRANSPORT = "worker/transport.py"
-SCHEDULE = "producer/schedule.py"
+TRANSPORT = "worker/patches/kombu_redis.py"
+SCHEDULE = "producer/schedule/tasks.py"
 COMPOSE = "docker-compose.yml"
 LANES = "tests/integration/test_lanes.py"
 LAYOUT = "tests/unit/test_layout.py"
@@ -15,7 +15,7 @@ MUTANTS = (
     Mutant(
         "infinity-is-a-number",
         "A number beyond a double (`1e999`) is no answer",
-        "worker/answers.py",
+        "worker/tmdb/responses.py",
         "if isinf(number):",
         "if False:",
         "tests/unit/test_tmdb_answers.py::TestPage::test_what_does_not_parse_is_to_be_fetched_again",
@@ -111,7 +111,7 @@ MUTANTS = (
     Mutant(
         "one-metrics-folder-for-all-hosts",
         "prefork workers that share the run folder count apart",
-        "worker/signs.py",
+        "worker/signals.py",
         'f"metrics-{socket.gethostname()}-{os.getpid()}"',
         'f"metrics-{os.getpid()}"',
         "tests/unit/test_metrics.py::test_containers_that_share_the_run_folder_count_apart",
@@ -119,7 +119,7 @@ MUTANTS = (
     Mutant(
         "counts-on-from-a-killed-worker",
         "none counts on from a killed one's files",
-        "worker/metrics.py",
+        "worker/monitoring/metrics.py",
         "    shutil.rmtree(folder, ignore_errors=True)",
         "    shutil.rmtree(folder / 'nothing', ignore_errors=True)",
         "tests/unit/test_metrics.py::test_what_a_killed_worker_counted_is_not_its_successors",
@@ -151,7 +151,7 @@ MUTANTS = (
     Mutant(
         "redis-refuses-with-a-traceback",
         "what Redis or MongoDB refuses is one line, with every command",
-        "worker/lanes.py",
+        "worker/queues.py",
         "kombu_errors.BatchPublishError, RedisError)",
         "kombu_errors.BatchPublishError)",
         f"{SURROUNDINGS}::test_redis_refuses_some_commands[-@list]",
@@ -159,7 +159,7 @@ MUTANTS = (
     Mutant(
         "doctor-needs-info",
         "every command does without what a managed Redis refuses",
-        "producer/doctor.py",
+        "producer/cli/doctor.py",
         "    except ResponseError:",
         "    except ZeroDivisionError:",
         f"{SURROUNDINGS}::test_doctor_and_all_else_does_without_what_managed_redis_refuses",
@@ -175,7 +175,7 @@ MUTANTS = (
     Mutant(
         "standard-output-is-full",
         "a file or folder that cannot be written, a `.env` that cannot be read, a standard output that is full",
-        "producer/cli.py",
+        "producer/cli/main.py",
         "    except OSError as error:",
         "    except ZeroDivisionError as error:",
         f"{SURROUNDINGS}::test_nothing_can_be_said[call0]",
@@ -191,7 +191,7 @@ MUTANTS = (
     Mutant(
         "an-extra-is-needed-by-all",
         "without an extra its commands name it, the others work, and the help lists all",
-        "producer/menu.py",
+        "producer/cli/registry.py",
         'EXTRAS = {"sandbox": "sandbox"}',
         "EXTRAS: dict[str, str] = {}",
         f"{SURROUNDINGS}::test_without_any_extra_the_help_lists_every_command_and_the_others_work",
@@ -199,7 +199,7 @@ MUTANTS = (
     Mutant(
         "null-means-gone",
         "Only a 404 in TMDB's own words marks a movie as gone",
-        "worker/answers.py",
+        "worker/tmdb/responses.py",
         'ids = [row["id"] for row in results if 0 < row["id"] < 2**63]',
         'ids = [row["id"] for row in results if 0 < row["id"] < 2**63 and row.get("adult", False) is not None]',
         "tests/acceptance/test_refresh.py::test_refresh_changes_by_hand_and_the_cursor",

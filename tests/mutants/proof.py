@@ -6,7 +6,7 @@ MUTANTS = (
     Mutant(
         "record-unjournalled",
         "acknowledged when a majority has it in its journal",
-        "worker/store.py",
+        "worker/storage/store.py",
         'self.pages = database.get_collection("pages", write_concern=JOURNALLED)',
         'self.pages = database["pages"]',
         "tests/integration/test_durable.py::test_a_page_record_is_journalled_by_a_majority_that_has_its_movies",
@@ -14,7 +14,7 @@ MUTANTS = (
     Mutant(
         "j-left-out",
         "acknowledged when a majority has it in its journal",
-        "worker/mongo.py",
+        "worker/storage/mongo.py",
         'JOURNALLED = WriteConcern("majority", j=True)',
         'JOURNALLED = WriteConcern("majority")',
         "tests/integration/test_durable.py::test_a_page_record_is_journalled_by_a_majority_that_has_its_movies",
@@ -22,7 +22,7 @@ MUTANTS = (
     Mutant(
         "record-before-movies",
         "A page record is written when a majority has its movies",
-        "worker/store.py",
+        "worker/storage/store.py",
         "            saved = merge(self.movies, versions_of(key.id, page), self.latest())\n            with self.reopening() if self._opens(key, page) else nullcontext():\n                self._mark(key, page)\n",
         "            with self.reopening() if self._opens(key, page) else nullcontext():\n                self._mark(key, page)\n            saved = merge(self.movies, versions_of(key.id, page), self.latest())\n",
         "tests/integration/test_durable.py::test_a_page_record_is_journalled_by_a_majority_that_has_its_movies",
@@ -30,7 +30,7 @@ MUTANTS = (
     Mutant(
         "w-of-the-url",
         "Every write waits for a majority",
-        "worker/mongo.py",
+        "worker/storage/mongo.py",
         'write_concern=WriteConcern("majority"),',
         "write_concern=database.write_concern,",
         "tests/integration/test_durable.py::test_every_write_waits_for_a_majority",
@@ -38,7 +38,7 @@ MUTANTS = (
     Mutant(
         "secondary-reads",
         "every read is the primary's",
-        "worker/mongo.py",
+        "worker/storage/mongo.py",
         "read_preference=ReadPreference.PRIMARY,",
         "read_preference=database.read_preference,",
         "tests/integration/test_durable.py::test_every_read_is_the_primarys",
@@ -46,7 +46,7 @@ MUTANTS = (
     Mutant(
         "read-concern-of-the-url",
         "every read is the primary's",
-        "worker/mongo.py",
+        "worker/storage/mongo.py",
         'read_concern=ReadConcern("local"),',
         "read_concern=database.read_concern,",
         "tests/integration/test_durable.py::test_every_read_is_the_primarys",
@@ -54,7 +54,7 @@ MUTANTS = (
     Mutant(
         "merge-spins",
         "nothing spins, nothing is left out",
-        "worker/merge.py",
+        "worker/storage/merge.py",
         "for _ in range(ROUNDS):",
         "while True:",
         "tests/integration/test_durable.py::test_a_compare_and_swap_on_reads_that_lag_comes_to_an_end[movies]",
@@ -62,7 +62,7 @@ MUTANTS = (
     Mutant(
         "record-spins",
         "nothing spins, nothing is left out",
-        "worker/store.py",
+        "worker/storage/store.py",
         "for _ in range(ROUNDS):",
         "while True:",
         "tests/integration/test_durable.py::test_a_compare_and_swap_on_reads_that_lag_comes_to_an_end[pages]",
@@ -70,7 +70,7 @@ MUTANTS = (
     Mutant(
         "record-left-out",
         "nothing spins, nothing is left out",
-        "worker/store.py",
+        "worker/storage/store.py",
         'raise StoreAway(f"MongoDB: {ROUNDS} times in a row the record of {key.id} was not what was read")',
         "return",
         "tests/integration/test_durable.py::test_a_compare_and_swap_on_reads_that_lag_comes_to_an_end[pages]",
@@ -78,7 +78,7 @@ MUTANTS = (
     Mutant(
         "page-unbounded",
         "messages out of bounds: page 10^12",
-        "worker/pages.py",
+        "worker/keys.py",
         " and 1 <= key.page <= MAX_PAGE",
         " and 1 <= key.page",
         "tests/unit/test_pages.py::TestPageKey::test_what_no_key_writes_is_refused",
@@ -86,7 +86,7 @@ MUTANTS = (
     Mutant(
         "page-unbounded-message",
         "messages out of bounds: page 10^12",
-        "worker/pages.py",
+        "worker/keys.py",
         " and 1 <= key.page <= MAX_PAGE",
         " and 1 <= key.page",
         "tests/integration/test_tasks.py::test_messages_that_name_no_page_are_dropped_and_the_worker_goes_on",
@@ -94,7 +94,7 @@ MUTANTS = (
     Mutant(
         "genre-unbounded",
         "genre 10^30",
-        "worker/pages.py",
+        "worker/keys.py",
         "0 <= key.genre_id <= LAST_GENRE",
         "0 <= key.genre_id",
         "tests/unit/test_pages.py::TestPageKey::test_what_no_key_writes_is_refused",
@@ -102,7 +102,7 @@ MUTANTS = (
     Mutant(
         "days-unbounded",
         "a day of the year 1",
-        "worker/pages.py",
+        "worker/keys.py",
         "if window.first.year < FIRST_YEAR or window.last.year > LAST_YEAR:",
         "if False:",
         "tests/unit/test_pages.py::TestWindow::test_anything_else_is_refused",
@@ -110,7 +110,7 @@ MUTANTS = (
     Mutant(
         "movie-unbounded",
         "messages out of bounds",
-        "worker/pages.py",
+        "worker/keys.py",
         " or not 1 <= key.movie_id <= LAST_MOVIE",
         "",
         "tests/unit/test_pages.py::TestParseKey::test_what_no_movie_can_have_is_refused",
@@ -118,7 +118,7 @@ MUTANTS = (
     Mutant(
         "odd-key-ends-all",
         "documents in `pages` or `failures` that nobody can read",
-        "worker/records.py",
+        "worker/storage/documents.py",
         "    with suppress(UsageError):\n        return parse(str(id_))\n",
         "    return parse(str(id_))\n",
         "tests/integration/test_odd_documents.py::test_ids_that_are_no_keys_are_left_out_and_said_once",
@@ -126,7 +126,7 @@ MUTANTS = (
     Mutant(
         "odd-number",
         "documents in `pages` or `failures` that nobody can read",
-        "worker/store.py",
+        "worker/storage/store.py",
         "if bit := _BITS.get(number):",
         "if bit := 1 << int(number):",
         "tests/integration/test_odd_documents.py::test_ids_that_are_no_keys_are_left_out_and_said_once",
@@ -134,7 +134,7 @@ MUTANTS = (
     Mutant(
         "odd-said-always",
         "left out, said in one line",
-        "worker/records.py",
+        "worker/storage/documents.py",
         "if collection not in _said:",
         "if True:",
         "tests/integration/test_odd_documents.py::test_ids_that_are_no_keys_are_left_out_and_said_once",
@@ -142,7 +142,7 @@ MUTANTS = (
     Mutant(
         "odd-length",
         "documents in `pages` or `failures` that nobody can read",
-        "worker/records.py",
+        "worker/storage/documents.py",
         "return total if _is_count(total) else None",
         "return total",
         "tests/integration/test_odd_documents.py::test_a_page_1_that_says_nothing_ends_nothing",
@@ -150,7 +150,7 @@ MUTANTS = (
     Mutant(
         "odd-is-done",
         "documents in `pages` or `failures` that nobody can read",
-        "worker/store.py",
+        "worker/storage/store.py",
         'done = {mark["_id"] for mark in marks if total_of(mark) is not None}',
         'done = {mark["_id"] for mark in marks}',
         "tests/integration/test_odd_documents.py::test_a_page_1_that_says_nothing_is_fetched_anew",
@@ -158,7 +158,7 @@ MUTANTS = (
     Mutant(
         "far-times",
         "documents in `pages` or `failures` that nobody can read",
-        "worker/mongo.py",
+        "worker/storage/mongo.py",
         "DatetimeConversion.DATETIME_CLAMP",
         "DatetimeConversion.DATETIME",
         "tests/integration/test_odd_documents.py::test_times_beyond_the_calendar_can_be_read",
@@ -166,7 +166,7 @@ MUTANTS = (
     Mutant(
         "not-reopened-before",
         "A sweep that looked before or while something was deleted",
-        "worker/store.py",
+        "worker/storage/store.py",
         "        self._reopen()\n        try:\n",
         "        try:\n",
         "tests/integration/test_lost_again.py::TestFinished::test_it_is_until_something_is_taken_away",
@@ -174,7 +174,7 @@ MUTANTS = (
     Mutant(
         "not-reopened-after",
         "A sweep that looked before or while something was deleted",
-        "worker/store.py",
+        "worker/storage/store.py",
         "        finally:\n            self._reopen()\n",
         "        finally:\n            pass\n",
         "tests/integration/test_lost_again.py::TestFinished::test_a_sweep_that_looks_while_it_happens_cannot_either",
@@ -182,7 +182,7 @@ MUTANTS = (
     Mutant(
         "finish-blindly",
         "A sweep that looked before or while something was deleted",
-        "worker/store.py",
+        "worker/storage/store.py",
         '("_id", "requested_at", "reopened")',
         '("_id", "requested_at")',
         "tests/integration/test_lost_again.py::TestFinished::test_a_sweep_that_looked_before_cannot_finish_it_after",
@@ -190,7 +190,7 @@ MUTANTS = (
     Mutant(
         "release-unsaid-retry",
         "What a page or failure that was deleted leaves missing comes back by the sweep",
-        "worker/store.py",
+        "worker/storage/store.py",
         "with self.reopening(), translated():\n            for key, failure",
         "with translated():\n            for key, failure",
         "tests/integration/test_lost_again.py::test_a_page_that_is_taken_away_and_whose_message_is_lost_comes_back[retry]",
@@ -198,7 +198,7 @@ MUTANTS = (
     Mutant(
         "trim-unsaid",
         "A sweep that looked before or while something was deleted",
-        "worker/store.py",
+        "worker/storage/store.py",
         "with self.reopening():  # until",
         "with nullcontext():  # until",
         "tests/integration/test_lost_again.py::TestFinished::test_a_cell_that_lacks_more_than_before_reopens_it[shrinks]",
@@ -206,7 +206,7 @@ MUTANTS = (
     Mutant(
         "growth-unsaid",
         "A sweep that looked before or while something was deleted",
-        "worker/store.py",
+        "worker/storage/store.py",
         "with self.reopening() if self._opens(key, page) else nullcontext():",
         "with nullcontext():",
         "tests/integration/test_lost_again.py::TestFinished::test_a_cell_that_lacks_more_than_before_reopens_it[grows]",
@@ -214,7 +214,7 @@ MUTANTS = (
     Mutant(
         "quarantined-page-1-unsaid",
         "A sweep that looked before or while something was deleted",
-        "worker/store.py",
+        "worker/storage/store.py",
         'return self.failures.find_one({"_id": key.id}, {"_id": 1}) is not None',
         "return False",
         "tests/integration/test_lost_again.py::TestFinished::test_a_cell_that_lacks_more_than_before_reopens_it[was in quarantine]",
@@ -230,7 +230,7 @@ MUTANTS = (
     Mutant(
         "release-what-failed-again",
         "A sweep that looked before or while something was deleted",
-        "worker/store.py",
+        "worker/storage/store.py",
         '{"_id": key.id, "last_at": failure["last_at"]}',
         '{"_id": key.id}',
         "tests/integration/test_lost_again.py::TestFinished::test_what_failed_again_meanwhile_stays_in_quarantine",
@@ -238,7 +238,7 @@ MUTANTS = (
     Mutant(
         "old-answer-trims",
         "A sweep that looked before or while something was deleted",
-        "worker/store.py",
+        "worker/storage/store.py",
         "if known is None or known.fetched_at > asked_at:",
         "if known is None:",
         "tests/integration/test_lost_again.py::TestFinished::test_an_older_answer_drops_nothing_that_a_newer_page_1_needs",

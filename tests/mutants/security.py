@@ -12,7 +12,7 @@ MUTANTS = (
     Mutant(
         "address-in-an-error",
         NOWHERE,
-        "worker/tmdb.py",
+        "worker/tmdb/client.py",
         "raise ApiTrouble(type(error).__name__) from None",
         "raise ApiTrouble(str(error)) from None",
         f"{CLIENT}::test_nor_when_nobody_answers",
@@ -20,7 +20,7 @@ MUTANTS = (
     Mutant(
         "address-in-a-cause",
         NOWHERE,
-        "worker/tmdb.py",
+        "worker/tmdb/client.py",
         "raise ApiTrouble(type(error).__name__) from None",
         "raise ApiTrouble(type(error).__name__) from error",
         f"{CLIENT}::test_a_key_in_the_address_is_not_in_the_trouble",
@@ -36,7 +36,7 @@ MUTANTS = (
     Mutant(
         "cookies-are-not-kept",
         NOWHERE,
-        "worker/store.py",
+        "worker/storage/store.py",
         "if name.lower() not in UNKEPT_HEADERS",
         "if name",
         "tests/integration/test_store.py::TestQuarantine::test_keeps_no_header_that_may_tell_of_us",

@@ -2,8 +2,8 @@
 
 from tests.mutants.mutant import Mutant
 
-STORE = "worker/store.py"
-MERGE = "worker/merge.py"
+STORE = "worker/storage/store.py"
+MERGE = "worker/storage/merge.py"
 TESTS = "tests/integration/test_store.py"
 MERGING = f"{TESTS}::TestMerging"
 
@@ -90,7 +90,7 @@ MUTANTS = (
     Mutant(
         "done-is-not-asked-for",
         "one request a page",
-        "worker/attempts.py",
+        "worker/retry.py",
         "if is_done and while_away(is_done, deadline):",
         "if False and is_done and while_away(is_done, deadline):",
         "tests/unit/test_attempts.py::test_what_is_done_is_not_asked_for",
@@ -114,7 +114,7 @@ MUTANTS = (
     Mutant(
         "gone-is-a-tombstone",
         "`_meta.gone_at`; nothing is deleted",
-        "worker/movies.py",
+        "worker/storage/movies.py",
         "self._movies.update_many(known, news)",
         "self._movies.delete_many(known)",
         "tests/integration/test_movies.py::TestGone::"
@@ -131,7 +131,7 @@ MUTANTS = (
     Mutant(
         "full-disk-is-only-for-now",
         "nothing is acknowledged that is not stored, nothing is quarantined",
-        "worker/mongo.py",
+        "worker/storage/mongo.py",
         "_DOCUMENT_CODES = {2, ",
         "_DOCUMENT_CODES = {14031, 2, ",
         f"{TESTS}::TestRest::test_a_server_that_cannot_write_is_not_now[full]",
@@ -147,7 +147,7 @@ MUTANTS = (
     Mutant(
         "mongodb-away-is-waited-for",
         "fetched pages wait in their slots, others in the queue; none is given up",
-        "worker/attempts.py",
+        "worker/retry.py",
         "if time.monotonic() + pause_s > deadline:",
         "if True:",
         "tests/unit/test_attempts.py::test_what_is_fetched_waits_for_mongodb",
@@ -155,7 +155,7 @@ MUTANTS = (
     Mutant(
         "slow-mongodb",
         "all waits its turn",
-        "worker/bootstrap.py",
+        "worker/clients.py",
         "socketTimeoutMS=10_000",
         "socketTimeoutMS=500",
         "tests/chaos/test_mongo.py::test_every_write_takes_a_second",
@@ -196,7 +196,7 @@ MUTANTS = (
     Mutant(
         "future-movie-wins",
         "A clock that was ahead freezes nothing",
-        "worker/merge.py",
+        "worker/storage/merge.py",
         'return known if known["fetched_at"] <= latest else {**known, "fetched_at": EPOCH}',
         "return known",
         "tests/integration/test_clock_ahead.py::test_a_newer_answer_wins_over_one_from_the_future",
@@ -204,7 +204,7 @@ MUTANTS = (
     Mutant(
         "future-page-record-wins",
         "A clock that was ahead freezes nothing",
-        "worker/records.py",
+        "worker/storage/documents.py",
         "isinstance(at, datetime) and at <= latest and",
         "isinstance(at, datetime) and",
         "tests/integration/test_clock_ahead.py::test_a_newer_answer_wins_over_one_from_the_future",
@@ -212,7 +212,7 @@ MUTANTS = (
     Mutant(
         "future-page-is-fresh",
         "A clock that was ahead freezes nothing",
-        "worker/mongo.py",
+        "worker/storage/mongo.py",
         'return {"$gte": moment, "$lte": latest}',
         'return {"$gte": moment}',
         "tests/integration/test_clock_ahead.py::test_a_page_from_the_future_is_not_fresh",
@@ -220,7 +220,7 @@ MUTANTS = (
     Mutant(
         "future-claim",
         "A clock that was ahead freezes nothing",
-        "worker/store.py",
+        "worker/storage/store.py",
         ', {"claimed_at": {"$gt": now + AHEAD}}]',
         "]",
         "tests/integration/test_clock_ahead.py::test_a_schedule_entry_claimed_in_the_future_is_due",
@@ -236,7 +236,7 @@ MUTANTS = (
     Mutant(
         "future-cursor",
         "A clock that was ahead freezes nothing",
-        "worker/movies.py",
+        "worker/storage/movies.py",
         'if cursor and cursor["read_to"] <= self._latest() else None',
         "if cursor else None",
         "tests/integration/test_clock_ahead.py::test_changes_are_read_again_where_nobody_knows_from_when_on",

@@ -102,7 +102,7 @@ class Workspace:
         # A .pth file there names folders; those .pth files that lie in such a folder are not read.
         Path(packages, "mutant.pth").write_text(f"{self._tree}\n{sysconfig.get_path('purelib')}\n")
         command = folder / "bin" / "reelhaul"
-        command.write_text(f"#!{python}\nfrom producer.cli import main\nmain()\n")
+        command.write_text(f"#!{python}\nfrom producer.cli.main import main\nmain()\n")
         command.chmod(0o755)
         # Told by their source's hash, and written anew so: an edit within the same second is not overlooked.
         compile_all = ("compileall", "-q", "--invalidation-mode", "checked-hash", *PACKAGES)

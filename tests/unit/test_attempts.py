@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from worker import attempts, blame
-from worker.attempts import Deadlines, fetch, while_away
-from worker.blame import COMPARISONS, ENOUGH, FREE, Lately
+from worker import retry as attempts
 from worker.errors import ApiTrouble, NotNow, Poison, RateLimited, Rejected, StoreAway
-from worker.pages import GENRE_IDS, MovieKey, PageKey
+from worker.keys import GENRE_IDS, MovieKey, PageKey
+from worker.retry import Deadlines, fetch, while_away
+from worker.tmdb.client import flakiness as blame
+from worker.tmdb.flakiness import COMPARISONS, ENOUGH, FREE, Lately
 
 KEY = PageKey(18, "2020", 3)
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from producer.bottleneck import bottleneck
-from worker.gate import GateState
-from worker.pulse import Figures
-from worker.rate import Rate
+from worker.limiter.rate import Rate
+from worker.limiter.state import GateState
+from worker.monitoring.stats import Figures
 
 #: One worker with 16 slots that fetch all the time: 8 pages a second each take 2 s.
 BUSY = Figures(16, 8.0, gate=0.0, connection=0.0, fetch=0.9, store=0.05, task=0.97, cpu=0.2)

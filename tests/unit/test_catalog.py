@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.catalog import GENRES, SORT_FIELDS, Catalog, ChangedMovie, DateRange, Movie, Query
-from sandbox.emulator_items import CatalogError, ItemError, encode, parse_movie, read_catalog, to_movie
-from sandbox.emulator_synthetic import synthetic_movies
+from sandbox.emulator.catalog import GENRES, SORT_FIELDS, Catalog, ChangedMovie, DateRange, Movie, Query
+from sandbox.emulator.items import CatalogError, ItemError, encode, parse_movie, read_catalog, to_movie
+from sandbox.emulator.synthetic import synthetic_movies
 
 SORTS = [f"{field}.{direction}" for field in SORT_FIELDS for direction in ("asc", "desc")]
 ITEM = '{"id": 603, "title": "The  \\"Matrix\\" ", "vote": 7.50, "new": {"a.b": [1e2, 18446744073709551616]}}'

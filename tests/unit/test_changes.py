@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.changes import LONGEST_GAP, asked_since, days_to_read, read_day
-from worker.answers import Changes
-from worker.movies import Movies
+from producer.schedule.changes import LONGEST_GAP, asked_since, days_to_read, read_day
+from worker.storage.movies import Movies
+from worker.tmdb.responses import Changes
 
 START = datetime(2026, 3, 1, 7, 30, tzinfo=UTC)
 DAY = timedelta(days=1)

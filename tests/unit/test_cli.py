@@ -10,8 +10,8 @@ import click
 import pytest
 from typer.testing import CliRunner
 
-from producer.cli import main
-from producer.menu import COMMANDS, app
+from producer.cli.main import main
+from producer.cli.registry import COMMANDS, app
 from worker.errors import BrokerAway
 from worker.settings import Settings, settings
 
@@ -30,7 +30,7 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterat
 @pytest.fixture(autouse=True)
 def _unlogged(monkeypatch: pytest.MonkeyPatch) -> None:
     """The command line's logging is a process' own: pytest's must stay."""
-    monkeypatch.setattr("worker.logs.configure", lambda _: None)
+    monkeypatch.setattr("worker.monitoring.logs.configure", lambda _: None)
 
 
 def run(
@@ -82,7 +82,7 @@ def test_no_refusal_shows_a_secret(
     def away(**_: object) -> None:
         raise BrokerAway("Redis: ResponseError: unknown command `HELLO`, with args: `AUTH`, `canary-redis`")
 
-    monkeypatch.setattr("producer.limit.limiter", away)
+    monkeypatch.setattr("producer.cli.limit.limiter", away)
     code, _, said = run(monkeypatch, capsys, "limit")
     assert code == 2
     assert said.startswith(

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 SCRIPT = """
-from producer.display import advancing, console
+from producer.cli.render import advancing, console
 with advancing("movies", 3, quiet={quiet}) as step:
     for _ in range(3):
         step()

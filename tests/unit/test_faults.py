@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.emulator_bodies import Asked, spoil
-from sandbox.emulator_replies import Reply, json_reply
-from sandbox.faults import FAULT_KINDS, HOSTILE, Fault, FaultPlan, FaultSyntaxError, parse_fault
+from sandbox.emulator.bodies import Asked, spoil
+from sandbox.emulator.faults import FAULT_KINDS, HOSTILE, Fault, FaultPlan, FaultSyntaxError, parse_fault
+from sandbox.emulator.replies import Reply, json_reply
 
 PAGE = {"page": 1, "results": [{"id": movie_id, "title": "T"} for movie_id in range(1, 21)]}
 PAGE |= {"total_pages": 9, "total_results": 180}

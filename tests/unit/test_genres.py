@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.display import console
-from producer.genres import _pairs_table, _table, tally
+from producer.cli.genres import _pairs_table, _table, tally
+from producer.cli.render import console
 
 
 @given(st.lists(st.lists(st.integers(1, 6), max_size=5), max_size=30))

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from producer.health import beat_trouble, worker_trouble
-from worker.alive import Alive, living
+from producer.cli.health import beat_trouble, worker_trouble
+from worker.monitoring.heartbeat import Alive, living
 
 WELL = {"pid": 1, "at": 1000.0, "heard_at": 999.0, "oldest_s": 30.0, "done": 5}
 
@@ -76,7 +76,7 @@ def test_a_heartbeat_comes_back_when_a_cleaner_has_removed_the_folder(tmp_path: 
     assert [told["done"] for told in living("worker", tmp_path / "run")] == [2]
 
 
-MAIN = "from producer.cli import main; main()"
+MAIN = "from producer.cli.main import main; main()"
 #: The same, and at its end every module that it has imported.
 LISTED = f"import atexit, sys; atexit.register(lambda: print(*sys.modules)); {MAIN}"
 

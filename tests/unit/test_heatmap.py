@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from producer.charts.coverage_html import UNKNOWN, Grid, grid, html, write, write_html
+from producer.charts.coverage_png import draw
 from producer.coverage import Coverage
 from producer.enqueue import Backfill
-from producer.heatmap import UNKNOWN, Grid, grid, html, write, write_html
-from producer.heatmap_png import draw
-from producer.status import Progress
+from producer.progress import Progress
 from worker.errors import UsageError
-from worker.pages import Cell
+from worker.keys import Cell
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 FULL, PART, LOST, SHUT = (

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producer.audit import differ, made_at
-from producer.ids import named_source
+from producer.cli.ids import named_source
 from worker.errors import UsageError
-from worker.ids import LONGEST_LINE, Loaded, parse_line
+from worker.storage.id_export import LONGEST_LINE, Loaded, parse_line
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

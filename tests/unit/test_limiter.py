@@ -10,8 +10,8 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.virtual_gate import GATE, SECOND, VirtualGate
-from worker.rate import Rate
+from tests.support.virtual_gate import GATE, SECOND, VirtualGate
+from worker.limiter.rate import Rate
 
 HOUR = 3600 * SECOND
 

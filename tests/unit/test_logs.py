@@ -12,7 +12,7 @@ import pytest
 
 SCRIPT = """
 import logging, structlog
-from worker import logs
+from worker.monitoring import logs
 logs.configure("{level}")
 {body}
 """
@@ -90,7 +90,7 @@ def test_no_line_holds_a_secret_whoever_wrote_it(monkeypatch: pytest.MonkeyPatch
 
 TRACEBACK = """
 import structlog
-from worker import logs
+from worker.monitoring import logs
 logs.configure("INFO")
 def fail():
     held = "s3cr3t-" + "of-nobody"

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.answers import Page
 from worker.errors import Unstorable
-from worker.merge import Version, versions_of
-from worker.pages import PageKey
+from worker.keys import PageKey
+from worker.storage.merge import Version, versions_of
+from worker.tmdb.responses import Page
 
 KEY = PageKey(18, "1999", 1)
 AT = datetime(2026, 1, 1, tzinfo=UTC)

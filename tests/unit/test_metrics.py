@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from worker import metrics, signs
-from worker.attempts import TASK_S
+from worker import signals as signs
 from worker.errors import UsageError
+from worker.monitoring import metrics
+from worker.retry import TASK_S
 
 ROOT = Path(__file__).resolve().parents[2]
 DASHBOARD = json.loads((ROOT / "deploy" / "grafana-dashboard.json").read_text())
@@ -56,7 +57,7 @@ def test_every_histogram_has_room_above_what_a_task_may_take() -> None:
 JOINING = """
 import shutil, sys
 from pathlib import Path
-from worker import metrics
+from worker.monitoring import metrics
 folder = Path(sys.argv[1]) / "run" / "metrics-1"
 metrics.share(folder)
 shutil.rmtree(folder.parent)
@@ -100,7 +101,7 @@ COUNT = """
 import sys
 from pathlib import Path
 from prometheus_client import CollectorRegistry, generate_latest, multiprocess
-from worker import metrics
+from worker.monitoring import metrics
 metrics.share(Path(sys.argv[1]))
 metrics.join()
 metrics.count("pages", "stored", 2)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from producer.movie_commands import _row
+from producer.cli.details import _row
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from worker.errors import UsageError
-from worker.pages import (
+from worker.keys import (
     FIRST_YEAR,
     LAST_MOVIE,
     LAST_YEAR,

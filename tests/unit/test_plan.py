@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from producer.plan import parse_genres, parse_years, plan_cells
 from worker.durations import parse_duration
 from worker.errors import UsageError
-from worker.pages import FIRST_YEAR, LAST_YEAR, Cell
+from worker.keys import FIRST_YEAR, LAST_YEAR, Cell
 
 KNOWN = {18: "Drama", 35: "Comedy", 878: "Science Fiction"}
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.errors import UsageError
-from worker.rate import Rate
+from worker.limiter.rate import Rate
 
 
 @pytest.mark.parametrize(

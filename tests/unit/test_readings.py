@@ -5,7 +5,7 @@ from datetime import date, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.readings import Place
+from producer.schedule.change_tasks import Place
 
 FIRST = date(2026, 2, 26)
 

@@ -7,7 +7,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from worker.redaction import MASK, Redactor
+from worker.monitoring.redaction import MASK, Redactor
 
 #: As TMDB's are, and one with all that addresses, JSON and HTML write otherwise.
 SECRETS = ["0b7e6d1f0b7e6d1f0b7e6d1f0b7e6d1f", "eyJhbGciOi.eyJhdWQi-_.x0", 'a+b/c=d&e"f%g h\\i<j']

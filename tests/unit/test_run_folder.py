@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from worker.errors import UsageError
-from worker.run_folder import default_run_folder, fault_of, open_run_folder
+from worker.monitoring.run_folder import default_run_folder, fault_of, open_run_folder
 
 STRANGER = 34_567
 

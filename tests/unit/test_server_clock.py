@@ -5,7 +5,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.server_clock import DRIFT, ServerClock
+from worker.limiter.server_clock import DRIFT, ServerClock
 
 OFFSET_S = 1_790_000_000.0
 #: What floats of this size may round.

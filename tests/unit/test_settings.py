@@ -9,7 +9,7 @@ from kombu import Connection
 from redis import Redis
 
 from worker.errors import UsageError
-from worker.rate import Rate
+from worker.limiter.rate import Rate
 from worker.settings import Settings, settings
 
 SECRET = "s3cr3t-of-nobody"  # noqa: S105 -- what must not be seen

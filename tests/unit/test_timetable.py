@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from producer.timetable import DEFAULT, Duty, read_timetable
+from producer.schedule.config import DEFAULT, Duty, read_timetable
 from worker.errors import UsageError
 
 

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from requests.adapters import BaseAdapter
 from urllib3 import HTTPResponse
 
-from worker.answers import LONGEST_PAUSE_S, PAUSE_S, pause_for, retry_after
 from worker.errors import (
     ApiTrouble,
     Forbidden,
@@ -28,9 +27,10 @@ from worker.errors import (
     Rejected,
     Unparsable,
 )
-from worker.limiter import Limiter, Permit
-from worker.pages import MAX_PAGE, MovieKey, PageKey
-from worker.tmdb import TmdbClient
+from worker.keys import MAX_PAGE, MovieKey, PageKey
+from worker.limiter.client import Limiter, Permit
+from worker.tmdb.client import TmdbClient
+from worker.tmdb.responses import LONGEST_PAUSE_S, PAUSE_S, pause_for, retry_after
 
 KEY = PageKey(18, "1999", 3)
 #: Microseconds since 1970, and the same time as the client gives it.

@@ -1,0 +1,99 @@
+"""`reelhaul doctor`: what is wrong with the surroundings, and how to mend it."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+import typer
+from redis.exceptions import RedisError, ResponseError
+from rich.markup import escape
+
+from producer.cli.render import console
+from worker.clients import fleet_now, limiter, redis_client, store, tmdb_client
+from worker.errors import BrokerAway, ReelhaulError
+from worker.limiter.state import GateState
+from worker.monitoring.run_folder import open_run_folder
+from worker.settings import settings
+
+#: Seconds between this machine's clock and Redis' that need explaining; nothing depends on it.
+CLOCK_S = 5.0
+PATIENCE_S = 20.0
+VERSIONS = ("celery", "kombu", "redis", "requests", "pymongo", "flower")
+
+
+def doctor() -> None:
+    """Check Redis, MongoDB, run folder, key, clock and versions; exit 2 when something needs mending."""
+    settings()  # what cannot be read is said once, not by each check
+    out, healthy = console(), True
+    for name, check, advice in CHECKS:
+        try:
+            out.print(f"[green]ok[/]    {name}: {escape(check())}")
+        except ReelhaulError as error:
+            healthy = False
+            out.print(f"[red]wrong[/] {name}: {escape(str(error))}\n      {advice}")
+    if not healthy:
+        raise typer.Exit(2)
+
+
+def _redis() -> str:
+    begun = time.monotonic()
+    limiter().now_us()
+    took_ms = (time.monotonic() - begun) * 1e3
+    return f"answers in {took_ms:.1f} ms, eviction {_eviction()}"
+
+
+def _eviction() -> str:
+    try:
+        return str(redis_client().info("memory").get("maxmemory_policy", "unknown"))
+    except ResponseError:  # a managed Redis tells nobody, or this user may not ask
+        return "unknown, for Redis refuses INFO"
+    except RedisError as error:
+        raise BrokerAway(f"Redis: {type(error).__name__}: {error}") from error
+
+
+def _mongo() -> str:
+    begun = time.monotonic()
+    store().ping()
+    return f"answers in {(time.monotonic() - begun) * 1e3:.1f} ms, {store().count_movies():,} movies stored"
+
+
+def _run_folder() -> str:
+    return str(open_run_folder(settings().reelhaul_run_folder))
+
+
+def _key() -> str:
+    settings().require_key()
+    tmdb_client().check_key(time.monotonic() + PATIENCE_S)
+    name = "TMDB_TOKEN" if settings().tmdb_token else "TMDB_API_KEY"
+    return f"{name} is accepted by {settings().tmdb_base_url}"
+
+
+def _clock() -> str:
+    off_s = (datetime.now(UTC) - fleet_now()).total_seconds()
+    note = "; nothing depends on it, logs will look odd" if abs(off_s) > CLOCK_S else ""
+    return f"{abs(off_s):.1f} s {'ahead of' if off_s > 0 else 'behind'} Redis'{note}"
+
+
+def _gate() -> str:
+    state: GateState = limiter().look()
+    rate = f"{state.current_per_s:g}/s of {state.configured}"
+    return f"{state.shut or 'open'}, {rate}, {state.refused:,} refused so far"
+
+
+def _versions() -> str:
+    return f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in VERSIONS)
+
+
+CHECKS: tuple[tuple[str, Callable[[], str], str], ...] = (
+    ("Redis", _redis, "start it, or `reelhaul standalone`; its address is REDIS_URL"),
+    ("MongoDB", _mongo, "start it, or `reelhaul standalone`; its address is MONGO_URL"),
+    ("run folder", _run_folder, "it is where a host's processes find each other: REELHAUL_RUN_FOLDER"),
+    ("key", _key, "set TMDB_TOKEN (preferred) or TMDB_API_KEY in the environment or in .env"),
+    ("clock", _clock, "it is read from Redis: mend that first"),
+    ("gate", _gate, "it is kept in Redis: mend that first"),
+    ("versions", _versions, ""),
+)

@@ -1,0 +1,170 @@
+"""`reelhaul ids`: TMDB's daily list of all movie ids, from a file or an address, into MongoDB."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import requests
+import typer
+from rich.markup import escape
+from urllib3.exceptions import HTTPError
+
+from producer.audit import plain, words
+from producer.cli.render import advancing_bytes, console
+from worker.clients import fleet_now, id_export
+from worker.errors import UsageError
+from worker.storage.id_export import LONGEST_LINE
+from worker.tmdb.session import build_session
+
+ids = typer.Typer(
+    add_completion=False, invoke_without_command=True, help="TMDB's daily list of ids: show, load."
+)
+
+#: Seconds to wait for the connection, and for each piece of the file.
+TIMEOUT_S = (10.0, 30.0)
+#: As it is: what is gzip on the disk needs no second one on the way.
+_HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity"}
+_GZIP = b"\x1f\x8b"
+#: Bytes read at a time.
+_PIECE = 1 << 18
+
+
+@ids.callback()
+def overview(
+    context: typer.Context,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object, null when none is loaded.")
+    ] = False,
+) -> None:
+    """Tell which list is loaded, unless a subcommand follows."""
+    if context.invoked_subcommand:
+        return
+    loaded = id_export().current()
+    if as_json:
+        typer.echo(json.dumps(plain(loaded) if loaded else None))
+    elif loaded:
+        console().print(escape(words(loaded)), soft_wrap=True)
+    else:
+        console().print("no list of ids is loaded: `reelhaul ids load --help`")
+
+
+@ids.command()
+def load(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="A file (JSON Lines, gzip or not) or an http(s) address.")
+    ],
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+) -> None:
+    """Load TMDB's daily list of movie ids in the place of the earlier one, for `reelhaul verify --ids`."""
+    named, at = named_source(source), fleet_now()
+    with opened(source, quiet=quiet) as lines:
+        movies = id_export().load(lines, named, at)
+    console(quiet=quiet).print(escape(f"{movies:,} movies loaded from {named}"), soft_wrap=True)
+
+
+def named_source(source: str) -> str:
+    """What is kept of where a list came from: no folder, no user, no query string."""
+    if not _is_address(source):
+        return Path(source).name
+    try:
+        parts = urlsplit(source)
+        host = f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname
+    except ValueError as error:
+        raise UsageError(f"the address of the list cannot be used: {error}") from None
+    if not host:
+        raise UsageError("the address of the list names no host; expected https://HOST/PATH")
+    return f"{parts.scheme.lower()}://{host}{parts.path}"
+
+
+@contextmanager
+def opened(source: str, *, quiet: bool = True) -> Iterator[Iterator[bytes]]:
+    """The lines of a file, or of what an address sends, unpacked on the fly and shown by a bar.
+
+    Raises UsageError, and so does going through the lines, where they cannot be had or end too early.
+    """
+    opening = _downloading if _is_address(source) else _reading
+    with opening(source) as (stream, size), advancing_bytes("ids", size, quiet=quiet) as on_bytes:
+        yield _lines(_Counted(stream, on_bytes), named_source(source))
+
+
+class _Counted(io.RawIOBase):
+    """What is read of a stream, told as it comes."""
+
+    def __init__(self, stream: io.IOBase, on_bytes: Callable[[int], None]) -> None:
+        self._stream: Any = stream
+        self._on_bytes = on_bytes
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count: int = self._stream.readinto(buffer)
+        self._on_bytes(count)
+        return count
+
+
+@contextmanager
+def _reading(source: str) -> Iterator[tuple[io.IOBase, int | None]]:
+    with ExitStack() as opened:
+        try:
+            file = opened.enter_context(Path(source).open("rb", buffering=0))
+            size = Path(source).stat().st_size
+        except OSError as error:
+            raise UsageError(f"{source}: cannot be read: {error.strerror or error}") from None
+        yield file, size
+
+
+@contextmanager
+def _downloading(source: str) -> Iterator[tuple[io.IOBase, int | None]]:
+    named = named_source(source)
+    # The texts of these errors may hold the whole address, and with it a secret: say the kind alone.
+    with build_session(None, 1, source) as session:
+        try:
+            answer = session.get(source, headers=_HEADERS, stream=True, timeout=TIMEOUT_S)
+        except (requests.RequestException, HTTPError, OSError, ValueError) as error:
+            raise UsageError(f"{named}: cannot be fetched: {type(error).__name__}") from None
+        with answer:
+            if answer.status_code != 200:
+                raise UsageError(
+                    f"{named}: expected the list, got HTTP {answer.status_code}; "
+                    "TMDB has a day's list by 08:00 UTC and keeps it for three months"
+                )
+            length = answer.headers.get("Content-Length", "")
+            # Closing itself at the last byte, it could not be asked whether that was the last.
+            answer.raw.auto_close, answer.raw.decode_content = False, True
+            yield answer.raw, int(length) if length.isdecimal() else None
+
+
+def _lines(stream: _Counted, named: str) -> Iterator[bytes]:
+    number = 0
+    try:
+        raw = io.BufferedReader(stream, _PIECE)
+        # By its bytes, not by its name: servers and people unpack files without renaming them.
+        unpacked = gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == _GZIP else raw
+        while line := unpacked.readline(LONGEST_LINE + 1):
+            number += 1
+            yield line
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        raise _broken(named, number, "the gzip stream is damaged or cut short") from None
+    except HTTPError as error:
+        raise _broken(named, number, f"the download broke off ({type(error).__name__})") from None
+    except OSError as error:
+        raise _broken(
+            named, number, f"it cannot be read ({error.strerror or type(error).__name__})"
+        ) from None
+
+
+def _broken(named: str, number: int, words: str) -> UsageError:
+    return UsageError(f"{named}, line {number + 1:,}: {words}; get it again; nothing was changed")
+
+
+def _is_address(source: str) -> bool:
+    return source.lower().startswith(("http://", "https://"))

@@ -1,0 +1,82 @@
+"""What `reelhaul` offers: each command is imported when it is called."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from worker.errors import UsageError
+
+#: Where each command is; the order is the help's.
+COMMANDS = {
+    "backfill": "producer.cli.backfill:backfill",
+    "status": "producer.cli.status:status",
+    "fresh": "producer.cli.retention:fresh",
+    "verify": "producer.cli.verify:verify",
+    "refresh": "producer.cli.backfill:refresh",
+    "details": "producer.cli.details:details",
+    "movie": "producer.cli.details:movie",
+    "popular": "producer.cli.details:popular",
+    "genres": "producer.cli.genres:genres",
+    "schedule": "producer.cli.schedule:schedule",
+    "expire": "producer.cli.retention:expire",
+    "export": "producer.cli.backfill:export",
+    "limit": "producer.cli.limit:limit",
+    "ids": "producer.cli.ids:ids",
+    "failures": "producer.cli.failures:failures",
+    "doctor": "producer.cli.doctor:doctor",
+    "health": "producer.cli.health:health",
+    "standalone": "sandbox.standalone:standalone",
+    "demo": "sandbox.demo:demo",
+    "emulator": "sandbox.emulator.cli:emulator",
+}
+
+
+#: What the commands of a package need beyond the service's own dependencies.
+EXTRAS = {"sandbox": "sandbox"}
+
+
+class _Commands(TyperGroup):
+    """Commands by name, loaded when asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 -- typer's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 -- typer's signature
+        if cmd_name not in COMMANDS:
+            return None
+        found = _load(COMMANDS[cmd_name])
+        if isinstance(found, typer.Typer):  # a group of its own
+            group = typer.main.get_command(found)
+            group.name = cmd_name  # what the help lists it by
+            return group
+        one = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        one.command(cmd_name)(found)
+        return typer.main.get_command(one)
+
+
+def _load(place: str) -> Any:
+    module, _, function = place.partition(":")
+    try:
+        return getattr(import_module(module), function)
+    except ModuleNotFoundError as error:
+        missing, extra = str(error.name), EXTRAS.get(module.partition(".")[0])
+        if extra is None or missing.partition(".")[0] in EXTRAS:
+            raise
+
+    def unavailable() -> None:
+        raise UsageError(f"the module {missing} is missing: pip install 'reelhaul[{extra}]'")
+
+    unavailable.__doc__ = f"Not here: pip install 'reelhaul[{extra}]'"
+    return unavailable
+
+
+app = typer.Typer(cls=_Commands, add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+
+
+@app.callback()
+def _reelhaul() -> None:
+    """Haul The Movie Database into MongoDB, as fast as the API allows and not one request faster."""

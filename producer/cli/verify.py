@@ -1,0 +1,142 @@
+"""`reelhaul verify`: the proof that nothing is missing, or why it is none; and the repair."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from producer.audit import Audit, audit, plain, words
+from producer.cli.render import advancing, console
+from producer.completeness import REPAIRED, CellCheck, Reason, check_cells
+from producer.enqueue import known_backfills
+from worker.clients import fleet_now, id_export, store
+from worker.errors import UsageError
+from worker.tasks import send
+
+#: Ids of missing or gone movies in one line for a person.
+SHOWN_IDS = 20
+#: Cells told one by one to a person.
+SHOWN_CELLS = 40
+_REPAIR = "`reelhaul verify --repair`"
+#: What a person can do about a number of cells.
+_ADVICE = {
+    Reason.MISSING: "with pages missing (`reelhaul backfill` again)",
+    Reason.QUARANTINED: "with pages in quarantine (`reelhaul failures`)",
+    Reason.TOO_LARGE: "with a day of more movies than TMDB shows (`reelhaul details --from-ids`)",
+    Reason.UNREADABLE: f"with records that cannot be read ({_REPAIR})",
+    Reason.CHANGING: "that changed while they were looked at (verify again)",
+    Reason.OLDER: f"with pages older than their page 1 ({_REPAIR})",
+    Reason.TOTALS: f"whose pages tell different totals ({_REPAIR})",
+    Reason.SHORT: f"short of movies ({_REPAIR})",
+    Reason.LOST: f"with movies that are not stored ({_REPAIR})",
+    Reason.SURPLUS: f"with more movies than TMDB says ({_REPAIR})",
+}
+
+
+def verify(
+    repair: Annotated[bool, typer.Option("--repair", help="Fetch the cells with gaps again.")] = False,
+    by_ids: Annotated[
+        bool, typer.Option("--ids", help="Against TMDB's daily list of ids, which `reelhaul ids load` loads.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+) -> None:
+    """Prove that nothing is missing: exit 0 when every page is stored and every cell holds all its movies."""
+    if by_ids:
+        if repair:
+            raise UsageError("--repair fetches cells again, and --ids looks at no cell: use one of them")
+        _verify_ids(as_json=as_json, quiet=quiet)
+        return
+    backfills = known_backfills(store())
+    if not backfills:
+        raise UsageError(
+            "nothing was asked for yet, so there is nothing to prove: `reelhaul backfill --help`"
+        )
+    cells = list(dict.fromkeys(cell for backfill in backfills for cell in backfill.cells()))
+    with advancing("pages", store().count_pages(), quiet=quiet or as_json) as on_page:
+        gaps = [check for check in check_cells(store(), cells, on_page) if check.problem]
+    if as_json:
+        missing = sum(gap.pages_missing for gap in gaps)
+        rows = [_row(gap) for gap in gaps]
+        typer.echo(json.dumps({"cells": len(cells), "pages_missing": missing, "gaps": rows}))
+    else:
+        _tell(console(quiet=quiet), len(cells), gaps)
+    again = [gap.cell.page(1) for gap in gaps if gap.problem and gap.problem.reason in REPAIRED]
+    if repair and again:
+        # From page 1 on, and the others after it: what displaced a movie may have moved every page behind it.
+        sent = send(again, int(fleet_now().timestamp() * 1000), "refresh")
+        console(quiet=quiet or as_json).print(
+            f"{sent:,} cells enqueued to be fetched again; verify again when they are"
+        )
+    if gaps:
+        raise typer.Exit(1)
+
+
+def _row(gap: CellCheck) -> dict[str, Any]:
+    row = {"cell": gap.cell.id, "found": gap.found, "said": gap.said}
+    if gap.problem:
+        row |= {"reason": gap.problem.reason, "text": gap.problem.text}
+    return row | {"quarantined": [key.id for key in gap.quarantined]}
+
+
+def _tell(out: Console, cells: int, gaps: list[CellCheck]) -> None:
+    if not gaps:
+        out.print(f"{cells:,} cells: every page stored, every cell holds all the movies TMDB says it has")
+        return
+    told = [(gap.cell, gap.problem) for gap in gaps if gap.problem]
+    for cell, problem in sorted(told, key=lambda one: list(Reason).index(one[1].reason))[:SHOWN_CELLS]:
+        out.print(f"{cell.id}: {problem.text}", soft_wrap=True)
+    if len(told) > SHOWN_CELLS:
+        out.print(f"and {len(told) - SHOWN_CELLS:,} more cells (--json has all)")
+    reasons = Counter(problem.reason for _, problem in told)
+    out.print(
+        f"{len(gaps):,} of {cells:,} cells not proven: "
+        + "; ".join(f"{number:,} {_ADVICE[reason]}" for reason, number in reasons.items()),
+        soft_wrap=True,
+    )
+
+
+def _verify_ids(*, as_json: bool, quiet: bool) -> None:
+    with advancing("movies", store().count_movies(), quiet=quiet or as_json) as on_movie:
+        found = audit(store(), id_export(), on_movie)
+    if as_json:
+        facts = {
+            "list": plain(found.loaded),
+            "stored": found.stored,
+            "missing": found.missing.tolist(),
+            "missing_adult": found.missing_adult,
+            "missing_video": found.missing_video,
+            "gone": found.gone.tolist(),
+            "newer": found.newer,
+        }
+        typer.echo(json.dumps(facts))
+    else:
+        _tell_ids(console(quiet=quiet), found)
+    if found.missing or found.gone:
+        raise typer.Exit(1)
+
+
+def _tell_ids(out: Console, found: Audit) -> None:
+    lines = [f"{words(found.loaded)}; {found.stored:,} stored"]
+    if found.missing:
+        flags = f" ({found.missing_adult:,} adult, {found.missing_video:,} video)"
+        lines.append(f"{len(found.missing):,} missing{flags}: {_first(found.missing)}")
+    if found.gone:
+        lines.append(f"{len(found.gone):,} gone, stored but not on the list: {_first(found.gone)}")
+    if found.newer:
+        lines.append(f"{found.newer:,} stored since that day, too new for the list")
+    if not found.missing and not found.gone:
+        lines.append("every movie on the list is stored, none is gone")
+    for line in lines:
+        out.print(escape(line), soft_wrap=True)
+
+
+def _first(ids: Sequence[int]) -> str:
+    more = f" and {len(ids) - SHOWN_IDS:,} more (--json has all)" if len(ids) > SHOWN_IDS else ""
+    return ", ".join(map(str, ids[:SHOWN_IDS])) + more

@@ -1,0 +1,81 @@
+"""How far a backfill is: computed from what is stored, by genre and year."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from producer.coverage import Coverage, Ledger
+from producer.enqueue import Backfill, known_backfills
+from worker.keys import Cell
+from worker.settings import settings
+from worker.storage.store import Store
+
+
+@dataclass
+class Progress:
+    """One backfill's coverage, in all, by genre id, by year and by cell."""
+
+    backfill: Backfill
+    total: Coverage
+    by_genre: dict[int, Coverage]
+    by_year: dict[str, Coverage]
+    by_cell: dict[Cell, Coverage]
+    movies: int
+
+    def left_s(self, per_s: float) -> float:
+        """Seconds until all of it is fetched at so many requests a second."""
+        return (self.total.expected - self.total.stored - self.total.quarantined) / per_s
+
+    def as_dict(self, per_s: float | None = None) -> dict[str, Any]:
+        """For JSON; at so many requests a second, None: not known."""
+        genres = self.backfill.genres
+        return {
+            "backfill": self.backfill.id,
+            "requested_at": self.backfill.requested_at.isoformat(),
+            **self.total.as_dict(),
+            "movies": self.movies,
+            "left_s": round(self.left_s(per_s), 1) if per_s else None,
+            "by_genre": {genres[genre_id]: part.as_dict() for genre_id, part in self.by_genre.items()},
+            "by_year": {year: part.as_dict() for year, part in self.by_year.items()},
+        }
+
+
+def measure(store: Store, backfill: Backfill) -> Progress:
+    """The backfill's progress at this moment."""
+    moment = backfill.fresh_after
+    return _progress(backfill, Ledger.read(store, [moment])[moment], store.count_movies())
+
+
+def measure_all(store: Store) -> list[Progress]:
+    """Progress of every known backfill, the latest first; the store is read once for all."""
+    backfills = known_backfills(store)
+    if not backfills:
+        return []
+    # What has passed the retention counts no more, however long ago it was asked for.
+    lapsed = store.now() - settings().reelhaul_retention
+    moments = [max(backfill.fresh_after or lapsed, lapsed) for backfill in backfills]
+    ledgers = Ledger.read(store, moments)
+    movies = store.count_movies()
+    return [
+        _progress(backfill, ledgers[moment], movies)
+        for backfill, moment in zip(backfills, moments, strict=True)
+    ]
+
+
+def _progress(backfill: Backfill, ledger: Ledger, movies: int) -> Progress:
+    progress = Progress(
+        backfill,
+        Coverage(),
+        {genre_id: Coverage() for genre_id in backfill.genres},
+        {str(year): Coverage() for year in sorted(backfill.years)},
+        {},
+        movies,
+    )
+    for cell in backfill.cells():
+        part = ledger.coverage(cell)
+        progress.total.add(part)
+        progress.by_genre[cell.genre_id].add(part)
+        progress.by_year[cell.window].add(part)
+        progress.by_cell[cell] = part
+    return progress

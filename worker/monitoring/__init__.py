@@ -1,0 +1,4 @@
+"""What a process tells about itself: logs, metrics, stats, heartbeats.
+
+May import: errors.
+"""
