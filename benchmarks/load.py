@@ -1,4 +1,4 @@
-"""One process that fetches as fast as the gate lets it: `python -m benchmarks.load REDIS_URL BASE_URL GATE`.
+"""One process that fetches as fast as the gate lets it: `python -m benchmarks.load REDIS_URL BASE_URL KEY`.
 
 Its requests name it in the arrival log: its number is the genre. SIGTERM ends it as a worker ends.
 """
@@ -14,7 +14,7 @@ import time
 
 from redis import Redis
 
-from worker.errors import ApiTrouble, BrokerAway, NotNow, Stopping
+from worker.errors import ApiFailure, NotNow, RedisUnavailable, Stopping
 from worker.keys import MAX_PAGE, PageKey
 from worker.limiter.client import Limiter
 from worker.limiter.rate import Rate
@@ -61,13 +61,13 @@ def _fetch(client: TmdbClient, limiter: Limiter, genre_id: int, pages: itertools
             client.discover(key, time.monotonic() + SLOT_S)
         except Stopping:
             return
-        except BrokerAway:
+        except RedisUnavailable:
             try:
-                limiter.rest(0.1)
+                limiter.sleep(0.1)
             except Stopping:
                 return
         except NotNow as trouble:
-            if not isinstance(trouble, ApiTrouble):
+            if not isinstance(trouble, ApiFailure):
                 print(f"{type(trouble).__name__}: {trouble}", file=sys.stderr, flush=True)
 
 

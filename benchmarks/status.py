@@ -20,7 +20,7 @@ import pymongo
 from producer.enqueue import Backfill
 from sandbox.servers import EmbeddedMongo, EmbeddedRedis
 from worker.keys import Cell
-from worker.storage.store import Store
+from worker.storage.database import Storage
 
 GENRES, YEARS, PAGES = range(1, 20), range(1896, 2026), 81
 AT = datetime.now(UTC).replace(microsecond=0)
@@ -44,15 +44,15 @@ def main(arguments: list[str]) -> int:
     with EmbeddedMongo() as server, EmbeddedRedis(appendonly=False) as redis:
         client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(server.url, tz_aware=True)
         environment = {**os.environ, "MONGO_URL": f"{server.url}/reelhaul", "REDIS_URL": redis.url}
-        store = Store(client["reelhaul"])
+        store = Storage(client["reelhaul"])
         # Asked for first, as the fleet has it: the marks are written beside the index that this leaves.
         names = {genre: f"Genre {genre}" for genre in GENRES}
         wanted = Backfill(names, tuple(YEARS), timedelta(days=1), AT)
-        store.remember(wanted.id, wanted.document())
+        storage.backfills.save(wanted.id, wanted.document())
         _, empty_mb = ask(environment)
         everything = marks()
         while batch := list(islice(everything, 2_000)):
-            store.pages.insert_many(batch, ordered=False)
+            storage.pages.collection.insert_many(batch, ordered=False)
         client.close()
         begun = time.monotonic()
         told, peak_mb = ask(environment)

@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from worker.errors import UsageError
+from worker.storage.database import Storage
 from worker.storage.id_export import IdExport, Loaded
-from worker.storage.store import Store
 
 #: The day is in the name of TMDB's file.
 _DATED = re.compile(r"_(\d\d)_(\d\d)_(\d{4})\.")
@@ -39,14 +39,14 @@ class Audit:
     newer: int
 
 
-def audit(store: Store, export: IdExport, on_movie: Callable[[], None] = lambda: None) -> Audit:
+def audit(storage: Storage, export: IdExport, on_movie: Callable[[], None] = lambda: None) -> Audit:
     """Compare them; 8 bytes of memory for each id. UsageError when no list is loaded."""
     loaded = required(export)
-    stored = store.movie_ids(on_movie)
+    stored = storage.movies.ids(on_movie)
     missing, unlisted = differ(export.ids(), stored)
     since = made_at(loaded)
     gone, newer = array("q"), 0
-    for id_, first_seen in store.first_seen(unlisted):
+    for id_, first_seen in storage.movies.first_seen(unlisted):
         if first_seen < since:
             gone.append(id_)
         else:
@@ -63,13 +63,13 @@ def audit(store: Store, export: IdExport, on_movie: Callable[[], None] = lambda:
     )
 
 
-def missing_ids(store: Store, export: IdExport) -> Iterator[int]:
+def missing_ids(storage: Storage, export: IdExport) -> Iterator[int]:
     """The ids on the list that are not stored, ascending; UsageError when no list is loaded.
 
     All are found before the first is yielded: no cursor is open while the caller takes its time.
     """
     required(export)
-    yield from differ(export.ids(), store.movie_ids())[0]
+    yield from differ(export.ids(), storage.movies.ids())[0]
 
 
 def required(export: IdExport) -> Loaded:

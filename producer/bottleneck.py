@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from worker.limiter.state import GateState
-from worker.monitoring.stats import Figures
+from worker.limiter.state import LimiterState
+from worker.monitoring.stats import ProcessStats
 
 #: Seconds of requests that are looked at.
 LATELY_S = 10
@@ -18,10 +18,10 @@ FULL = 0.85
 NOTABLE = 0.3
 
 
-def bottleneck(gate: GateState, fleet: Sequence[Figures], waiting: Mapping[str, int]) -> str:
+def bottleneck(gate: LimiterState, fleet: Sequence[ProcessStats], waiting: Mapping[str, int]) -> str:
     """One line: what holds the run back, then what to do. `waiting`: messages by lane."""
-    if gate.shut:
-        return f"the gate is shut: {gate.shut}"
+    if gate.closed_reason:
+        return f"the gate is shut: {gate.closed_reason}"
     if not fleet:
         return "no worker runs: start some"
     lately, allowed = gate.granted_per_s(LATELY_S), gate.current_per_s
@@ -33,11 +33,11 @@ def bottleneck(gate: GateState, fleet: Sequence[Figures], waiting: Mapping[str, 
     return _short_of_the_limit(allowed, fleet)
 
 
-def _short_of_the_limit(allowed: float, fleet: Sequence[Figures]) -> str:
-    slots = sum(one.slots for one in fleet)
+def _short_of_the_limit(allowed: float, fleet: Sequence[ProcessStats]) -> str:
+    slots = sum(one.concurrency for one in fleet)
     share = {
-        kind: sum(getattr(one, kind) * one.slots for one in fleet) / slots
-        for kind in ("gate", "connection", "fetch", "store", "task")
+        kind: sum(getattr(one, kind) * one.concurrency for one in fleet) / slots
+        for kind in ("token", "connection", "fetch", "store", "task")
     }
     pages = sum(one.pages_per_s for one in fleet)
     if share["connection"] > NOTABLE:
@@ -67,7 +67,7 @@ def _slots(allowed: float, slots: int, pages: float, share: Mapping[str, float])
     """A slot is busy for a page's whole time but the wait at the gate: so many slots make up the limit."""
     if not pages:
         return "latency: no page was stored in the last seconds; look at the log of a worker"
-    each_s = (share["task"] - share["gate"]) * slots / pages
+    each_s = (share["task"] - share["token"]) * slots / pages
     more = math.ceil(allowed * each_s) - slots
     if more <= 0:
         return f"nothing for long: {slots} slots are enough for {allowed:.4g}/s"

@@ -19,8 +19,8 @@ from datetime import datetime
 from enum import StrEnum
 
 from worker.keys import MAX_PAGE, Cell, PageKey
-from worker.storage.documents import Record, Totals
-from worker.storage.store import Store
+from worker.storage.database import Storage
+from worker.storage.documents import PageRecord, Totals
 
 
 class Reason(StrEnum):
@@ -89,7 +89,7 @@ class _Part:
         self.halves = self.cell.halves() if pages > MAX_PAGE else ()
         self.needed = 1 if self.halves else min(max(pages, 1), MAX_PAGE)
 
-    def add(self, record: Record) -> None:
+    def add(self, record: PageRecord) -> None:
         """Count the record in, if it proves something."""
         key, totals = record.key, record.totals
         if key.page > self.needed:
@@ -125,10 +125,10 @@ class _Verdict:
 
 
 def check_cells(
-    store: Store, cells: Iterable[Cell], on_page: Callable[[], None] = lambda: None
+    storage: Storage, cells: Iterable[Cell], on_page: Callable[[], None] = lambda: None
 ) -> Iterator[CellCheck]:
     """A check of each cell; `on_page` for each page read."""
-    reading = _Reading(store, on_page)
+    reading = _Reading(storage, on_page)
     for cell in cells:
         yield reading.check(cell)
 
@@ -136,20 +136,20 @@ def check_cells(
 class _Reading:
     """What is stored, read once: first pages, then all, then what there is of movies and failures."""
 
-    def __init__(self, store: Store, on_page: Callable[[], None]) -> None:
-        self._parts = {cell: _Part(cell, totals) for cell, totals in store.first_pages().items()}
+    def __init__(self, storage: Storage, on_page: Callable[[], None]) -> None:
+        self._parts = {cell: _Part(cell, totals) for cell, totals in storage.pages.first_pages().items()}
         #: Cells whose page 1 is there and was not read as one.
         self._odd: dict[Cell, Problem] = {}
-        for record in store.each_page():
+        for record in storage.pages.each():
             if part := self._parts.get(record.key.cell):
                 part.add(record)
             elif record.key.page == 1:
                 self._odd[record.key.cell] = _odd(record)
             on_page()
         # After the pages: a movie is stored before its page is.
-        self._movies = store.movie_ids()
+        self._movies = storage.movies.ids()
         self._quarantined: dict[Cell, list[int]] = defaultdict(list)
-        for key in store.quarantined():
+        for key in storage.failures.quarantined():
             if isinstance(key, PageKey):
                 self._quarantined[key.cell].append(key.page)
 
@@ -210,14 +210,14 @@ class _Reading:
         return place < len(self._movies) and self._movies[place] == movie_id
 
 
-def _odd(record: Record) -> Problem:
+def _odd(record: PageRecord) -> Problem:
     """Of a page 1 that was not there, or not read, when the first pages were."""
     if record.totals is None:
         return _unreadable(record)
     return Problem(Reason.CHANGING, f"{record.key.id} was fetched while it was looked at")
 
 
-def _unreadable(record: Record) -> Problem:
+def _unreadable(record: PageRecord) -> Problem:
     return Problem(Reason.UNREADABLE, f"the record of {record.key.id} cannot be read")
 
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from worker.keys import MAX_PAGE, Cell, MovieKey, PageKey
+from worker.storage.database import Storage
 from worker.storage.mongo import Document
-from worker.storage.store import Count, Store
+from worker.storage.page_counts import Count, count_pages
 
 
 @dataclass
@@ -52,7 +53,7 @@ class Coverage:
         }
 
 
-class Ledger:
+class CoverageIndex:
     """What is stored and given up of every cell, as of one reading."""
 
     def __init__(
@@ -70,12 +71,14 @@ class Ledger:
                 self._given_up[key.cell] |= 1 << key.page
 
     @classmethod
-    def read(cls, store: Store, moments: Iterable[datetime | None]) -> dict[datetime | None, Ledger]:
+    def read(
+        cls, storage: Storage, moments: Iterable[datetime | None]
+    ) -> dict[datetime | None, CoverageIndex]:
         """A ledger for each moment from which pages count as fresh (None: all do); the store is read once."""
-        quarantined, latest = store.quarantined(), store.latest()
+        quarantined, latest = storage.failures.quarantined(), storage.mongo.latest()
         return {
             moment: cls((moment, latest) if moment else None, counts, quarantined)
-            for moment, counts in store.counts(set(moments)).items()
+            for moment, counts in count_pages(storage.pages, latest, set(moments)).items()
         }
 
     def coverage(self, cell: Cell) -> Coverage:

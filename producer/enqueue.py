@@ -10,11 +10,11 @@ from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any
 
-from producer.coverage import Ledger
+from producer.coverage import CoverageIndex
 from producer.plan import plan_cells
 from worker.keys import Cell, PageKey
-from worker.storage.store import Store
-from worker.tasks import send
+from worker.storage.database import Storage
+from worker.tasks import enqueue_pages
 
 #: Whether a finished backfill still lacks nothing is computed anew after this long: pages may have gone by
 #: another way than ours, by hand or with what a failover lost.
@@ -52,16 +52,16 @@ class Backfill:
     def cells(self) -> list[Cell]:
         return plan_cells(self.genres, self.years)
 
-    def missing(self, store: Store, ages: Mapping[Cell, datetime] | None = None) -> Iterator[PageKey]:
+    def missing(self, storage: Storage, ages: Mapping[Cell, datetime] | None = None) -> Iterator[PageKey]:
         """What is not stored yet; of a cell without page 1, that page stands for all of it.
 
         With `ages`, cells that have one come first, the oldest first.
         """
-        ledger = Ledger.read(store, [self.fresh_after])[self.fresh_after]
+        ledger = CoverageIndex.read(storage, [self.fresh_after])[self.fresh_after]
         incomplete = [cell for cell in self.cells() if ledger.coverage(cell).missing]
         if ages:
             incomplete.sort(key=lambda cell: ages.get(cell, self.requested_at))
-        return store.missing(incomplete, self.fresh_after)
+        return storage.pages.missing(incomplete, self.fresh_after)
 
     def document(self) -> dict[str, Any]:
         return {
@@ -85,48 +85,49 @@ class Backfill:
 
 
 def begin(
-    store: Store, backfill: Backfill, lane: str = "cells", ages: Mapping[Cell, datetime] | None = None
+    storage: Storage, backfill: Backfill, lane: str = "cells", ages: Mapping[Cell, datetime] | None = None
 ) -> int:
     """Keep the request and enqueue what it lacks, as `Backfill.missing` orders it; returns the messages.
 
-    Raises StoreAway, or BrokerAway when some messages may not be queued: begin again.
+    Raises MongoUnavailable, or RedisUnavailable when some messages may not be queued: begin again.
     """
-    store.remember(backfill.id, backfill.document())
-    return send(backfill.missing(store, ages), backfill.fresh_after_ms, lane)
+    storage.pages.create_indexes()  # before the first page of it is stored
+    storage.backfills.save(backfill.id, backfill.document())
+    return enqueue_pages(backfill.missing(storage, ages), backfill.fresh_after_ms, lane)
 
 
-def known_backfills(store: Store) -> list[Backfill]:
+def known_backfills(storage: Storage) -> list[Backfill]:
     """Every request kept, the latest first."""
-    return [Backfill.of_document(document) for document in store.remembered()]
+    return [Backfill.of_document(document) for document in storage.backfills.all()]
 
 
-def asked_backfills(store: Store) -> list[Backfill]:
+def asked_backfills(storage: Storage) -> list[Backfill]:
     """Those that a person asked for, the latest first."""
-    return [backfill for backfill in known_backfills(store) if not backfill.duty]
+    return [backfill for backfill in known_backfills(storage) if not backfill.duty]
 
 
-def lacking(store: Store, ids: Collection[str]) -> set[str]:
+def lacking(storage: Storage, ids: Collection[str]) -> set[str]:
     """Of the requests with these ids, those that lack pages now: that nobody noted their end says nothing."""
-    documents = (one for one in store.remembered(unfinished=True) if one["_id"] in ids)
+    documents = (one for one in storage.backfills.all(unfinished=True) if one["_id"] in ids)
     return {
-        one["_id"] for one in documents if next(Backfill.of_document(one).missing(store), None) is not None
+        one["_id"] for one in documents if next(Backfill.of_document(one).missing(storage), None) is not None
     }
 
 
-def unfinished(store: Store, now: datetime) -> Iterator[tuple[Backfill, Iterator[PageKey]]]:
+def unfinished(storage: Storage, now: datetime) -> Iterator[tuple[Backfill, Iterator[PageKey]]]:
     """Backfills that lack pages, each with what it lacks; the others are noted as finished."""
-    for document in store.remembered():
+    for document in storage.backfills.all():
         finished_at = document.get("finished_at")
         if finished_at and now - TRUSTED < finished_at <= now:
             continue
-        if document["requested_at"] > store.latest():
+        if document["requested_at"] > storage.mongo.latest():
             # Asked for while the clock was ahead: no page that is fetched now could ever satisfy it.
             document["requested_at"] = now
-            store.date(document["_id"], now)
+            storage.backfills.correct_date(document["_id"], now)
         backfill = Backfill.of_document(document)
-        lacking = backfill.missing(store)
+        lacking = backfill.missing(storage)
         first = next(lacking, None)
         if first is not None:
             yield backfill, chain([first], lacking)
         else:
-            store.finish(document, now)
+            storage.backfills.finish(document, now)

@@ -13,19 +13,19 @@ from pathlib import Path
 from typing import IO, Any
 
 from worker.errors import UsageError
-from worker.storage.store import Store
+from worker.storage.database import Storage
 
 _encode = partial(json.dumps, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
-def export_movies(store: Store, target: Path, on_movie: Callable[[], None] = lambda: None) -> int:
+def export_movies(storage: Storage, target: Path, on_movie: Callable[[], None] = lambda: None) -> int:
     """Write every stored movie as TMDB sent it to `target`, gzipped where that ends in .gz; returns how many.
 
     The file appears whole or not at all. Raises UsageError when it cannot be written.
     """
     written = 0
     with _replacing(target) as lines:
-        for movie in store.each_movie():
+        for movie in storage.movies.each():
             lines.write(_line(raw(movie)) + "\n")
             written += 1
             on_movie()

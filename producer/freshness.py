@@ -6,15 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from producer.coverage import Ledger
+from producer.coverage import CoverageIndex
 from producer.enqueue import asked_backfills
 from producer.plan import parse_genres, parse_years, plan_cells
-from worker.clients import store
+from worker.clients import storage
 from worker.durations import parse_duration
 from worker.errors import UsageError
 from worker.keys import Cell
 from worker.settings import settings
-from worker.storage.store import Store
+from worker.storage.database import Storage
 
 
 @dataclass(frozen=True)
@@ -44,19 +44,19 @@ def freshness(
     """What `reelhaul fresh` tells, of everything that was asked for or of some genres and years.
 
     `max_age` is at most, and by default, REELHAUL_RETENTION. Raises UsageError when an argument cannot be
-    used or nothing was asked for yet, StoreAway when MongoDB does not answer.
+    used or nothing was asked for yet, MongoUnavailable when MongoDB does not answer.
     """
     if isinstance(max_age, str):
         max_age = parse_duration(max_age, "--max-age")
     retention = settings().reelhaul_retention
-    cells = asked_cells(store(), genres, years)
-    return measure_freshness(store(), cells, retention if max_age is None else min(max_age, retention))
+    cells = asked_cells(storage(), genres, years)
+    return measure_freshness(storage(), cells, retention if max_age is None else min(max_age, retention))
 
 
-def measure_freshness(store: Store, cells: Iterable[Cell], max_age: timedelta) -> Freshness:
+def measure_freshness(storage: Storage, cells: Iterable[Cell], max_age: timedelta) -> Freshness:
     """The cells' pages as they are stored now."""
-    fresh_after = store.now() - max_age
-    ledgers = Ledger.read(store, [None, fresh_after])
+    fresh_after = storage.mongo.now() - max_age
+    ledgers = CoverageIndex.read(storage, [None, fresh_after])
     number = pages = fresh = quarantined = 0
     for cell in cells:
         known, young = ledgers[None].coverage(cell), ledgers[fresh_after].coverage(cell)
@@ -68,15 +68,15 @@ def measure_freshness(store: Store, cells: Iterable[Cell], max_age: timedelta) -
     return Freshness(max_age, number, pages, stale, quarantined, stale / settings().reelhaul_rate.per_s)
 
 
-def asked_cells(store: Store, genres: str | None, years: str | None) -> list[Cell]:
+def asked_cells(storage: Storage, genres: str | None, years: str | None) -> list[Cell]:
     """The cells of every backfill that somebody asked for; with words, of those genres and years."""
-    asked = asked_backfills(store)
+    asked = asked_backfills(storage)
     names = {genre_id: name for backfill in asked for genre_id, name in backfill.genres.items()}
     if genres is None and years is None:
         if not asked:
             raise UsageError("nothing was asked for yet: `reelhaul backfill --help`")
         return list(dict.fromkeys(cell for backfill in asked for cell in backfill.cells()))
-    known = store.named_genres() | names
+    known = storage.genres.names() | names
     if not known:
         raise UsageError("no genres are known yet: `reelhaul backfill` asks TMDB for them")
     chosen = parse_genres(genres, known) if genres else list(names or known)

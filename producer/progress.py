@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from producer.coverage import Coverage, Ledger
+from producer.coverage import Coverage, CoverageIndex
 from producer.enqueue import Backfill, known_backfills
 from worker.keys import Cell
 from worker.settings import settings
-from worker.storage.store import Store
+from worker.storage.database import Storage
 
 
 @dataclass
@@ -41,29 +41,29 @@ class Progress:
         }
 
 
-def measure(store: Store, backfill: Backfill) -> Progress:
+def measure(storage: Storage, backfill: Backfill) -> Progress:
     """The backfill's progress at this moment."""
     moment = backfill.fresh_after
-    return _progress(backfill, Ledger.read(store, [moment])[moment], store.count_movies())
+    return _progress(backfill, CoverageIndex.read(storage, [moment])[moment], storage.movies.count())
 
 
-def measure_all(store: Store) -> list[Progress]:
+def measure_all(storage: Storage) -> list[Progress]:
     """Progress of every known backfill, the latest first; the store is read once for all."""
-    backfills = known_backfills(store)
+    backfills = known_backfills(storage)
     if not backfills:
         return []
     # What has passed the retention counts no more, however long ago it was asked for.
-    lapsed = store.now() - settings().reelhaul_retention
+    lapsed = storage.mongo.now() - settings().reelhaul_retention
     moments = [max(backfill.fresh_after or lapsed, lapsed) for backfill in backfills]
-    ledgers = Ledger.read(store, moments)
-    movies = store.count_movies()
+    ledgers = CoverageIndex.read(storage, moments)
+    movies = storage.movies.count()
     return [
         _progress(backfill, ledgers[moment], movies)
         for backfill, moment in zip(backfills, moments, strict=True)
     ]
 
 
-def _progress(backfill: Backfill, ledger: Ledger, movies: int) -> Progress:
+def _progress(backfill: Backfill, ledger: CoverageIndex, movies: int) -> Progress:
     progress = Progress(
         backfill,
         Coverage(),

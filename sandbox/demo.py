@@ -24,7 +24,7 @@ from sandbox.emulator.items import CatalogError, read_catalog
 from sandbox.fleet import Fleet, ending_in_order
 from sandbox.processes import SandboxError
 from sandbox.servers import EmbeddedMongo, EmbeddedRedis, EmulatorProcess
-from worker.clients import hang_up, limiter, store
+from worker.clients import close_api_client, limiter, storage
 from worker.errors import UsageError
 from worker.settings import settings
 
@@ -114,9 +114,9 @@ def _sandbox(catalog: Path | None, rate: int) -> Iterator[tuple[Fleet, EmulatorP
 def _haul(genres: str, years: list[int]) -> Progress:
     """The backfill, followed until it ends; its Progress."""
     wanted = request(genres, years, None)
-    hang_up()
-    begin(store(), wanted)
-    return follow(store(), limiter(), wanted)
+    close_api_client()
+    begin(storage(), wanted)
+    return follow(storage(), limiter(), wanted)
 
 
 def _years_of(catalog: Path) -> str:

@@ -117,7 +117,7 @@ class EmbeddedMongo(EmbeddedServer):
 
 
 class EmulatorProcess(EmbeddedServer):
-    """TMDB, emulated. `options` are those of `python -m sandbox.emulator.cli`."""
+    """TMDB, emulated. `options` are those of `python -m sandbox.emulator`."""
 
     name = "Emulator"
 
@@ -133,7 +133,7 @@ class EmulatorProcess(EmbeddedServer):
     def _command(self, port: int, folder: Path) -> list[str]:  # noqa: ARG002 -- it keeps no files
         for module in ("starlette", "uvicorn", "httptools"):
             require_extra(module)
-        return [sys.executable, "-m", "sandbox.emulator.cli", "--port", str(port), *self._options]
+        return [sys.executable, "-m", "sandbox.emulator", "--port", str(port), *self._options]
 
     def _answers(self, child: ChildProcess, port: int) -> bool:
         return f"http://{HOST}:{port}/3" in child.log_text()

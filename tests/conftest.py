@@ -69,7 +69,7 @@ def mongo_url(mongo_server: EmbeddedMongo) -> Iterator[str]:
 
 @pytest.fixture
 def emulator() -> Iterator[Callable[..., EmulatorProcess]]:
-    """Starts an emulated TMDB with the options of `python -m sandbox.emulator.cli`; all stop after the test."""
+    """Starts an emulated TMDB with the options of `python -m sandbox.emulator`; all stop after the test."""
     with ExitStack() as started:
         yield lambda *options: started.enter_context(EmulatorProcess(*options))
 

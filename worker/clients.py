@@ -1,10 +1,10 @@
-"""Builds client, limiter and store once per process, after the fork, when first asked for."""
+"""Builds each client once per process, after the fork, when it is first asked for."""
 
 from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import cache
 
 from pymongo import MongoClient
 from pymongo.database import Database
@@ -13,17 +13,15 @@ from redis import Redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
-from worker.errors import BrokerAway, UsageError
-from worker.labels import Names
+from worker.errors import RedisUnavailable, UsageError
+from worker.labels import PageLabels
 from worker.limiter.client import Limiter
 from worker.settings import DEFAULT_DATABASE, settings
-from worker.storage.id_export import IdExport
+from worker.storage.database import Storage
 from worker.storage.mongo import Document, own_now
-from worker.storage.movies import Movies
-from worker.storage.store import Store
 from worker.tmdb.client import TmdbClient
 from worker.tmdb.connections import Connections, HostShare
-from worker.tmdb.session import build_session, open_anew
+from worker.tmdb.session import build_session, reconnect
 
 
 @cache
@@ -40,13 +38,13 @@ def redis_client() -> Redis:
 
 @cache
 def limiter() -> Limiter:
-    """The fleet's gate."""
+    """The fleet's limiter."""
     return Limiter(redis_client(), settings().reelhaul_rate, settings().reelhaul_capacity)
 
 
 @cache
 def host_share() -> HostShare:
-    """This process' part of the host's connections to the API."""
+    """This process' share of the host's connections to TMDB."""
     return HostShare(settings().reelhaul_connections, settings().reelhaul_run_folder)
 
 
@@ -60,7 +58,7 @@ def tmdb_client() -> TmdbClient:
     # As many as are ever let through at once, so that nothing waits for a connection with its token.
     size = chosen.reelhaul_connections
     session = build_session(token, size, chosen.tmdb_base_url)
-    connections = Connections(host_share().size, partial(open_anew, session, size))
+    connections = Connections(host_share().size, lambda: reconnect(session, size))
     return TmdbClient(
         session, chosen.tmdb_base_url, limiter(), chosen.reelhaul_timeout_s, params, connections
     )
@@ -84,54 +82,42 @@ def database() -> Database[Document]:
 
 
 @cache
-def store() -> Store:
-    """What is fetched, and what was asked for."""
-    return Store(database(), about_now)
+def storage() -> Storage:
+    """The database's collections."""
+    return Storage(database(), about_now)
 
 
 @cache
-def id_export() -> IdExport:
-    """TMDB's daily list of ids, as last loaded."""
-    return IdExport(database())
-
-
-@cache
-def movies() -> Movies:
-    """Single movies: what is wanted of them, their details."""
-    return Movies(database(), about_now)
-
-
-@cache
-def names() -> Names:
-    """What pages are called."""
-    return Names(store())
+def page_labels() -> PageLabels:
+    """Labels for pages."""
+    return PageLabels(storage())
 
 
 def fleet_now() -> datetime:
-    """Now, on the fleet's one clock."""
+    """Now, by the fleet's one clock; RedisUnavailable."""
     return datetime.fromtimestamp(limiter().now_us() // 1000 / 1000, UTC)
 
 
 def about_now() -> datetime:
-    """`fleet_now`, mostly without a round trip; by this machine's clock where Redis never answered."""
+    """`fleet_now`, mostly without a round trip; by this machine's clock when Redis never answered."""
     try:
         return datetime.fromtimestamp(limiter().about_now_us() / 1e6, UTC)
-    except BrokerAway:
+    except RedisUnavailable:
         return own_now()
 
 
-def hang_up() -> None:
-    """Leave the host's connections to the workers: for a process that has asked what it needed."""
+def close_api_client() -> None:
+    """Leave the host's connections to the workers, once a command has asked what it needed."""
     if host_share.cache_info().currsize:
         host_share().leave()
     host_share.cache_clear()
     tmdb_client.cache_clear()
 
 
-def forget() -> None:
-    """Drop what was built: sockets must not be shared with the parent of a fork."""
-    for built in (redis_client, limiter, host_share, tmdb_client, database, store, id_export, movies, names):
+def clear_cached_clients() -> None:
+    """Forget what was built: a fork must not share sockets with its parent."""
+    for built in (redis_client, limiter, host_share, tmdb_client, database, storage, page_labels):
         built.cache_clear()
 
 
-os.register_at_fork(after_in_child=forget)
+os.register_at_fork(after_in_child=clear_cached_clients)

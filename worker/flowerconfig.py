@@ -11,14 +11,12 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import NoReturn
 
-from flower.views import monitor
-from redis.connection import parse_url
-from tornado import web
 from tornado.options import options as given
 
 from worker.app import app as fleet
 from worker.errors import UsageError
 from worker.monitoring.run_folder import fault_of, open_run_folder
+from worker.patches import flower
 from worker.settings import settings as ours
 
 
@@ -90,9 +88,5 @@ if "FLOWER_MAX_TASKS" not in os.environ:
 if "FLOWER_TASKS_COLUMNS" not in os.environ:
     tasks_columns = "args,state,received,runtime,worker,uuid"
 
-# Flower 2.2 asks nobody who reads its metrics.
-monitor.Metrics.get = web.authenticated(monitor.Metrics.get)
-
-# Flower 2.2 counts what waits in the lanes with this setting's TLS options; it does not see the address' own.
-_options = parse_url(ours().redis_url.get_secret_value()).items()  # type: ignore[no-untyped-call]
-fleet.conf.broker_use_ssl = {name: value for name, value in _options if name.startswith("ssl_")}
+flower.require_login_for_metrics()
+flower.use_tls_options(fleet, ours().redis_url.get_secret_value())

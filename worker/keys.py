@@ -1,4 +1,4 @@
-"""What is fetched: windows of time, cells (genre, window) and their pages. Pure, but for `alike`: by lot."""
+"""What is fetched: windows of time, cells (genre, window) and their pages. Pure, but for `similar`: by lot."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class MovieKey(NamedTuple):
     def id(self) -> str:
         return f"{_MOVIE}{self.movie_id}"
 
-    def alike(self) -> tuple[MovieKey, ...]:
+    def similar(self) -> tuple[MovieKey, ...]:
         """Three other movies by lot, the first of them near this one; TMDB may not have them."""
         near = range(max(1, self.movie_id - 50), min(self.movie_id + 50, LAST_MOVIE))
         return tuple(MovieKey(another(self.movie_id, ids)) for ids in (near, USED_MOVIE_IDS, USED_MOVIE_IDS))
@@ -147,7 +147,7 @@ class PageKey(NamedTuple):
     def cell(self) -> Cell:
         return Cell(self.genre_id, self.window)
 
-    def alike(self) -> tuple[PageKey, ...]:
+    def similar(self) -> tuple[PageKey, ...]:
         """Three other pages by lot: each has two of genre, window and page in common with this one."""
         year = another(self.window, [str(year) for year in BUSY_YEARS])
         return (

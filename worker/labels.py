@@ -5,45 +5,45 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 
-from worker.errors import StoreAway
+from worker.errors import MongoUnavailable
 from worker.keys import ANY_GENRE, MAX_PAGE, Cell, PageKey
-from worker.storage.store import Store
+from worker.storage.database import Storage
 
 
-def words(key: PageKey, genres: Mapping[int, str], total_pages: int | None = None) -> str:
+def label(key: PageKey, genres: Mapping[int, str], total_pages: int | None = None) -> str:
     """The page in words, its id behind them so that it can be searched for."""
     genre = "Any genre" if key.genre_id == ANY_GENRE else genres.get(key.genre_id, f"genre {key.genre_id}")
     of = f" of {min(total_pages, MAX_PAGE)}" if total_pages else ""
     return f"{genre} {key.window}, page {key.page}{of} ({key.id})"
 
 
-class Names:
-    """Words for pages, from what is stored; safe for threads.
+class PageLabels:
+    """Labels made from what is stored; safe for threads.
 
-    Genres are read once, totals once for each cell in a row: no round trip a page. When MongoDB does
-    not answer, the words say less.
+    Genres are read once and totals once per cell in a row, so a page costs no round trip. While MongoDB is
+    away, labels say less.
     """
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
         self._genres: dict[int, str] = {}
 
     def of(self, keys: Iterable[PageKey]) -> Iterator[tuple[PageKey, str]]:
-        """Each key with its words."""
+        """Each key with its label."""
         cell, total = None, None
         for key in keys:
             if key.page > 1 and key.cell != cell:
                 cell, total = key.cell, self._total(key.cell)
-            yield key, words(key, self._known_genres(), total if key.cell == cell else None)
+            yield key, label(key, self._known_genres(), total if key.cell == cell else None)
 
     def _known_genres(self) -> Mapping[int, str]:
         if not self._genres:
-            with suppress(StoreAway):
-                self._genres = self._store.named_genres()
+            with suppress(MongoUnavailable):
+                self._genres = self._storage.genres.names()
         return self._genres
 
     def _total(self, cell: Cell) -> int | None:
-        with suppress(StoreAway):
-            totals = self._store.totals(cell)
+        with suppress(MongoUnavailable):
+            totals = self._storage.pages.totals(cell)
             return totals.pages if totals else None
         return None

@@ -1,73 +1,76 @@
-"""What the fleet runs for single movies: ask TMDB for one that is wanted, and store what it says."""
+"""The task for single movies: request one that somebody asked for, and save its details."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 import structlog
 
-from worker.app import app
-from worker.clients import movies, tmdb_client
-from worker.errors import NotEver, Rejected, StoreAway
+from worker.app import MOVIES, app
+from worker.clients import storage, tmdb_client
+from worker.errors import MongoUnavailable, NotEver, Rejected
 from worker.keys import LAST_MOVIE, MovieKey
 from worker.monitoring.metrics import count
-from worker.patches.celery_messages import CheckedTask
-from worker.patches.kombu_redis import MOVIES
+from worker.patches.celery_strategy import CheckedTask
 from worker.queues import Message, publish
-from worker.retry import Deadlines, fetch, refuse, while_away, working_on
-from worker.storage.movies import Wanted
+from worker.retry import Attempts, Deadlines, message_outcome, reject, retry_storage
+from worker.storage.movie_requests import MovieRequest
 
 log = structlog.get_logger(__name__)
 
 
 @app.task(name="reelhaul.fetch_movie", base=CheckedTask, bind=True, throws=(NotEver,))
 def fetch_movie(self: CheckedTask, movie_id: int) -> None:
-    """Fetch the movie as the list of what is wanted says; nothing when it is not on it (any more).
+    """Fetch what is requested of the movie, if anything still is.
 
-    A movie that TMDB does not have is marked as gone.
+    A movie that TMDB does not have is noted as gone.
     """
-    if not _is_id(movie_id):
-        if type(movie_id) is int and -LAST_MOVIE - 1 <= movie_id <= 0:
-            # A page may show such an id; on the list for ever, it would be sent for ever.
-            with suppress(StoreAway):
-                movies().drop(MovieKey(movie_id))
-        refuse(f"not a movie: {movie_id!r:.50}")
-    key = MovieKey(movie_id)
-    with working_on(key, self.request.id) as deadlines:
-        row = while_away(partial(movies().wanted, movie_id), deadlines.waiting)
-        if row is None:
-            count("pages", "fresh")
+    key = _parse_key(movie_id)
+    with message_outcome(key, self.request.id) as deadlines:
+        request = retry_storage(lambda: storage().movie_requests.get(movie_id), deadlines.waiting)
+        if request is None:
+            count("details", "fresh")
             return
         try:
-            _obtain(key, row, deadlines)
-        except Rejected as refusal:
-            if not refusal.not_found or refusal.asked_at is None:
+            _fetch_and_save(key, request, deadlines)
+        except Rejected as error:
+            asked_at = error.asked_at
+            if not error.not_found or asked_at is None:
                 raise
-            while_away(partial(movies().gone, [movie_id], refusal.asked_at), deadlines.task)
-            log.info("gone")
-        while_away(partial(movies().done, key, row), deadlines.task)
+            retry_storage(lambda: storage().movies.tombstone([movie_id], asked_at), deadlines.task)
+            log.info("movie is gone")
+            count("details", "gone")
+        retry_storage(lambda: storage().movie_requests.fulfil(key, request), deadlines.task)
 
 
-def send_movies(keys: Iterable[MovieKey], lane: str = MOVIES) -> int:
-    """Enqueue movies that are on the list; BrokerAway when some may not have been sent."""
-    return publish(fetch_movie, (Message((key.movie_id,), key.id, lane) for key in keys))
+def enqueue_movies(keys: Iterable[MovieKey], queue: str = MOVIES) -> int:
+    """Enqueue requested movies; RedisUnavailable when some may not have been sent."""
+    return publish(fetch_movie, (Message((key.movie_id,), key.id, queue) for key in keys))
 
 
-def _obtain(key: MovieKey, row: Wanted, deadlines: Deadlines) -> None:
-    stored = while_away(partial(movies().parts, key.movie_id), deadlines.waiting)
-    append = sorted({*row.append, *(stored or ())})
-    ask = partial(tmdb_client().details, key, append)
-    answer = fetch(ask, lambda: movies().wanted(key.movie_id) is None, deadlines, key, append)
-    if answer is None:
-        return
-    save = partial(movies().save, key, answer, details=row.details or stored is not None)
-    saved = while_away(save, deadlines.task)
-    log.info("stored", new=saved.inserted, changed=saved.changed)
-    count("pages", "stored")
+def _fetch_and_save(key: MovieKey, request: MovieRequest, deadlines: Deadlines) -> None:
+    stored = retry_storage(lambda: storage().movies.stored_parts(key.movie_id), deadlines.waiting)
+    append = sorted({*request.append, *(stored or ())})
+    for attempt in Attempts(key, deadlines, append):
+        if retry_storage(lambda: storage().movie_requests.get(key.movie_id), deadlines.waiting) is None:
+            return  # somebody else has just fetched it
+        with attempt:
+            answer = tmdb_client().details(key, append, deadlines.waiting)
+    keep = request.details or stored is not None
+    saved = retry_storage(lambda: storage().movies.save_details(key, answer, keep=keep), deadlines.task)
+    log.info("movie saved", new=saved.inserted, changed=saved.changed)
+    count("details", "stored")
 
 
-def _is_id(value: Any) -> bool:
-    return type(value) is int and 1 <= value <= LAST_MOVIE
+def _parse_key(movie_id: Any) -> MovieKey:
+    """The key in a message; a malformed message is rejected."""
+    if type(movie_id) is int:
+        if 1 <= movie_id <= LAST_MOVIE:
+            return MovieKey(movie_id)
+        if -LAST_MOVIE - 1 <= movie_id <= 0:
+            # A page may show such an id; its request would be sent for ever.
+            with suppress(MongoUnavailable):
+                storage().movie_requests.remove(MovieKey(movie_id))
+    reject(f"not a movie: {movie_id!r:.50}")

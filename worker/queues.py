@@ -1,4 +1,4 @@
-"""The queues: messages in, and how many wait."""
+"""The queues: publish messages, count them, and decide which queue a worker takes from next."""
 
 from __future__ import annotations
 
@@ -9,49 +9,78 @@ from celery import Task
 from kombu import exceptions as kombu_errors
 from redis.exceptions import RedisError
 
-from worker.app import LANES, app
-from worker.errors import BrokerAway
+from worker.app import MOVIES, QUEUES, REFRESH, app
+from worker.errors import RedisUnavailable
 
 #: How kombu fails; the stubs are older than 5.7, which has all. It does not translate all that Redis refuses.
 FAILURES = (kombu_errors.OperationalError, kombu_errors.BatchPublishError, RedisError)  # type: ignore[attr-defined]
-#: Messages in one round trip to the broker.
-SENT_AT_ONCE = 500
+#: Messages in one round trip to Redis.
+PUBLISH_BATCH = 500
+#: One message in so many that a worker takes is a movie's, while pages wait too.
+MOVIE_SHARE = 4
 
 
 class Message(NamedTuple):
-    """A call of a task: scalars, the words for a person, the lane."""
+    """A call of a task: JSON scalars, the label that Flower shows, the queue."""
 
     args: tuple[str | int, ...]
-    words: str
-    lane: str
+    label: str
+    queue: str
 
 
 def publish(task: Task[Any, Any], messages: Iterable[Message]) -> int:
-    """Enqueue the messages, and say how many. Raises BrokerAway when some may not have been sent."""
+    """Enqueue the messages and return how many; RedisUnavailable when some may not have been sent."""
     sent = 0
     try:
-        with app.producer_or_acquire() as producer, producer.batch(max_size=SENT_AT_ONCE):
+        with app.producer_or_acquire() as producer, producer.batch(max_size=PUBLISH_BATCH):
             for message in messages:
                 task.apply_async(  # type: ignore[call-arg] # the stubs lack argsrepr
                     args=message.args,
-                    queue=message.lane,
+                    queue=message.queue,
                     producer=producer,
-                    argsrepr=message.words,
+                    argsrepr=message.label,
                     kwargsrepr="",
                 )
                 sent += 1
     except FAILURES as error:
-        raise BrokerAway(f"Redis: not all of {sent} messages may be queued: {error}") from error
+        raise RedisUnavailable(f"Redis: not all of {sent} messages may be queued: {error}") from error
     return sent
 
 
-def queued() -> dict[str, int]:
-    """Messages in each lane, and `unacked`: with a worker at this moment. Raises BrokerAway."""
+def lengths() -> dict[str, int]:
+    """Messages in each queue, and `unacked`: with a worker at this moment. Raises RedisUnavailable."""
     try:
         with app.connection_for_read() as connection:
             channel: Any = connection.default_channel
-            lengths = {lane: int(channel._size(lane)) for lane in LANES}
+            found = {queue: int(channel._size(queue)) for queue in QUEUES}
             with channel.conn_or_acquire() as client:
-                return {**lengths, "unacked": int(client.hlen(channel.unacked_key))}
+                return {**found, "unacked": int(client.hlen(channel.unacked_key))}
     except FAILURES as error:
-        raise BrokerAway(f"Redis: {error}") from error
+        raise RedisUnavailable(f"Redis: {error}") from error
+
+
+class QueueOrder:
+    """kombu's `queue_order_strategy`: strict order, but every MOVIE_SHARE-th message is a movie's.
+
+    There may be a million movies, requested days before a backfill begins, and a backfill may be long:
+    neither waits for the other's end.
+    """
+
+    def __init__(self) -> None:
+        self._queues: list[str] = []
+        self._since_movie = 0
+
+    def update(self, queues: Iterable[str]) -> None:
+        """Set the queues that are consumed, in their strict order."""
+        self._queues = list(queues)
+
+    def consume(self, number: int) -> list[str]:
+        """The order in which to look for the next message."""
+        queues = self._queues[:number]
+        if self._since_movie >= MOVIE_SHARE - 1 and MOVIES in queues:
+            return sorted(queues, key=lambda queue: (queue != REFRESH, queue != MOVIES))
+        return queues
+
+    def rotate(self, last_used: str) -> None:
+        """A message came from that queue."""
+        self._since_movie = 0 if last_used == MOVIES else self._since_movie + 1

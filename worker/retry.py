@@ -1,28 +1,36 @@
-"""What a slot does with each kind of trouble while it works on one message."""
+"""Retry, requeue and quarantine policy for one task.
+
+for attempt in Attempts(key, deadlines):      waits out what passes: 429, outages, claims
+    with attempt:
+        page = tmdb_client().discover(...)
+
+retry_storage(save, deadline)                 waits out a MongoDB that is away
+
+with message_outcome(key, task_id):           NotNow: back to the queue; NotEver: quarantine
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from functools import partial
-from typing import NamedTuple, NoReturn, TypeVar, overload
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import NamedTuple, NoReturn, TypeVar
 
 import structlog
 from celery.exceptions import Reject
 
-from worker.clients import fleet_now, limiter, movies, store
+from worker.clients import fleet_now, limiter, storage, tmdb_client
 from worker.errors import (
-    ApiTrouble,
+    ApiFailure,
     Claimed,
-    Forbidden,
-    HostFault,
-    NoPermit,
+    HostFailure,
+    KeyRejected,
+    MongoUnavailable,
     NotEver,
     NotNow,
+    NoToken,
     RateLimited,
     Stopping,
-    StoreAway,
     Unexpected,
     UsageError,
 )
@@ -32,31 +40,31 @@ from worker.monitoring.metrics import count, spent
 from worker.settings import redacted
 from worker.storage.mongo import bounded
 from worker.tmdb.client import WHOLE_S
-from worker.tmdb.flakiness import Trial
+from worker.tmdb.flakiness import Suspicion
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
-#: Seconds a slot waits, for a token or for MongoDB, before its message goes back to the queue; no try begins
-#: later.
-SLOT_S = 30.0
-#: Seconds within which a task has its page stored, or gives its message back: the wait, the last request
-#: (12 s), and the last comparison (12 s), which begins at most 2 s after that.
+#: Seconds that a task waits, for a token or for MongoDB, before its message goes back to the queue; no
+#: attempt begins later.
+WAIT_S = 30.0
+#: Seconds within which a task has saved its page or given its message back: the wait, the last request
+#: (12 s), and the last comparison (12 s), which begins at most 2 s later.
 TASK_S = 56.0
 #: Seconds more for what goes into quarantine.
-GIVE_UP_S = 10.0
+QUARANTINE_S = 10.0
 #: Seconds that a message is held back when this machine cannot work on it.
-HOST_FAULT_S = 2.0
-#: Seconds between two looks at what another slot is fetching.
-GLANCE_S = 0.5
-#: MongoDB has so long for one piece of work before it is tried again, on another connection ...
-WORK_S = 15.0
-#: ... and so long when no more is left.
-LAST_WORK_S = 1.0
+HOST_FAILURE_S = 2.0
+#: Seconds between two looks at what another thread is fetching.
+CLAIM_POLL_S = 0.5
+#: Seconds that MongoDB gets for one operation before it is tried again on another connection ...
+STORAGE_ATTEMPT_S = 15.0
+#: ... and at the least, when no time is left.
+LAST_STORAGE_ATTEMPT_S = 1.0
 
 
 class Deadlines(NamedTuple):
-    """When a task ends, on time.monotonic(): what it waits for before it has an answer, and all of it."""
+    """When a task stops waiting for an answer, and when it ends; both on time.monotonic()."""
 
     waiting: float
     task: float
@@ -64,146 +72,140 @@ class Deadlines(NamedTuple):
     @classmethod
     def from_now(cls) -> Deadlines:
         now = time.monotonic()
-        return cls(now + SLOT_S, now + TASK_S)
+        return cls(now + WAIT_S, now + TASK_S)
 
 
-@overload
-def fetch(ask: Callable[[float], T]) -> T: ...
-@overload
-def fetch(
-    ask: Callable[[float], T],
-    is_done: Callable[[], bool],
-    deadlines: Deadlines,
-    key: PageKey | MovieKey,
-    append: Iterable[str] = (),
-) -> T | None: ...
-def fetch(
-    ask: Callable[[float], T],
-    is_done: Callable[[], bool] | None = None,
-    deadlines: Deadlines | None = None,
-    key: PageKey | MovieKey | None = None,
-    append: Iterable[str] = (),
-) -> T | None:
-    """What `ask(deadline)` gets from the API; None when, before it gets anything, `is_done`.
+class Attempts:
+    """Attempts at one request, until one succeeds: iterate over it, and make the request in each one's `with`.
 
-    Waits out what is only for now: raises NotNow when that takes too long for a slot, NotEver for what
-    belongs into quarantine, Forbidden when the key does not work. `key` is what is asked for, with `append`.
+    An attempt ends what it waits out itself (429, outage, claim) and raises the rest: NotNow when no time is
+    left for another attempt, NotEver for what belongs into quarantine, KeyRejected.
     """
-    deadline, end = deadlines or Deadlines.from_now()
-    trial = Trial(key, append, end - WHOLE_S)
-    while True:
-        if is_done and while_away(is_done, deadline):
-            return None
+
+    def __init__(
+        self, key: PageKey | MovieKey | None, deadlines: Deadlines, append: Iterable[str] = ()
+    ) -> None:
+        """`key` is what is requested (None: neither page nor movie), `append` the parts requested with it."""
+        self._deadline = deadlines.waiting
+        compare_until = deadlines.task - WHOLE_S
+        self._suspicion = Suspicion(key, append, compare_until, tmdb_client, limiter)
+        self._succeeded = False
+
+    def __iter__(self) -> Iterator[AbstractContextManager[None]]:
+        while not self._succeeded:
+            yield self._attempt()
+
+    @contextmanager
+    def _attempt(self) -> Iterator[None]:
         begun = time.monotonic()
-        if begun >= deadline:
-            raise NoPermit("no time for another try")
+        if begun >= self._deadline:
+            raise NoToken("no time for another attempt")
         try:
-            answer = ask(deadline)
+            yield
         except RateLimited:
-            continue  # the gate has been told; wait there
+            return  # the whole fleet pauses, and so does the next attempt
         except Claimed as claim:
-            limiter().rest(min(claim.wait_s, GLANCE_S))
-        except ApiTrouble as trouble:
-            trial.failed(trouble)
-            trial.rest(begun, deadline)
+            limiter().sleep(min(claim.wait_s, CLAIM_POLL_S))
+        except ApiFailure as failure:
+            self._suspicion.failed(failure)
+            self._suspicion.sleep(begun, self._deadline)
         except NotEver:
-            trial.succeeded()
+            self._suspicion.succeeded()
             raise
         else:
-            trial.succeeded()
-            return answer
+            self._suspicion.succeeded()
+            self._succeeded = True
 
 
-def while_away(work: Callable[[], T], deadline: float) -> T:
-    """What `work` returns, tried again while MongoDB is away, until `deadline` (then StoreAway).
+def ask(request: Callable[[float], T]) -> T:
+    """What `request(deadline)` gets from TMDB, for a person who waits; raises as Attempts does."""
+    deadlines = Deadlines.from_now()
+    for attempt in Attempts(None, deadlines):
+        with attempt:
+            answer = request(deadlines.waiting)
+    return answer
 
-    MongoDB gets no longer than that for it either.
-    """
+
+def retry_storage(work: Callable[[], T], deadline: float) -> T:
+    """What `work` returns, tried again while MongoDB is away; MongoUnavailable after `deadline`."""
     pause_s = 0.1
     while True:
         left_s = deadline - time.monotonic()
         try:
-            with spent("store"), bounded(min(max(left_s, LAST_WORK_S), WORK_S)):
+            with spent("store"), bounded(min(max(left_s, LAST_STORAGE_ATTEMPT_S), STORAGE_ATTEMPT_S)):
                 return work()
-        except StoreAway as trouble:
-            log.warning("store away", reason=str(trouble))
+        except MongoUnavailable as error:
+            log.warning("MongoDB unavailable", reason=str(error))
             if time.monotonic() + pause_s > deadline:
                 raise
-        limiter().rest(pause_s)
+        limiter().sleep(pause_s)
         pause_s = min(2 * pause_s, 5.0)
 
 
 @contextmanager
-def working_on(key: PageKey | MovieKey, task_id: str | None) -> Iterator[Deadlines]:
-    """The block works on one message: NotEver puts `key` into quarantine, NotNow the message back.
+def message_outcome(key: PageKey | MovieKey, task_id: str | None) -> Iterator[Deadlines]:
+    """Decide by the block's error what becomes of the message.
 
-    So does what nobody foresaw: the fault of the page, of the machine, or, page after page, of this worker.
-    What went into quarantine fails the task, for Flower to show.
+    None: it is acknowledged. NotNow and KeyRejected: it goes back to the queue. NotEver: `key` goes into
+    quarantine and the task fails, for Flower to show. Anything else is a bug: of this machine or worker
+    (back to the queue), or else met on this page (quarantine).
     """
     with structlog.contextvars.bound_contextvars(page=key.id, task=task_id), spent("task"):
         try:
             if breaker().tripped:
-                raise HostFault("this worker stops")
-            with _quarantining(key):
+                raise HostFailure("this worker stops")
+            with _quarantine_on_failure(key):
                 yield Deadlines.from_now()
-        except (NotNow, Forbidden) as trouble:
-            if isinstance(trouble, HostFault):
-                log.warning("back to the queue", reason=str(trouble))
-                _rest(HOST_FAULT_S)
-            else:
-                log.debug("back to the queue", reason=str(trouble))
-            raise Reject(str(trouble), requeue=True) from None
+        except HostFailure as failure:
+            log.warning("requeued", reason=str(failure))
+            with suppress(Stopping):  # a message that goes back at once comes back at once
+                limiter().sleep(HOST_FAILURE_S)
+            raise Reject(str(failure), requeue=True) from None
+        except (NotNow, KeyRejected) as error:
+            log.debug("requeued", reason=str(error))
+            raise Reject(str(error), requeue=True) from None
 
 
 @contextmanager
-def _quarantining(key: PageKey | MovieKey) -> Iterator[None]:
+def _quarantine_on_failure(key: PageKey | MovieKey) -> Iterator[None]:
     try:
         yield
-    except NotEver as trouble:
-        give_up(key, trouble)
+    except NotEver as failure:
+        quarantine(key, failure)
         raise
-    except (NotNow, Forbidden):
+    except (NotNow, KeyRejected):
         raise
     except Exception as error:
         reason = redacted(f"{type(error).__name__}: {error}")
-        if _is_the_machines(error):
-            raise HostFault(reason) from None
+        if _is_host_failure(error):
+            raise HostFailure(reason) from None
         if breaker().fail(key.id, reason):
-            raise HostFault("this worker stops") from None
-        give_up(key, Unexpected(reason))
+            raise HostFailure("this worker stops") from None
+        quarantine(key, Unexpected(reason))
         raise
     else:
         breaker().succeed()
 
 
-def _is_the_machines(error: Exception) -> bool:
-    """Whether it tells of this machine, not of a page: no room, no memory, no thread, a bad setting."""
-    if isinstance(error, OSError | MemoryError | UsageError):
-        return True
-    return isinstance(error, RuntimeError) and "can't start new thread" in str(error)
+def quarantine(key: PageKey | MovieKey, failure: NotEver) -> None:
+    """Keep the page or movie, with its response, where `reelhaul failures` shows it."""
+    log.warning("quarantined", reason=str(failure))
+    count("details" if isinstance(key, MovieKey) else "pages", "quarantined")
+    count("quarantined", type(failure).__name__.lower())
+    deadline = time.monotonic() + QUARANTINE_S
+    retry_storage(lambda: storage().failures.add(key, failure, fleet_now()), deadline)
+    if isinstance(key, MovieKey):
+        retry_storage(lambda: storage().movie_requests.remove(key), deadline)
 
 
-def _rest(seconds: float) -> None:
-    """A message that goes back at once comes back at once."""
-    with suppress(Stopping):
-        limiter().rest(seconds)
-
-
-def refuse(reason: str) -> NoReturn:
-    """Drop a message that makes no sense."""
-    log.error("message refused", reason=reason)
+def reject(reason: str) -> NoReturn:
+    """Drop a malformed message."""
+    log.error("message rejected", reason=reason)
     raise Reject(reason, requeue=False)
 
 
-def give_up(key: PageKey | MovieKey, trouble: NotEver) -> None:
-    """Into quarantine with it."""
-    log.warning("quarantined", reason=str(trouble))
-    count("pages", "quarantined")
-    count("quarantined", type(trouble).__name__.lower())
-    while_away(partial(_quarantine, key, trouble), time.monotonic() + GIVE_UP_S)
-
-
-def _quarantine(key: PageKey | MovieKey, trouble: NotEver) -> None:
-    store().quarantine(key, trouble, fleet_now())
-    if isinstance(key, MovieKey):
-        movies().drop(key)
+def _is_host_failure(error: Exception) -> bool:
+    """Whether it is this machine's fault: no space, no memory, no thread, a bad setting."""
+    if isinstance(error, OSError | MemoryError | UsageError):
+        return True
+    return isinstance(error, RuntimeError) and "can't start new thread" in str(error)

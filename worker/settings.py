@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pymongo.errors import PyMongoError
+from pymongo.uri_parser import parse_uri, split_options
 
-from worker.addresses import check_mongo, check_redis
 from worker.durations import parse_duration
 from worker.errors import UsageError
 from worker.limiter.rate import Rate
@@ -22,6 +24,16 @@ DEFAULT_DATABASE = "reelhaul"
 #: TMDB's keys have 32 characters and more. A word so long is in no page by chance.
 SHORTEST_KEY = 16
 ESCAPE = "escape @ : / ? # in a password"
+REDIS_FORM = "redis://:PASSWORD@HOST:PORT/DATABASE"
+MONGO_FORM = "mongodb://USER:PASSWORD@HOST:PORT/DATABASE"
+#: Behind the `?`, what kombu and redis-py understand alike; None: any text, the name of a file.
+TLS_OPTIONS = {
+    "ssl_ca_certs": None,
+    "ssl_certfile": None,
+    "ssl_keyfile": None,
+    "ssl_cert_reqs": ("required", "optional", "none"),
+    "ssl_check_hostname": ("true", "false"),
+}
 
 
 def _rate(value: Any) -> Any:
@@ -68,7 +80,7 @@ class Settings(BaseSettings):
     #: Tokens the bucket holds: rate + capacity is the most that any one second sees (35 + 5 = 40).
     reelhaul_capacity: int = Field(5, ge=1, le=10_000)
     #: Threads (or processes) that fetch in one worker.
-    reelhaul_slots: int = Field(16, ge=1, le=256)
+    reelhaul_concurrency: int = Field(16, ge=1, le=256)
     #: Connections to the API from this host, over all its workers; TMDB allows 20 (staff, 2022).
     reelhaul_connections: int = Field(20, ge=1, le=1_000)
     #: Where this host's workers learn of each other; None: where worker.monitoring.run_folder says at that moment.
@@ -121,14 +133,14 @@ class Settings(BaseSettings):
         if (parts.username and not parts.password) or "password" in parse_qs(parts.query):
             # Celery shows a user's name, and does not start with a password behind the `?`.
             raise ValueError("expected the password before the host, after a colon: redis://:PASSWORD@HOST")
-        check_redis(value.get_secret_value())
+        _check_redis(value.get_secret_value())
         return value
 
     @field_validator("mongo_url")
     @classmethod
     def _is_mongo(cls, value: SecretStr) -> SecretStr:
         value = _with_scheme(value, "mongodb", "mongodb+srv")
-        check_mongo(value.get_secret_value())
+        _check_mongo(value.get_secret_value())
         return value
 
     @property
@@ -150,6 +162,44 @@ class Settings(BaseSettings):
                 "no TMDB key: set TMDB_TOKEN (API read access token) or TMDB_API_KEY in the environment "
                 "or in .env; both are at themoviedb.org, Settings, API"
             )
+
+
+def _check_redis(url: str) -> None:
+    """One server with one database: other forms mean something else to kombu than to redis-py."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    if "," in host:
+        raise ValueError(
+            f"expected one host, got {host.count(',') + 1}; neither Sentinel nor Cluster is supported: "
+            "name the server that takes writes, or a proxy before it"
+        )
+    if not parts.hostname:
+        raise ValueError(f"expected a host, as in {REDIS_FORM}; {ESCAPE}")
+    if not re.fullmatch(r"/?|/\d+", parts.path, re.ASCII) or parts.fragment:
+        raise ValueError(f"expected the database's number behind the host, as in {REDIS_FORM}; {ESCAPE}")
+    options = TLS_OPTIONS if parts.scheme == "rediss" else {}
+    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+        if name not in options:
+            known = f"one of {', '.join(options)}" if options else "none with redis://"
+            raise ValueError(f"unknown option {name!a:.40}; expected {known}")
+        allowed = options[name]
+        if allowed and value not in allowed:
+            raise ValueError(f"option {name}: expected one of {', '.join(allowed)}")
+
+
+def _check_mongo(url: str) -> None:
+    """What pymongo would refuse later, or ignore with a warning; `mongodb+srv` is looked up when used."""
+    _, _, options = url.partition("?")
+    try:
+        if options:
+            split_options(options, warn=False)
+    except (PyMongoError, ValueError, TypeError, OSError) as error:
+        raise ValueError(f"option not usable: {str(error)[:200]}") from None
+    if url.startswith("mongodb://"):
+        try:
+            parse_uri(url, validate=False)
+        except (PyMongoError, ValueError):
+            raise ValueError(f"expected {MONGO_FORM}; {ESCAPE}") from None
 
 
 def _with_scheme(value: SecretStr, *schemes: str) -> SecretStr:

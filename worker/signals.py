@@ -1,151 +1,157 @@
-"""Signs of life of Celery's processes: what starts with them so that they can be watched."""
+"""Celery's signal handlers: logs, checks at start, metrics, heartbeats and an orderly stop.
+
+Importing this module connects them.
+"""
 
 from __future__ import annotations
 
-import os
 import shutil
-import socket
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-import billiard.pool
 import structlog
 from celery import signals
 from celery.platforms import EX_FAILURE
-from celery.worker import state as celery_state
-from prometheus_client.core import GaugeMetricFamily
 
-from worker import clients as bootstrap
-from worker.errors import BrokerAway, ReelhaulError, UsageError
-from worker.monitoring import metrics
+from worker import clients
+from worker.errors import RedisUnavailable, ReelhaulError, UsageError
+from worker.limiter.collector import LimiterCollector
+from worker.monitoring import logs, metrics
 from worker.monitoring.breaker import breaker
-from worker.monitoring.heartbeat import Alive
+from worker.monitoring.heartbeat import Heartbeat
 from worker.monitoring.run_folder import open_run_folder
-from worker.monitoring.stats import Pulse
-from worker.settings import settings
+from worker.monitoring.stats import StatsReporter, WorkerActivity
+from worker.patches import billiard_pool
+from worker.settings import redacted, settings
 
 log = structlog.get_logger(__name__)
 
-#: Seconds that a pool process waits for its results to be read. What is not read then is delivered again.
-READ_S = 3.0
-#: Seconds that "used" looks back.
-USED_S = 10
-
-
-class GateCollector:
-    """The fleet's gate, looked at when Prometheus asks; no round trip else."""
-
-    def collect(self) -> Iterator[Any]:
-        try:
-            gate = bootstrap.limiter().look()
-        except BrokerAway:
-            return
-        for name, about, figure in (
-            ("open", "1 when requests go through.", float(not gate.shut)),
-            ("limit_per_second", "Requests a second that are allowed now.", gate.current_per_s),
-            ("limit_used", f"Share of the configured limit used in {USED_S} s.", gate.utilisation(USED_S)),
-        ):
-            yield GaugeMetricFamily(f"reelhaul_gate_{name}", about, value=figure)
+#: Modules of the pools that keep the promise of late acknowledgement.
+POOLS = ("thread", "prefork", "solo")
+#: Seconds for the request that tells whether the key works.
+KEY_CHECK_S = 10.0
 
 
 class _Main:
-    """The main process of a worker, or beat."""
+    """What the main process of a worker keeps for its handlers."""
 
     def __init__(self) -> None:
-        self.alive: Alive | None = None
-        #: Where pool processes count together, when somebody asks.
-        self.shared: Path | None = None
-        self.heard_at = time.monotonic()
-        self._since: dict[str, float] = {}
-
-    def state(self) -> dict[str, Any]:
-        """When Celery's loop last ran, pages done so far, and since when the oldest is worked on."""
-        now = time.monotonic()
-        active = {request.id for request in list(celery_state.active_requests)}
-        self._since = {id_: self._since.get(id_, now) for id_ in active}
-        return {
-            "heard_at": self.heard_at,
-            "done": celery_state.all_total_count[0] - len(active),
-            "oldest_s": now - min(self._since.values(), default=now),
-        }
+        self.activity = WorkerActivity()
+        self.heartbeat: Heartbeat | None = None
+        #: Where pool processes share their metrics, when Prometheus scrapes them.
+        self.metrics_folder: Path | None = None
 
 
 _main = _Main()
 
 
-def shared_folder(run_folder: Path) -> Path:
-    """Through which this worker's pool processes count together."""
-    # Containers share the run folder and count their processes each from 1, as in worker.monitoring.heartbeat.
-    return run_folder / f"metrics-{socket.gethostname()}-{os.getpid()}"
+@signals.setup_logging.connect
+def _configure_logs(**_: Any) -> None:
+    logs.configure(settings().reelhaul_log_level, redacted)
 
 
-def prepare(*, prefork: bool) -> None:
-    """Open the run folder, and tell Prometheus where a port is set; UsageError when either cannot be had."""
+@signals.worker_init.connect
+def _check_and_prepare(sender: Any, **_: Any) -> None:
+    """Before the pool is forked: refuse what cannot work, open what its processes share."""
+    try:
+        pool = check_pool(sender.pool_cls)
+        settings().require_key()
+        _prepare(prefork=pool == "prefork")
+    except UsageError as error:
+        _exit(error)
+
+
+def check_pool(pool: Any) -> str:
+    """The pool's name; UsageError for one that loses messages."""
+    module = pool if isinstance(pool, str) else pool.__module__
+    name = module.partition(":")[0].rpartition(".")[2]
+    if name not in POOLS:
+        raise UsageError(f"pool {name}: green pools lose messages; use threads, prefork or solo")
+    return str(name)
+
+
+def _prepare(*, prefork: bool) -> None:
+    """Open the run folder and the metrics port; UsageError when either is not available."""
     chosen = settings()
     folder = open_run_folder(chosen.reelhaul_run_folder)
-    breaker()  # before the pool processes are forked, which share it
+    breaker()  # before the fork, for pool processes share it
     if chosen.reelhaul_metrics_port:
-        _main.shared = shared_folder(folder) if prefork else None
-        metrics.serve(
-            chosen.reelhaul_metrics_address, chosen.reelhaul_metrics_port, _main.shared, [GateCollector()]
-        )
-
-
-def refuse_to_start(reason: UsageError) -> NoReturn:
-    """End with one line and status 2; Celery would only log an exception of a signal's receiver."""
-    sys.stderr.write(f"reelhaul: {reason}\n")
-    sys.exit(2)
+        _main.metrics_folder = metrics.shared_folder(folder) if prefork else None
+        collectors = [LimiterCollector(clients.limiter)]
+        address, port = chosen.reelhaul_metrics_address, chosen.reelhaul_metrics_port
+        metrics.serve(address, port, _main.metrics_folder, collectors)
 
 
 @signals.worker_ready.connect
-def _start(sender: Any, **_: Any) -> None:
+def _start_reporting(sender: Any, **_: Any) -> None:
     prefork = "prefork" in type(sender.pool).__module__
-    _main.alive = Alive("worker", settings().reelhaul_run_folder)
-    slots = 0 if prefork else int(sender.pool.limit)
-    Pulse(bootstrap.redis_client(), slots, _main.alive, _main.state).start()
+    _main.heartbeat = Heartbeat("worker", settings().reelhaul_run_folder)
+    concurrency = 0 if prefork else int(sender.pool.limit)  # pool processes report for themselves
+    StatsReporter(clients.redis_client(), concurrency, _main.heartbeat, _main.activity).start()
+
+
+@signals.worker_ready.connect
+def _check_key_again(**_: Any) -> None:
+    """A fleet that was stopped for its key continues when this worker's key works."""
+    try:
+        if clients.limiter().state().stopped:
+            clients.tmdb_client().check_key(time.monotonic() + KEY_CHECK_S)
+    except ReelhaulError as error:
+        log.error("limiter still stopped", reason=str(error))
 
 
 @signals.worker_process_init.connect
-def _start_child(**_: Any) -> None:
-    # A pool process that ends waits until the main one has read its results, and billiard sometimes miscounts
-    # them while it shuts down: then for 30 s, three times what `docker stop` grants.
-    billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = int(
-        READ_S / billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_INTERVAL
-    )
+def _start_reporting_in_pool_process(**_: Any) -> None:
+    billiard_pool.install()
     metrics.join()
-    Pulse(bootstrap.redis_client(), 1).start()
+    StatsReporter(clients.redis_client(), 1).start()
 
 
 @signals.heartbeat_sent.connect
-def _hear(**_: Any) -> None:
-    _main.heard_at = time.monotonic()
+def _note_activity(**_: Any) -> None:
+    _main.activity.heard()
+
+
+@signals.worker_shutting_down.connect
+def _wake_waiting_tasks(**_: Any) -> None:
+    """Tasks that wait for a token give their message back: stopping takes no longer than a request."""
+    clients.limiter().interrupt()
+    try:
+        clients.limiter().interrupt_children()
+    except RedisUnavailable as error:
+        log.warning("pool processes not interrupted", reason=str(error))
 
 
 @signals.worker_shutdown.connect
-def _end(sender: Any, **_: Any) -> None:
-    if _main.alive:
-        _main.alive.remove()
+def _clean_up(sender: Any, **_: Any) -> None:
+    if _main.heartbeat:
+        _main.heartbeat.remove()
     if breaker().tripped:
         sender.exitcode = EX_FAILURE
-    if _main.shared:
-        shutil.rmtree(_main.shared, ignore_errors=True)
+    if _main.metrics_folder:
+        shutil.rmtree(_main.metrics_folder, ignore_errors=True)
 
 
 @signals.beat_init.connect
-def _start_beat(**_: Any) -> None:
+def _start_beat_heartbeat(**_: Any) -> None:
     try:
-        beat = Alive("beat", settings().reelhaul_run_folder)
+        beat = Heartbeat("beat", settings().reelhaul_run_folder)
     except UsageError as error:
-        refuse_to_start(error)
+        _exit(error)
 
     def write(**_: Any) -> None:
         try:
             beat.write(tick_s=settings().reelhaul_tick_s)
         except (OSError, ReelhaulError) as error:
-            log.warning("no heartbeat", reason=str(error))
+            log.warning("heartbeat not written", reason=str(error))
 
     write()
     signals.after_task_publish.connect(write, weak=False)
+
+
+def _exit(reason: UsageError) -> NoReturn:
+    """End with one line and status 2; Celery would only log an exception of a signal handler."""
+    sys.stderr.write(f"reelhaul: {reason}\n")
+    sys.exit(2)

@@ -19,15 +19,15 @@ from producer.progress import measure
 from producer.schedule.change_tasks import ask_changes
 from producer.schedule.changes import LONGEST_GAP, Reading, days_to_read, end_reading, read_day
 from producer.schedule.tasks import changes_since, full_sweep
-from worker.clients import fleet_now, hang_up, limiter, movies, store, tmdb_client
+from worker.clients import close_api_client, fleet_now, limiter, storage, tmdb_client
 from worker.durations import parse_duration
 from worker.errors import UsageError
 from worker.keys import ANY_GENRE, MovieKey
-from worker.movie_tasks import send_movies
-from worker.retry import fetch
+from worker.movie_tasks import enqueue_movies
+from worker.retry import ask
 from worker.settings import settings
 
-#: Names of genres change once in years: ask for them again when they are older.
+#: PageLabels of genres change once in years: ask for them again when they are older.
 GENRES_AGE = timedelta(days=30)
 #: In the place of genres: none at all.
 ANY = ""
@@ -113,8 +113,8 @@ def export(
     quiet: Quiet = False,
 ) -> None:
     """Write the stored movies, one JSON object a line, as TMDB sent them."""
-    with advancing("movies", store().count_movies(), quiet=quiet) as on_movie:
-        written = export_movies(store(), file, on_movie)
+    with advancing("movies", storage().movies.count(), quiet=quiet) as on_movie:
+        written = export_movies(storage(), file, on_movie)
     console(quiet=quiet).print(f"{written:,} movies written to {file}")
 
 
@@ -130,11 +130,11 @@ def request(genres: str, years: Sequence[int], max_age: timedelta | None) -> Bac
 def _genre_names() -> dict[int, str]:
     """Known names, else asked for; the request goes through the fleet's gate like any other."""
     now = fleet_now()
-    names = store().named_genres(now - GENRES_AGE)
+    names = storage().genres.names(now - GENRES_AGE)
     if not names:
-        fetch(tmdb_client().check_key)
-        store().name_genres(fetch(tmdb_client().genres), now)
-        names = store().named_genres()
+        ask(tmdb_client().check_key)
+        storage().genres.save(ask(tmdb_client().genres), now)
+        names = storage().genres.names()
     return names
 
 
@@ -144,7 +144,7 @@ def _refresh_changes(back: timedelta | None, *, detach: bool, quiet: bool) -> No
     if known is None:
         raise UsageError("nothing is stored yet, so nothing can have changed: `reelhaul backfill --help`")
     since = now - back if back is not None else known
-    fetch(tmdb_client().check_key)  # a wrong key found out by any other request stops the fleet
+    ask(tmdb_client().check_key)  # a wrong key found out by any other request stops the fleet
     if now - since > LONGEST_GAP:
         sent = full_sweep(now)
         out.print(
@@ -153,9 +153,9 @@ def _refresh_changes(back: timedelta | None, *, detach: bool, quiet: bool) -> No
         )
     total = _read_days(since, now, quiet=quiet)
     if since <= known:
-        end_reading(movies(), now)
-    hang_up()
-    send_movies(map(MovieKey, total.wanted), "refresh")
+        end_reading(storage(), now)
+    close_api_client()
+    enqueue_movies(map(MovieKey, total.wanted), "refresh")
     out.print(
         f"{len(total.listed):,} changed movies listed, {total.requests:,} requests: "
         f"{len(total.wanted):,} movies to fetch"
@@ -167,7 +167,7 @@ def _read_days(since: datetime, now: datetime, *, quiet: bool) -> Reading:
     days, total = days_to_read(since, now), Reading()
     with advancing("days of changes", len(days), quiet=quiet) as on_day:
         for day in days:
-            total.add(read_day(ask_changes, movies(), day, now, again=True))
+            total.add(read_day(ask_changes, storage(), day, now, again=True))
             on_day()
     return total
 
@@ -176,17 +176,17 @@ def follow_wanted(*, detach: bool, quiet: bool) -> None:
     """Wait until no movie is wanted any more; Ctrl-C detaches."""
     out = console(quiet=quiet)
     if detach:
-        out.print(f"{movies().count_wanted():,} movies wait for the workers")
+        out.print(f"{storage().movie_requests.count():,} movies wait for the workers")
         return
     try:
-        follow_movies(movies(), limiter(), quiet=quiet)
+        follow_movies(storage(), limiter(), quiet=quiet)
     except KeyboardInterrupt:
-        left = movies().count_wanted()
+        left = storage().movie_requests.count()
         out.print(f"\ndetached; beat feeds the workers what is left: {left:,} movies")
 
 
 def _show_plan(wanted: Backfill) -> None:
-    progress = measure(store(), wanted)
+    progress = measure(storage(), wanted)
     total, rate = progress.total, settings().reelhaul_rate.per_s
     unknown = total.cells - total.opened
     console().print(
@@ -199,22 +199,22 @@ def _show_plan(wanted: Backfill) -> None:
 
 def _open_gate() -> None:
     """The gate opens when the key was mended since it shut."""
-    if limiter().look().stopped:
+    if limiter().state().stopped:
         tmdb_client().check_key(time.monotonic() + PATIENCE_S)
 
 
 def _run(wanted: Backfill, lane: str, *, detach: bool, quiet: bool) -> None:
     out = console(quiet=quiet)
     _open_gate()
-    hang_up()
-    sent = begin(store(), wanted, lane)
+    close_api_client()
+    sent = begin(storage(), wanted, lane)
     if detach:
         out.print(
             f"backfill {wanted.id}: {sent:,} messages sent; `reelhaul status --watch` shows how far it is"
         )
         return
     try:
-        ended = follow(store(), limiter(), wanted, quiet=quiet)
+        ended = follow(storage(), limiter(), wanted, quiet=quiet)
     except KeyboardInterrupt:
         out.print(
             f"\ndetached; the workers go on with backfill {wanted.id}. "

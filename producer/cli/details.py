@@ -16,12 +16,12 @@ from producer.audit import missing_ids
 from producer.cli.backfill import Detach, MaxAge, Quiet, follow_wanted
 from producer.cli.render import advancing, console
 from producer.schedule.tasks import feed
-from worker.clients import fleet_now, hang_up, id_export, limiter, movies, store, tmdb_client
+from worker.clients import close_api_client, fleet_now, limiter, storage, tmdb_client
 from worker.durations import parse_duration
 from worker.errors import Unstorable, UsageError
 from worker.keys import MAX_PAGE
-from worker.queues import queued
-from worker.retry import fetch
+from worker.queues import lengths
+from worker.retry import ask
 from worker.settings import settings
 from worker.storage.mongo import Document
 from worker.storage.movies import PARTS
@@ -52,19 +52,19 @@ def details(  # noqa: PLR0913, PLR0917 -- a command's options
     now, retention = fleet_now(), settings().reelhaul_retention
     wanted: Iterable[int]
     if from_ids:
-        wanted = missing_ids(store(), id_export())
+        wanted = missing_ids(storage(), storage().id_export)
     else:
         oldest = timedelta(days=36_500) if missing else retention if age is None else min(age, retention)
-        wanted = movies().lacking_details(now - oldest, parts)
-    with advancing("movies looked at", store().count_movies(), quiet=quiet) as on_movie:
-        number = movies().want(_each(wanted, on_movie), now, details=True, append=parts)
+        wanted = storage().movies.without_details(now - oldest, parts)
+    with advancing("movies looked at", storage().movies.count(), quiet=quiet) as on_movie:
+        number = storage().movie_requests.add(_each(wanted, on_movie), now, details=True, append=parts)
     console(quiet=quiet).print(f"{number:,} movies to fetch")
     if number:
-        if limiter().look().stopped:
-            fetch(tmdb_client().check_key)
-            hang_up()
+        if limiter().state().stopped:
+            ask(tmdb_client().check_key)
+            close_api_client()
         if detach:
-            feed(queued())
+            feed(lengths())
         follow_wanted(detach=detach, quiet=quiet)
 
 
@@ -78,10 +78,10 @@ def movie(
     if not _is_text(words):
         raise UsageError(f"TITLE {words!a}: not UTF-8")
     settings().require_key()
-    names = store().named_genres()
-    fetch(tmdb_client().check_key)  # a wrong key found out by any other request stops the fleet
-    found = fetch(partial(tmdb_client().search, words))
-    hang_up()
+    names = storage().genres.names()
+    ask(tmdb_client().check_key)  # a wrong key found out by any other request stops the fleet
+    found = ask(partial(tmdb_client().search, words))
+    close_api_client()
     if as_json:
         typer.echo(json.dumps(found.results))
         return
@@ -106,14 +106,14 @@ def popular(
 ) -> None:
     """Fetch the most popular movies of all."""
     settings().require_key()
-    fetch(tmdb_client().check_key)  # as above
+    ask(tmdb_client().check_key)  # as above
     stored = new = 0
     lost: list[str] = []
     with advancing("pages", pages, quiet=quiet) as on_page:
         for number in range(1, pages + 1):
-            page = fetch(partial(tmdb_client().popular, number))
+            page = ask(partial(tmdb_client().popular, number))
             try:
-                saved = store().save_list(f"popular:{number}", page)
+                saved = storage().movies.save_page(f"popular:{number}", page)
             except Unstorable as trouble:
                 lost.append(f"page {number} cannot be stored: {trouble}")
             else:
@@ -121,7 +121,7 @@ def popular(
             on_page()
             if number >= page.total_pages:
                 break
-    hang_up()
+    close_api_client()
     console(quiet=quiet).print(f"{stored:,} movies stored, {new:,} of them new")
     for line in lost:
         console().print(line, markup=False, soft_wrap=True)

@@ -13,9 +13,9 @@ from redis.exceptions import RedisError, ResponseError
 from rich.markup import escape
 
 from producer.cli.render import console
-from worker.clients import fleet_now, limiter, redis_client, store, tmdb_client
-from worker.errors import BrokerAway, ReelhaulError
-from worker.limiter.state import GateState
+from worker.clients import fleet_now, limiter, redis_client, storage, tmdb_client
+from worker.errors import RedisUnavailable, ReelhaulError
+from worker.limiter.state import LimiterState
 from worker.monitoring.run_folder import open_run_folder
 from worker.settings import settings
 
@@ -52,13 +52,13 @@ def _eviction() -> str:
     except ResponseError:  # a managed Redis tells nobody, or this user may not ask
         return "unknown, for Redis refuses INFO"
     except RedisError as error:
-        raise BrokerAway(f"Redis: {type(error).__name__}: {error}") from error
+        raise RedisUnavailable(f"Redis: {type(error).__name__}: {error}") from error
 
 
 def _mongo() -> str:
     begun = time.monotonic()
-    store().ping()
-    return f"answers in {(time.monotonic() - begun) * 1e3:.1f} ms, {store().count_movies():,} movies stored"
+    storage().ping()
+    return f"answers in {(time.monotonic() - begun) * 1e3:.1f} ms, {storage().movies.count():,} movies stored"
 
 
 def _run_folder() -> str:
@@ -79,9 +79,9 @@ def _clock() -> str:
 
 
 def _gate() -> str:
-    state: GateState = limiter().look()
+    state: LimiterState = limiter().state()
     rate = f"{state.current_per_s:g}/s of {state.configured}"
-    return f"{state.shut or 'open'}, {rate}, {state.refused:,} refused so far"
+    return f"{state.closed_reason or 'open'}, {rate}, {state.refused:,} refused so far"
 
 
 def _versions() -> str:

@@ -11,12 +11,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from producer.cli.render import console
-from worker.clients import movies, store
+from worker.clients import storage
 from worker.errors import UsageError
 from worker.keys import MovieKey, PageKey, parse_key
-from worker.movie_tasks import send_movies
+from worker.movie_tasks import enqueue_movies
 from worker.storage.mongo import Document
-from worker.tasks import send
+from worker.tasks import enqueue_pages
 
 failures = typer.Typer(
     add_completion=False, invoke_without_command=True, help="Pages in quarantine: list, show, retry, purge."
@@ -38,7 +38,7 @@ def overview(
     """List what is in quarantine, unless a subcommand follows."""
     if context.invoked_subcommand:
         return
-    found = store().quarantined()
+    found = storage().failures.quarantined()
     if as_json:
         typer.echo(json.dumps([_plain(failure) for failure in found.values()]))
         return
@@ -59,7 +59,7 @@ def overview(
 @failures.command()
 def show(key: Annotated[str, typer.Argument(help="For instance 18:1999:3 or movie:603.")]) -> None:
     """The answer that put a page into quarantine."""
-    failure = store().failure(parse_key(key))
+    failure = storage().failures.get(parse_key(key))
     if failure is None:
         raise UsageError(f"{key} is not in quarantine; `reelhaul failures` lists what is")
     out = console()
@@ -77,11 +77,11 @@ def retry(by_class: ByClass = None, key: ByKey = None) -> None:
     # Sent first: what is sent twice is fetched once, what is released and not sent would wait for the sweep.
     for one, failure in chosen.items():
         if isinstance(one, PageKey):
-            send([one], int(failure["last_at"].timestamp() * 1000), "refresh")
+            enqueue_pages([one], int(failure["last_at"].timestamp() * 1000), "refresh")
         else:
-            movies().want([one.movie_id], failure["last_at"])
-            send_movies([one], "refresh")
-    store().release(chosen)
+            storage().movie_requests.add([one.movie_id], failure["last_at"])
+            enqueue_movies([one], "refresh")
+    storage().failures.release(chosen)
     console().print(f"{len(chosen):,} enqueued")
 
 
@@ -95,12 +95,12 @@ def purge(
     chosen = _chosen(by_class, key)
     if chosen and not yes:
         typer.confirm(f"Forget {len(chosen):,} failures with their answers?", abort=True)
-    store().release(chosen)
+    storage().failures.release(chosen)
     console().print(f"{len(chosen):,} failures forgotten")
 
 
 def _chosen(by_class: str | None, key: str | None) -> dict[PageKey | MovieKey, Document]:
-    found = store().quarantined()
+    found = storage().failures.quarantined()
     if key is not None:
         page = parse_key(key)
         if page not in found:

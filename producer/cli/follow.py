@@ -14,12 +14,11 @@ from producer.enqueue import Backfill, begin
 from producer.progress import Progress, measure
 from producer.schedule.tasks import feed
 from worker.app import app
-from worker.errors import BrokerAway, Forbidden, UsageError
+from worker.errors import KeyRejected, RedisUnavailable, UsageError
 from worker.limiter.client import Limiter
-from worker.limiter.state import GateState
-from worker.queues import queued
-from worker.storage.movies import Movies
-from worker.storage.store import Store
+from worker.limiter.state import LimiterState
+from worker.queues import lengths
+from worker.storage.database import Storage
 
 #: Seconds between two looks, at the least; a look that takes long is taken less often.
 LOOK_S = 0.5
@@ -32,37 +31,37 @@ class Look:
     """One look at a run: what is stored, what the gate says."""
 
     progress: Progress
-    gate: GateState
+    gate: LimiterState
 
 
-def looks(store: Store, limiter: Limiter, backfill: Backfill) -> Iterator[Look]:
+def looks(storage: Storage, limiter: Limiter, backfill: Backfill) -> Iterator[Look]:
     """A look every now and then, until nothing is missing; the last one shows that."""
     while True:
         begun = time.monotonic()
-        progress = measure(store, backfill)
-        yield Look(progress, limiter.look())
+        progress = measure(storage, backfill)
+        yield Look(progress, limiter.state())
         if not progress.total.missing:
             return
         time.sleep(max(LOOK_S, 3 * (time.monotonic() - begun)))
 
 
-def follow(store: Store, limiter: Limiter, backfill: Backfill, *, quiet: bool = False) -> Progress:
+def follow(storage: Storage, limiter: Limiter, backfill: Backfill, *, quiet: bool = False) -> Progress:
     """Show the run until it ends; returns how it ended.
 
-    Raises Forbidden when the key is refused, UsageError when no worker runs. What the broker lost is
+    Raises KeyRejected when the key is refused, UsageError when no worker runs. What the broker lost is
     enqueued again.
     """
     out = console(quiet=quiet)
     stalled = _Stall()
     with Live(console=out, auto_refresh=False, transient=not out.is_terminal) as live:
-        for look in looks(store, limiter, backfill):
+        for look in looks(storage, limiter, backfill):
             if out.is_terminal:
                 live.update(live_view(look.progress, look.gate), refresh=True)
             if look.gate.stopped:
-                raise Forbidden(look.gate.shut)
+                raise KeyRejected(look.gate.closed_reason)
             if stalled.for_long(look.progress.total.stored, look.gate):
                 lacking = f"{look.progress.total.missing:,} pages are missing"
-                stalled.mend(lambda: begin(store, backfill), lacking)
+                stalled.mend(lambda: begin(storage, backfill), lacking)
     return look.progress
 
 
@@ -77,24 +76,24 @@ def last_line(progress: Progress) -> str:
     return line
 
 
-def follow_movies(store: Movies, limiter: Limiter, *, quiet: bool = False) -> None:
+def follow_movies(storage: Storage, limiter: Limiter, *, quiet: bool = False) -> None:
     """Show how the list of wanted movies gets shorter until it is empty, and enqueue them meanwhile.
 
     Raises as `follow` does.
     """
-    left = store.count_wanted()
+    left = storage.movie_requests.count()
     stalled = _Stall()
     with advancing("movies", left, quiet=quiet) as on_movies:
         while left:
-            gate = limiter.look()
+            gate = limiter.state()
             if gate.stopped:
-                raise Forbidden(gate.shut)
+                raise KeyRejected(gate.closed_reason)
             if stalled.for_long(left, gate):
-                stalled.mend(lambda: feed(queued()), f"{left:,} movies are wanted")
-            with suppress(BrokerAway):  # the workers wait for it too
-                feed(queued())
+                stalled.mend(lambda: feed(lengths()), f"{left:,} movies are wanted")
+            with suppress(RedisUnavailable):  # the workers wait for it too
+                feed(lengths())
             time.sleep(LOOK_S)
-            now = store.count_wanted()
+            now = storage.movie_requests.count()
             on_movies(max(0, left - now))
             left = now
 
@@ -105,10 +104,10 @@ class _Stall:
     def __init__(self) -> None:
         self._seen, self._since = -1, time.monotonic()
 
-    def for_long(self, figure: int, gate: GateState) -> bool:
+    def for_long(self, figure: int, gate: LimiterState) -> bool:
         """Whether the figure has not moved for long."""
         now = time.monotonic()
-        if figure != self._seen or gate.shut:
+        if figure != self._seen or gate.closed_reason:
             self._seen, self._since = figure, now
         return now - self._since > max(STALLED_S, 3 / gate.current_per_s)
 
@@ -116,8 +115,8 @@ class _Stall:
         """Send again what the broker lost; UsageError when nobody works."""
         self._since = time.monotonic()
         try:
-            waiting = sum(queued().values())
-        except BrokerAway:
+            waiting = sum(lengths().values())
+        except RedisUnavailable:
             return  # the workers wait for it too
         if not waiting:
             send_again()

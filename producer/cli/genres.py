@@ -16,7 +16,7 @@ from rich.table import Table
 
 from producer.charts.coverage_html import write
 from producer.cli.render import advancing, console
-from worker.clients import store
+from worker.clients import storage
 from worker.errors import UsageError
 
 #: Pairs in the table; --json has all.
@@ -56,9 +56,9 @@ def genres(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
 ) -> None:
     """List the genres, how many stored movies each has, and which stand together."""
-    names = store().named_genres()
-    with advancing("movies", store().count_movies(), quiet=quiet or as_json) as on_movie:
-        counted = tally(store().each_genres(), on_movie)
+    names = storage().genres.names()
+    with advancing("movies", storage().movies.count(), quiet=quiet or as_json) as on_movie:
+        counted = tally(storage().movies.each_genre_ids(), on_movie)
     if not counted.movies and not names:
         raise UsageError("nothing is stored yet: `reelhaul backfill --help`")
     names = names | {id_: f"genre {id_}" for id_ in counted.single if id_ not in names}

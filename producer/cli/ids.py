@@ -19,7 +19,7 @@ from urllib3.exceptions import HTTPError
 
 from producer.audit import plain, words
 from producer.cli.render import advancing_bytes, console
-from worker.clients import fleet_now, id_export
+from worker.clients import fleet_now, storage
 from worker.errors import UsageError
 from worker.storage.id_export import LONGEST_LINE
 from worker.tmdb.session import build_session
@@ -47,7 +47,7 @@ def overview(
     """Tell which list is loaded, unless a subcommand follows."""
     if context.invoked_subcommand:
         return
-    loaded = id_export().current()
+    loaded = storage().id_export.current()
     if as_json:
         typer.echo(json.dumps(plain(loaded) if loaded else None))
     elif loaded:
@@ -66,7 +66,7 @@ def load(
     """Load TMDB's daily list of movie ids in the place of the earlier one, for `reelhaul verify --ids`."""
     named, at = named_source(source), fleet_now()
     with opened(source, quiet=quiet) as lines:
-        movies = id_export().load(lines, named, at)
+        movies = storage().id_export.load(lines, named, at)
     console(quiet=quiet).print(escape(f"{movies:,} movies loaded from {named}"), soft_wrap=True)
 
 

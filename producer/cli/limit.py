@@ -13,7 +13,7 @@ from producer.cli.render import console, shut_line, span
 from worker.clients import limiter
 from worker.durations import parse_duration
 from worker.limiter.rate import Rate
-from worker.limiter.state import GateState
+from worker.limiter.state import LimiterState
 
 limit = typer.Typer(
     add_completion=False,
@@ -30,7 +30,7 @@ def show(
     """Show the gate, unless a subcommand follows."""
     if context.invoked_subcommand:
         return
-    gate = limiter().look()
+    gate = limiter().state()
     if as_json:
         typer.echo(json.dumps(_figures(gate)))
         return
@@ -52,7 +52,7 @@ def set_rate(
 ) -> None:
     """Replace the configured rate, for all workers, from now on."""
     limiter().set_rate(None if rate == "default" else Rate.parse(rate))
-    console().print(f"limit {limiter().look().configured}")
+    console().print(f"limit {limiter().state().configured}")
 
 
 @limit.command()
@@ -63,7 +63,7 @@ def pause(
 ) -> None:
     """Let nothing through, for a while or until `resume`."""
     limiter().pause(parse_duration(length, "--for").total_seconds() if length else None)
-    console().print(shut_line(limiter().look()))
+    console().print(shut_line(limiter().state()))
 
 
 @limit.command()
@@ -73,7 +73,7 @@ def resume() -> None:
     console().print("gate open")
 
 
-def _figures(gate: GateState) -> dict[str, object]:
+def _figures(gate: LimiterState) -> dict[str, object]:
     figures = asdict(gate) | {
         "configured": str(gate.configured),
         "current_per_s": gate.current_per_s,

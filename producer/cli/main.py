@@ -6,7 +6,7 @@ import os
 import sys
 
 from producer.cli.health import health
-from worker.errors import BrokerAway, ReelhaulError, StoreAway
+from worker.errors import MongoUnavailable, RedisUnavailable, ReelhaulError
 
 
 def main() -> None:
@@ -21,7 +21,9 @@ def main() -> None:
     except ReelhaulError as error:
         from worker.settings import redacted
 
-        hint = "; `reelhaul doctor` tells more" if isinstance(error, BrokerAway | StoreAway) else ""
+        hint = (
+            "; `reelhaul doctor` tells more" if isinstance(error, RedisUnavailable | MongoUnavailable) else ""
+        )
         sys.stderr.write(f"reelhaul: {redacted(str(error))}{hint}\n")
         sys.exit(2)
     except OSError as error:

@@ -15,7 +15,7 @@ from rich.text import Text
 from producer.coverage import Coverage
 from producer.progress import Progress
 from worker.keys import ANY_GENRE
-from worker.limiter.state import GateState
+from worker.limiter.state import LimiterState
 
 #: Seconds that "requests a second" looks back.
 LATELY_S = 5
@@ -65,7 +65,7 @@ def span(seconds: float) -> str:
     return f"{hours // 24}d {hours % 24:02d}h"
 
 
-def live_view(progress: Progress, gate: GateState) -> RenderableType:
+def live_view(progress: Progress, gate: LimiterState) -> RenderableType:
     """A run at this moment."""
     total = progress.total
     left_s = progress.left_s(pace(gate))
@@ -96,19 +96,19 @@ def title(progress: Progress) -> str:
     return f"{name}: {genres}, {years}"
 
 
-def gate_line(gate: GateState) -> str:
+def gate_line(gate: LimiterState) -> str:
     """How much of the limit is used, in one line."""
     lately, allowed = gate.granted_per_s(LATELY_S), gate.current_per_s
-    shut = f"; {shut_line(gate)}" if gate.shut else ""
+    shut = f"; {shut_line(gate)}" if gate.closed_reason else ""
     return f"{lately:.1f} of {allowed:.4g} requests/s, {gate.refused:,} refused{shut}"
 
 
-def pace(gate: GateState) -> float:
+def pace(gate: LimiterState) -> float:
     """Requests a second that the next while will see: as lately, or as allowed while nothing runs."""
     return min(gate.current_per_s, gate.granted_per_s(LATELY_S) or gate.current_per_s)
 
 
-def status_tables(progress: Progress, gate: GateState | None) -> Iterable[RenderableType]:
+def status_tables(progress: Progress, gate: LimiterState | None) -> Iterable[RenderableType]:
     """A backfill in two lines, then by genre and by year; a duty of the schedule in two lines alone."""
     total = progress.total
     state = f"{total.missing:,} missing" if total.missing else "complete"
@@ -153,7 +153,7 @@ def _given_up(total: Coverage) -> str:
     return f", {total.quarantined:,} in quarantine" if total.quarantined else ""
 
 
-def shut_line(gate: GateState) -> str:
+def shut_line(gate: LimiterState) -> str:
     """Why nothing goes through, and for how long; "" when the gate is open."""
-    wait = f" for {span(gate.shut_s)}" if gate.shut_s else ""
-    return f"shut{wait}: {gate.shut}" if gate.shut else ""
+    wait = f" for {span(gate.closed_s)}" if gate.closed_s else ""
+    return f"shut{wait}: {gate.closed_reason}" if gate.closed_reason else ""

@@ -10,7 +10,7 @@ import typer
 
 from producer.cli.render import console, span
 from producer.freshness import freshness
-from worker.clients import fleet_now, store
+from worker.clients import fleet_now, storage
 from worker.durations import duration
 from worker.settings import settings
 
@@ -58,7 +58,7 @@ def expire(
     """Delete what was not fetched again within REELHAUL_RETENTION; pages that go count as missing."""
     retention = settings().reelhaul_retention
     before = fleet_now() - retention
-    found = store().expired(before)
+    found = storage().count_expired(before)
     out = console()
     if not any(found.values()):
         out.print(f"nothing is older than {duration(retention)}")
@@ -70,5 +70,5 @@ def expire(
         return
     if not yes:
         typer.confirm("Delete them? `reelhaul refresh` would fetch them again instead.", abort=True)
-    gone = store().expire(before)
+    gone = storage().delete_expired(before)
     out.print("deleted: " + ", ".join(f"{n:,} {name}" for name, n in gone.items() if n))

@@ -12,9 +12,9 @@ from rich.table import Table
 
 from producer.cli.render import console, span
 from producer.enqueue import lacking
-from producer.schedule.config import DEFAULT, Duty, timetable
+from producer.schedule.config import DEFAULT, ScheduleEntry, schedule_entries
 from producer.schedule.tasks import perform, running
-from worker.clients import fleet_now, store
+from worker.clients import fleet_now, storage
 from worker.durations import duration
 from worker.errors import UsageError
 from worker.storage.mongo import Document
@@ -55,36 +55,36 @@ def overview(
 @schedule.command()
 def run(name: Annotated[str, typer.Argument(help="A duty that `reelhaul schedule` lists.")]) -> None:
     """Do a duty now, whenever it is due; exit 1 when its last run has not ended."""
-    duties = timetable()
+    duties = schedule_entries()
     if name not in duties:
         raise UsageError(f"duty {name!r}: expected one of {', '.join(duties)}")
     now = fleet_now()
-    notes = store().notes()
+    notes = storage().schedule.states()
     if running(notes.get(name), _lacking(notes), now):
         console().print(
             f"{name}: its last run has not ended; `reelhaul schedule` and `reelhaul status` tell more"
         )
         raise typer.Exit(1)
-    if not store().claim_due(name, timedelta(milliseconds=1), now):
+    if not storage().schedule.claim(name, timedelta(milliseconds=1), now):
         raise UsageError(f"{name}: somebody else has just begun it; `reelhaul schedule` tells how it goes")
     console().print(f"{name}: {perform(duties[name], now)}", markup=False)
 
 
-def _duties() -> list[tuple[Duty, dict[str, Any], bool]]:
-    notes = store().notes()
+def _duties() -> list[tuple[ScheduleEntry, dict[str, Any], bool]]:
+    notes = storage().schedule.states()
     begun, now = _lacking(notes), datetime.now(UTC)
     return [
         (duty, notes.get(duty.name, {}), running(notes.get(duty.name), begun, now))
-        for duty in timetable().values()
+        for duty in schedule_entries().values()
     ]
 
 
 def _lacking(notes: dict[str, Document]) -> set[str]:
     """Backfills of duties that lack pages."""
-    return lacking(store(), {id_ for note in notes.values() for id_ in note.get("backfills", ())})
+    return lacking(storage(), {id_ for note in notes.values() for id_ in note.get("backfills", ())})
 
 
-def _row(known: tuple[Duty, dict[str, Any], bool]) -> dict[str, str]:
+def _row(known: tuple[ScheduleEntry, dict[str, Any], bool]) -> dict[str, str]:
     duty, note, is_running = known
     claimed_at: datetime | None = note.get("claimed_at")
     if claimed_at and claimed_at.year == 1970:  # put off

@@ -18,12 +18,12 @@ from producer.bottleneck import bottleneck
 from producer.charts.coverage_html import Grid, grid, write, write_html
 from producer.cli.render import console, gate_line, pace, status_tables
 from producer.progress import Progress, measure_all
-from worker.clients import limiter, redis_client, store
+from worker.clients import limiter, redis_client, storage
 from worker.durations import duration
-from worker.errors import BrokerAway, UsageError
-from worker.limiter.state import GateState
-from worker.monitoring.stats import fleet
-from worker.queues import queued
+from worker.errors import RedisUnavailable, UsageError
+from worker.limiter.state import LimiterState
+from worker.monitoring.stats import fleet_stats
+from worker.queues import lengths
 from worker.settings import settings
 
 WATCH_S = 1.0
@@ -36,7 +36,7 @@ class Report:
     """Everything that `status` shows; without Redis there is no gate and no word on the fleet."""
 
     everything: list[Progress]
-    gate: GateState | None
+    gate: LimiterState | None
     held_back_by: str
     #: Pages that will have passed the retention in SOON, unless they are fetched again.
     expiring: int
@@ -65,7 +65,7 @@ def status(
     """How far every backfill is, by genre and year, and what holds it back."""
     out = console()
     if html or png:
-        whole = grid(measure_all(store()))
+        whole = grid(measure_all(storage()))
         if html:
             write_html(whole, html)
         if png:
@@ -89,11 +89,13 @@ def _write_png(whole: Grid, target: Path) -> None:
 
 def report() -> Report:
     """As of now; four questions to Redis, and MongoDB read once."""
-    everything = measure_all(store())
-    expiring = store().count_older(store().now() - settings().reelhaul_retention + SOON)
-    with suppress(BrokerAway):
-        gate = limiter().look()
-        return Report(everything, gate, bottleneck(gate, fleet(redis_client()), queued()), expiring)
+    everything = measure_all(storage())
+    expiring = storage().pages.count_fetched_before(
+        storage().mongo.now() - settings().reelhaul_retention + SOON
+    )
+    with suppress(RedisUnavailable):
+        gate = limiter().state()
+        return Report(everything, gate, bottleneck(gate, fleet_stats(redis_client()), lengths()), expiring)
     return Report(everything, None, "Redis does not answer", expiring)
 
 

@@ -15,9 +15,9 @@ from producer.audit import Audit, audit, plain, words
 from producer.cli.render import advancing, console
 from producer.completeness import REPAIRED, CellCheck, Reason, check_cells
 from producer.enqueue import known_backfills
-from worker.clients import fleet_now, id_export, store
+from worker.clients import fleet_now, storage
 from worker.errors import UsageError
-from worker.tasks import send
+from worker.tasks import enqueue_pages
 
 #: Ids of missing or gone movies in one line for a person.
 SHOWN_IDS = 20
@@ -53,14 +53,14 @@ def verify(
             raise UsageError("--repair fetches cells again, and --ids looks at no cell: use one of them")
         _verify_ids(as_json=as_json, quiet=quiet)
         return
-    backfills = known_backfills(store())
+    backfills = known_backfills(storage())
     if not backfills:
         raise UsageError(
             "nothing was asked for yet, so there is nothing to prove: `reelhaul backfill --help`"
         )
     cells = list(dict.fromkeys(cell for backfill in backfills for cell in backfill.cells()))
-    with advancing("pages", store().count_pages(), quiet=quiet or as_json) as on_page:
-        gaps = [check for check in check_cells(store(), cells, on_page) if check.problem]
+    with advancing("pages", storage().pages.count(), quiet=quiet or as_json) as on_page:
+        gaps = [check for check in check_cells(storage(), cells, on_page) if check.problem]
     if as_json:
         missing = sum(gap.pages_missing for gap in gaps)
         rows = [_row(gap) for gap in gaps]
@@ -70,7 +70,7 @@ def verify(
     again = [gap.cell.page(1) for gap in gaps if gap.problem and gap.problem.reason in REPAIRED]
     if repair and again:
         # From page 1 on, and the others after it: what displaced a movie may have moved every page behind it.
-        sent = send(again, int(fleet_now().timestamp() * 1000), "refresh")
+        sent = enqueue_pages(again, int(fleet_now().timestamp() * 1000), "refresh")
         console(quiet=quiet or as_json).print(
             f"{sent:,} cells enqueued to be fetched again; verify again when they are"
         )
@@ -103,8 +103,8 @@ def _tell(out: Console, cells: int, gaps: list[CellCheck]) -> None:
 
 
 def _verify_ids(*, as_json: bool, quiet: bool) -> None:
-    with advancing("movies", store().count_movies(), quiet=quiet or as_json) as on_movie:
-        found = audit(store(), id_export(), on_movie)
+    with advancing("movies", storage().movies.count(), quiet=quiet or as_json) as on_movie:
+        found = audit(storage(), storage().id_export, on_movie)
     if as_json:
         facts = {
             "list": plain(found.loaded),

@@ -10,15 +10,15 @@ import structlog
 from celery.exceptions import Reject
 
 from producer.schedule.changes import LONGEST_GAP, days_to_read, end_reading, read_page
-from producer.schedule.config import timetable
+from producer.schedule.config import schedule_entries
 from worker.app import app
-from worker.clients import fleet_now, movies, store, tmdb_client
-from worker.errors import Forbidden, NotNow, Poison
+from worker.clients import fleet_now, storage, tmdb_client
+from worker.errors import KeyRejected, NotNow, Poison
 from worker.keys import MovieKey
-from worker.movie_tasks import send_movies
+from worker.movie_tasks import enqueue_movies
 from worker.queues import Message, publish
-from worker.retry import fetch, refuse
-from worker.tmdb.responses import Changes
+from worker.records import Changes
+from worker.retry import ask, reject
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +45,7 @@ def begin_reading(name: str, since: datetime, now: datetime, said: str) -> None:
     """Send the first page's message, for the duty of that name; `said` becomes its outcome so far."""
     first = Place(int(now.timestamp() * 1000), days_to_read(since, now)[0].isoformat(), 1)
     # Before a quick worker tells more.
-    store().note(name, outcome=said, reading={"at": first._asdict(), "since": now})
+    storage().schedule.set_state(name, outcome=said, reading={"at": first._asdict(), "since": now})
     _send(name, first)
 
 
@@ -58,7 +58,7 @@ def read_changes(name: str, started_ms: int, day: str, page: int) -> None:
     """
     here, started = _place(name, started_ms, day, page)
     try:
-        note = store().notes().get(name, {}).get("reading") or {}
+        note = storage().schedule.states().get(name, {}).get("reading") or {}
         if note.get("after") == here._asdict():  # this message sent the next one, or died before it did
             _send(name, Place(**note["at"]))
         elif note.get("at") == here._asdict():
@@ -76,7 +76,7 @@ def _place(name: Any, started_ms: Any, day: Any, page: Any) -> tuple[Place, date
         far_back = days_to_read(started - LONGEST_GAP, started)
         makes_sense = (
             [type(word) for word in given] == [str, int, str, int]
-            and name in timetable()
+            and name in schedule_entries()
             and started <= fleet_now()
             and date.fromisoformat(day) in far_back
             and page > 0
@@ -84,33 +84,33 @@ def _place(name: Any, started_ms: Any, day: Any, page: Any) -> tuple[Place, date
     except (TypeError, ValueError, OverflowError, OSError):
         makes_sense = False
     if not makes_sense:
-        refuse(f"no page of changes: {', '.join(f'{word!r:.50}' for word in given)}")
+        reject(f"no page of changes: {', '.join(f'{word!r:.50}' for word in given)}")
     return Place(started_ms, day, page), started
 
 
 def _read(name: str, here: Place, started: datetime) -> None:
     this = date.fromisoformat(here.day)
     try:
-        reading, total = read_page(ask_changes, movies(), this, here.page, started)
-    except (Poison, Forbidden) as trouble:
+        reading, total = read_page(ask_changes, storage(), this, here.page, started)
+    except (Poison, KeyRejected) as trouble:
         # The cursor has not moved: the next run, soon, reads all of it.
         log.error("changes not read", day=here.day, reason=str(trouble))
-        store().note(name, outcome=f"put off: {trouble}", reading=None, claimed_at=NEVER)
+        storage().schedule.set_state(name, outcome=f"put off: {trouble}", reading=None, claimed_at=NEVER)
         return
-    send_movies(map(MovieKey, reading.wanted), "refresh")
+    enqueue_movies(map(MovieKey, reading.wanted), "refresh")
     listed, wanted = len(reading.listed), len(reading.wanted)
     log.info("changes read", day=here.day, page=here.page, listed=listed, wanted=wanted)
     following = here.following(total, started.date())
     if following is None:
-        end_reading(movies(), started)
-        store().note(name, outcome=f"read to {started:%Y-%m-%d %H:%M}", reading=None)
-    elif store().go_on(name, here._asdict(), following._asdict(), fleet_now()):
+        end_reading(storage(), started)
+        storage().schedule.set_state(name, outcome=f"read to {started:%Y-%m-%d %H:%M}", reading=None)
+    elif storage().schedule.advance_reading(name, here._asdict(), following._asdict(), fleet_now()):
         _send(name, following)
 
 
 def ask_changes(day: date, page: int) -> Changes:
     """A page of the day's changes, waiting out what is only for now."""
-    return fetch(partial(tmdb_client().changes, day, page))
+    return ask(partial(tmdb_client().changes, day, page))
 
 
 def _send(name: str, at: Place) -> None:

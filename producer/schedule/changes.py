@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
-from worker.storage.movies import Movies
-from worker.tmdb.responses import Changes
+from worker.records import Changes
+from worker.storage.database import Storage
 
 #: A gap above it means a full sweep (TMDB API reference, changes/movie-list).
 LONGEST_GAP = timedelta(days=14)
@@ -49,39 +49,39 @@ def asked_since(day: date, now: datetime) -> datetime:
 
 
 def read_page(  # noqa: PLR0913 -- a reading's circumstances
-    ask: Ask, movies: Movies, day: date, number: int, now: datetime, *, again: bool = False
+    ask: Ask, storage: Storage, day: date, number: int, now: datetime, *, again: bool = False
 ) -> tuple[Reading, int]:
     """Read a page of what changed on the day and put it on the list of wanted movies; also its day's pages.
 
     `now`: when the reading began. `again`: also what was seen today before, for it may have changed once
-    more. Raises NotNow (read the page again) and Forbidden.
+    more. Raises NotNow (read the page again) and KeyRejected.
     """
     page, since = ask(day, number), asked_since(day, now)
     listed = set(page.ids)
     if since == now:
-        wanted = listed if again else movies.not_demanded(listed, _midnight(day))
+        wanted = listed if again else storage.change_feed.not_handled(listed, _midnight(day))
     else:
-        wanted = movies.stale(movies.not_demanded(listed, since), since)
-    movies.want(wanted, since)
+        wanted = storage.movies.not_fetched_since(storage.change_feed.not_handled(listed, since), since)
+    storage.movie_requests.add(wanted, since)
     # After the list has them: a reading that dies in between sees to them once more.
-    movies.demand(wanted, since)
+    storage.change_feed.mark_handled(wanted, since)
     return Reading(1, listed, wanted), page.total_pages
 
 
-def read_day(ask: Ask, movies: Movies, day: date, now: datetime, *, again: bool = False) -> Reading:
+def read_day(ask: Ask, storage: Storage, day: date, now: datetime, *, again: bool = False) -> Reading:
     """All pages of the day, as `read_page` reads one."""
     reading, number, total = Reading(), 1, 1
     while number <= total:
-        page, total = read_page(ask, movies, day, number, now, again=again)
+        page, total = read_page(ask, storage, day, number, now, again=again)
         reading.add(page)
         number += 1
     return reading
 
 
-def end_reading(movies: Movies, now: datetime) -> None:
+def end_reading(storage: Storage, now: datetime) -> None:
     """A reading that began at `now` has come to its end: so far all changes have been seen to."""
-    movies.set_read_to(now)
-    movies.forget_demands(now - LONGEST_GAP - 2 * OVERLAP)
+    storage.change_feed.set_read_to(now)
+    storage.change_feed.forget_handled(now - LONGEST_GAP - 2 * OVERLAP)
 
 
 def _midnight(day: date) -> datetime:

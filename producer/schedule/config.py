@@ -48,7 +48,7 @@ _HEADING = re.compile(r"\s*\[\s*(?P<name>[^\[\]]+?)\s*\]")
 
 
 @dataclass(frozen=True)
-class Duty:
+class ScheduleEntry:
     """One entry of the schedule."""
 
     name: str
@@ -60,17 +60,17 @@ class Duty:
 
 
 @cache
-def timetable() -> dict[str, Duty]:
+def schedule_entries() -> dict[str, ScheduleEntry]:
     """The duties by name, from REELHAUL_SCHEDULE or by default; UsageError names file and line."""
     chosen = settings()
     path = chosen.reelhaul_schedule
-    duties = read_timetable(_text(path) if path else DEFAULT, str(path or "the default schedule"))
+    duties = parse_schedule(_text(path) if path else DEFAULT, str(path or "the default schedule"))
     if not any(duty.do == SWEEP for duty in duties.values()):
-        duties[SWEEP] = Duty(SWEEP, SWEEP, timedelta(seconds=chosen.reelhaul_tick_s))
+        duties[SWEEP] = ScheduleEntry(SWEEP, SWEEP, timedelta(seconds=chosen.reelhaul_tick_s))
     return duties
 
 
-def read_timetable(text: str, source: str) -> dict[str, Duty]:
+def parse_schedule(text: str, source: str) -> dict[str, ScheduleEntry]:
     """The duties of a schedule file by name; UsageError names `source` and the line."""
     try:
         tables = tomllib.loads(text)
@@ -102,7 +102,7 @@ class _Lines:
         return heading
 
 
-def _duty(name: str, table: Any, lines: _Lines) -> Duty:
+def _duty(name: str, table: Any, lines: _Lines) -> ScheduleEntry:
     if not isinstance(table, dict):
         raise lines.error(name, f"{name}: expected a table, [{name}] with do and every")
     kind = _word(table, "do", lines, f"one of {', '.join(KINDS)}")
@@ -115,9 +115,9 @@ def _duty(name: str, table: Any, lines: _Lines) -> Duty:
     if every < timedelta(seconds=1):
         raise lines.error("every", "every: expected a second or more")
     if kind != "refresh":
-        return Duty(name, kind, every)
+        return ScheduleEntry(name, kind, every)
     max_age = _length(table, "max_age", lines) if "max_age" in table else every
-    return Duty(name, kind, every, _years(table, lines), max_age)
+    return ScheduleEntry(name, kind, every, _years(table, lines), max_age)
 
 
 def _years(table: Mapping[str, Any], lines: _Lines) -> tuple[int, ...]:

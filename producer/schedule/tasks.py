@@ -18,17 +18,16 @@ from celery.exceptions import Reject
 from producer.enqueue import Backfill, asked_backfills, begin, lacking, unfinished
 from producer.schedule.change_tasks import NEVER, begin_reading
 from producer.schedule.changes import LONGEST_GAP
-from producer.schedule.config import Duty, timetable
-from worker.app import app
-from worker.clients import fleet_now, movies, store
+from producer.schedule.config import ScheduleEntry, schedule_entries
+from worker.app import MOVIES, app
+from worker.clients import fleet_now, storage
 from worker.errors import NotNow, UsageError
 from worker.keys import Cell
-from worker.movie_tasks import send_movies
-from worker.patches.kombu_redis import MOVIES
-from worker.queues import queued
+from worker.movie_tasks import enqueue_movies
+from worker.queues import lengths
 from worker.settings import settings
 from worker.storage.mongo import AHEAD, Document
-from worker.tasks import send
+from worker.tasks import enqueue_pages
 
 __all__ = ["app"]
 
@@ -54,25 +53,25 @@ def tick() -> None:
     early = timedelta(seconds=settings().reelhaul_tick_s * EARLY)
     try:
         now = fleet_now()
-        for duty in timetable().values():
+        for duty in schedule_entries().values():
             period = duty.every - early
-            if _is_due(duty, period, now) and store().claim_due(duty.name, period, now):
+            if _is_due(duty, period, now) and storage().schedule.claim(duty.name, period, now):
                 perform(duty, now)
     except NotNow as trouble:
         log.warning("not now", reason=str(trouble))
         raise Reject(str(trouble), requeue=False) from None  # the next tick is not far
 
 
-def perform(duty: Duty, now: datetime) -> str:
+def perform(duty: ScheduleEntry, now: datetime) -> str:
     """Do the duty, which the caller has claimed; returns how it went, and keeps it in MongoDB.
 
     When it cannot be done now it becomes due again, and NotNow is raised.
     """
-    store().note(duty.name, outcome="begun", backfills=[])
+    storage().schedule.set_state(duty.name, outcome="begun", backfills=[])
     try:
         outcome = _PERFORM[duty.do](duty, now)
     except NotNow as trouble:
-        store().note(duty.name, outcome=f"put off: {trouble}", reading=None, claimed_at=NEVER)
+        storage().schedule.set_state(duty.name, outcome=f"put off: {trouble}", reading=None, claimed_at=NEVER)
         raise
     log.info("duty done", duty=duty.name, outcome=outcome)
     return outcome
@@ -90,11 +89,11 @@ def running(note: Document | None, lacking_ids: set[str], now: datetime) -> bool
 
 def sweep() -> int:
     """Enqueue what unfinished backfills lack and movies that are wanted, unless that waits; how many."""
-    waiting = queued()
+    waiting = lengths()
     sent = feed(waiting)
     if sum(number for lane, number in waiting.items() if lane != MOVIES) <= SHORT:
-        for backfill, missing in unfinished(store(), fleet_now()):
-            sent += send(missing, backfill.fresh_after_ms)
+        for backfill, missing in unfinished(storage(), fleet_now()):
+            sent += enqueue_pages(missing, backfill.fresh_after_ms)
     if sent:
         log.info("swept", sent=sent)
     return sent
@@ -102,20 +101,20 @@ def sweep() -> int:
 
 def feed(waiting: Mapping[str, int]) -> int:
     """Enqueue some of the movies that are wanted, unless their lane has enough; returns how many."""
-    return send_movies(movies().some_wanted(FED)) if waiting[MOVIES] <= SHORT else 0
+    return enqueue_movies(storage().movie_requests.first(FED)) if waiting[MOVIES] <= SHORT else 0
 
 
 def full_sweep(now: datetime) -> int:
     """Fetch again all that was asked for and is older than changes can tell; returns the messages sent."""
     return sum(
-        begin(store(), replace(asked, max_age=LONGEST_GAP, requested_at=now, duty="sweep"), "refresh")
-        for asked in asked_backfills(store())
+        begin(storage(), replace(asked, max_age=LONGEST_GAP, requested_at=now, duty="sweep"), "refresh")
+        for asked in asked_backfills(storage())
     )
 
 
 def changes_since() -> datetime | None:
     """From when on changes are unknown: the last reading, else the oldest page; None: nothing is stored."""
-    return movies().read_to() or store().oldest()
+    return storage().change_feed.read_to() or storage().pages.oldest()
 
 
 def begun_within(note: Document, period: timedelta, now: datetime) -> bool:
@@ -124,24 +123,24 @@ def begun_within(note: Document, period: timedelta, now: datetime) -> bool:
     return now - period < claimed_at <= now + AHEAD
 
 
-def _is_due(duty: Duty, period: timedelta, now: datetime) -> bool:
+def _is_due(duty: ScheduleEntry, period: timedelta, now: datetime) -> bool:
     """Whether it was not begun within the period, and its last run has ended."""
-    note = store().notes().get(duty.name, {})
+    note = storage().schedule.states().get(duty.name, {})
     if begun_within(note, period, now):
         return False  # at once: what a run lacks takes a look at all pages
-    return not running(note, lacking(store(), note.get("backfills", ())), now)
+    return not running(note, lacking(storage(), note.get("backfills", ())), now)
 
 
-def _told(duty: Duty, outcome: str, **facts: object) -> str:
-    store().note(duty.name, outcome=outcome, **facts)
+def _told(duty: ScheduleEntry, outcome: str, **facts: object) -> str:
+    storage().schedule.set_state(duty.name, outcome=outcome, **facts)
     return outcome
 
 
-def _sweep(duty: Duty, _: datetime) -> str:
+def _sweep(duty: ScheduleEntry, _: datetime) -> str:
     return _told(duty, f"{sweep():,} sent")
 
 
-def _changes(duty: Duty, now: datetime) -> str:
+def _changes(duty: ScheduleEntry, now: datetime) -> str:
     since = changes_since()
     if since is None:
         return _told(duty, "nothing is stored yet")
@@ -153,37 +152,39 @@ def _changes(duty: Duty, now: datetime) -> str:
     return said
 
 
-def _refresh(duty: Duty, now: datetime) -> str:
+def _refresh(duty: ScheduleEntry, now: datetime) -> str:
     """This year and last year, or the duty's years, in the genres that people asked for."""
-    genres = {id_: name for asked in asked_backfills(store()) for id_, name in asked.genres.items()}
+    genres = {id_: name for asked in asked_backfills(storage()) for id_, name in asked.genres.items()}
     if not genres:
         return _told(duty, "nothing was asked for yet")
     years = duty.years or (now.year - 1, now.year)
     wanted = Backfill(genres, years, duty.max_age, now, duty.name)
-    sent = begin(store(), wanted, "refresh")
+    sent = begin(storage(), wanted, "refresh")
     return _told(duty, f"{sent:,} sent, backfill {wanted.id}", backfills=[wanted.id])
 
 
-def _oldest(duty: Duty, now: datetime) -> str:
+def _oldest(duty: ScheduleEntry, now: datetime) -> str:
     """What would pass the retention before the run after next, the oldest first.
 
     Movies that stand on none of those pages, and details, are asked for one by one before the next run.
     """
     retention = settings().reelhaul_retention
     limit, last = (now - max(retention - times * duty.every, retention / 2) for times in (2, 1))
-    ages = store().older(limit)
+    ages = storage().pages.cells_fetched_before(limit)
     for cell in list(ages):  # a half's age is its year's
         year = cell._replace(window=cell.window[:4])
         ages[year] = min(ages.get(year, ages[cell]), ages[cell])
     sent, ids = 0, []
-    for asked in asked_backfills(store()):
+    for asked in asked_backfills(storage()):
         wanted = replace(asked, max_age=now - limit, requested_at=now, duty=duty.name)
         if ages.keys() & set(wanted.cells()):
-            sent += begin(store(), wanted, "refresh", ages)
+            sent += begin(storage(), wanted, "refresh", ages)
             ids.append(wanted.id)
-    single = (id_ for id_, page in movies().aging(last) if _cell_of(page) not in ages)
-    listed = movies().want(single, now) + movies().want(movies().aging_details(last), now)
-    sent += feed(queued())
+    single = (id_ for id_, page in storage().movies.fetched_before(last) if _cell_of(page) not in ages)
+    listed = storage().movie_requests.add(single, now) + storage().movie_requests.add(
+        storage().movies.details_fetched_before(last), now
+    )
+    sent += feed(lengths())
     return _told(duty, f"{sent:,} sent, {listed:,} movies wanted", backfills=ids)
 
 
@@ -199,7 +200,7 @@ _PERFORM = {"sweep": _sweep, "changes": _changes, "refresh": _refresh, "oldest":
 def _beat() -> dict[str, Any]:
     """Beat's one entry; click.UsageError, which Celery shows as one line, for a schedule that is none."""
     try:
-        timetable()
+        schedule_entries()
     except UsageError as error:
         raise click.UsageError(str(error)) from None
     every = settings().reelhaul_tick_s

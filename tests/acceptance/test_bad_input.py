@@ -91,7 +91,7 @@ def test_unreachable_redis(stage: Stage) -> None:
     ("name", "value"),
     [
         ("REELHAUL_RATE", "-1"),
-        ("REELHAUL_SLOTS", "none"),
+        ("REELHAUL_CONCURRENCY", "none"),
         ("REDIS_URL", "http://:s3cr3t@127.0.0.1"),
         ("MONGO_URL", "s3cr3t"),
         ("MONGO_URL", "mongodb://user:s3cr3t@127.0.0.1:notaport/"),

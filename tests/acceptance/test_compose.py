@@ -162,5 +162,5 @@ def test_prefork_workers_of_two_containers_leave_each_others_metrics_alone(
 
 def scrape(port: int) -> bool:
     with suppress(requests.ConnectionError):
-        return "reelhaul_gate_open" in requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
+        return "reelhaul_limiter_open" in requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
     return False

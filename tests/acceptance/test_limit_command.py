@@ -51,7 +51,7 @@ def test_it_shows_the_gate(stage: Stage, working: EmulatorProcess) -> None:
     figures = limit(stage)
     assert figures["configured"] == "20/s"
     assert figures["current_per_s"] == RATE
-    assert figures["shut"] == ""
+    assert figures["closed_reason"] == ""
     assert 0 < figures["granted"] < len(PAGES) + RATE
     assert figures["refused"] == 0
     assert 0 < figures["utilisation_60s"] <= figures["utilisation_10s"] <= 1.1
@@ -64,7 +64,7 @@ def test_it_shows_the_gate(stage: Stage, working: EmulatorProcess) -> None:
 def test_pause_and_resume_reach_every_worker(stage: Stage, working: EmulatorProcess) -> None:
     assert "shut: paused" in stage.reelhaul("limit", "pause").stdout
     # The command has returned, so the gate is shut: what was on its way then has arrived by now.
-    assert limit(stage)["shut"] == "paused"
+    assert limit(stage)["closed_reason"] == "paused"
     before = len(discovered(working))
     shown = stage.reelhaul("limit")
     assert "paused" in shown.stdout
@@ -112,7 +112,7 @@ def test_bad_words_are_one_line(stage: Stage, words: list[str], named: str) -> N
 def test_a_worker_that_waits_at_the_gate_stops_at_once(
     stage: Stage, redis_client: "redis.Redis", pool: str
 ) -> None:
-    stage.environment |= {"REELHAUL_RATE": str(RATE), "REELHAUL_SLOTS": "4"}
+    stage.environment |= {"REELHAUL_RATE": str(RATE), "REELHAUL_CONCURRENCY": "4"}
     server = stage.emulator("--movies", "500")
     assert stage.reelhaul("limit", "pause").returncode == 0
     stage.send(cells=PAGES)

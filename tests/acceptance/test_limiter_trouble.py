@@ -40,7 +40,7 @@ def busy(standing: Busy) -> Busy:
     with fleet.gate() as gate:
         gate.resume()
         gate.set_rate(None)
-        wait_for(lambda: not gate.look().shut)
+        wait_for(lambda: not gate.state().closed_reason)
     api.reset()
     wait_for(lambda: api.stats()["arrivals"] > RATE / 2)
     return fleet, api
@@ -75,7 +75,7 @@ def test_a_429_pauses_the_whole_fleet_for_what_it_says(busy: Busy, retry_after: 
     at = refusal(api)
     wait_for(lambda: arrivals(api.log(), at + pause_s + 1, at + 60))
     with fleet.gate() as gate:
-        state = gate.look()
+        state = gate.state()
     log = api.log()
     assert arrivals(log, at + IN_FLIGHT_S, at + pause_s) == []
     # In the first half second after the pause the rate climbs from half to 60 %.
@@ -89,9 +89,9 @@ def test_an_absurd_retry_after_is_capped(busy: Busy) -> None:
     api.configure(faults=["429=absurd:count=1"])
     wait_for(lambda: api.stats()["by_status"].get("429"))
     with fleet.gate() as gate:
-        state = wait_for(lambda: (now := gate.look()).shut and now)
-        assert state.shut == "throttled"
-        assert 0 < state.shut_s <= 300
+        state = wait_for(lambda: (now := gate.state()).closed_reason and now)
+        assert state.closed_reason == "throttled"
+        assert 0 < state.closed_s <= 300
         # And a person need not wait for it.
         gate.resume()
     at = refusal(api)
@@ -104,9 +104,9 @@ def test_several_refusals_at_once_halve_the_rate_once(busy: Busy) -> None:
     api.configure(faults=["429=3:count=5"], latency_ms=500)
     wait_for(lambda: api.stats()["by_status"].get("429", 0) == 5)
     with fleet.gate() as gate:
-        state = gate.look()
+        state = gate.state()
     api.configure(latency_ms=LATENCY_MS)
-    assert (state.shut, state.share) == ("throttled", 0.5)
+    assert (state.closed_reason, state.share) == ("throttled", 0.5)
 
 
 KINDS = ["status=503/html", "html", "not-json", "reset=start", "reset=body", "close", "truncate"]
@@ -124,12 +124,12 @@ def test_an_outage_is_met_by_one_probe_at_a_time_and_ends_quickly(busy: Busy, ou
     down = time.monotonic()
     api.configure(faults=OUTAGES[outage])
     with fleet.gate() as gate:
-        wait_for(lambda: gate.look().shut == "outage")
+        wait_for(lambda: gate.state().closed_reason == "outage")
         closed = time.monotonic()
         time.sleep(2.0)
         up = time.monotonic()
         api.configure(faults=[])
-        wait_for(lambda: not gate.look().shut)
+        wait_for(lambda: not gate.state().closed_reason)
     time.sleep(3.0)
     log = api.log()
     # Until it was noticed: what every slot had under way, and three in a row.
@@ -155,7 +155,7 @@ def test_a_few_errors_close_nothing(busy: Busy) -> None:
     api.reset()
     wait_for(lambda: api.stats()["by_status"].get("500", 0) > 6)
     with fleet.gate() as gate:
-        assert gate.look().shut == ""
+        assert gate.state().closed_reason == ""
 
 
 @pytest.mark.parametrize("shut", ["paused", "outage", "throttled"])
@@ -167,10 +167,10 @@ def test_a_process_that_is_asked_to_stop_while_it_waits_stops(busy: Busy, shut: 
     with fleet.gate() as gate:
         if shut == "paused":
             gate.pause()
-        wait_for(lambda: gate.look().shut == shut)
+        wait_for(lambda: gate.state().closed_reason == shut)
         # SIGTERM is enough, and the gate is still shut.
         assert one.stop(20) == 0
-        assert gate.look().shut == shut
+        assert gate.state().closed_reason == shut
 
 
 def test_an_api_that_was_gone_is_found_again(busy: Busy) -> None:
@@ -178,9 +178,9 @@ def test_an_api_that_was_gone_is_found_again(busy: Busy) -> None:
     fleet, api = busy
     api.kill()
     with fleet.gate() as gate:
-        wait_for(lambda: gate.look().shut == "outage")
+        wait_for(lambda: gate.state().closed_reason == "outage")
         api.start()
         up = time.monotonic()
-        wait_for(lambda: not gate.look().shut, 60)
+        wait_for(lambda: not gate.state().closed_reason, 60)
     time.sleep(3.0)
     recovered(api.log(), up)

@@ -79,7 +79,7 @@ def test_each_worker_has_a_metrics_port_of_its_own(stage: Stage) -> None:
     for port in (first, first + 1):
         wait_for(lambda port=port: accepts_connections(port), watching=[standalone])  # type: ignore[misc]
         told = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=20)
-        assert "reelhaul_gate_open 1.0" in told.text
+        assert "reelhaul_limiter_open 1.0" in told.text
     addresses = [f"http://127.0.0.1:{port}/metrics" for port in (first, first + 1)]
     assert f"metrics at {', '.join(addresses)}\n" in standalone.log_text()
 

@@ -49,8 +49,8 @@ def test_metrics_count_everything_once_with_every_pool(stage: Stage, pool: str) 
     requested = sum(value for name, value in told.items() if name.startswith("reelhaul_requests_total"))
     pages = sum(row[3] == "discover" for row in server.log())
     assert requested == pages == told["reelhaul_fetch_seconds_count"]
-    assert told["reelhaul_gate_open"] == 1
-    assert told["reelhaul_gate_limit_per_second"] == 500
+    assert told["reelhaul_limiter_open"] == 1
+    assert told["reelhaul_limiter_limit_per_second"] == 500
     asked = set(re.findall(r"reelhaul_\w+", DASHBOARD.read_text()))
     assert asked <= {name.partition("{")[0] for name in told}
     assert worker.stop() == 0
@@ -66,7 +66,7 @@ def test_a_port_in_use_is_said_and_nothing_starts(stage: Stage, redis_url: str) 
 
 
 def test_status_names_what_holds_back_and_draws_it(stage: Stage, request: pytest.FixtureRequest) -> None:
-    stage.environment |= {"REELHAUL_RATE": "20", "REELHAUL_SLOTS": "2"}
+    stage.environment |= {"REELHAUL_RATE": "20", "REELHAUL_CONCURRENCY": "2"}
     stage.emulator("--movies", "20000", "--latency-ms", "1000")
     worker = stage.worker()
     begun = stage.reelhaul("backfill", "--years", "2010..2019", "--detach")

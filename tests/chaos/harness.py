@@ -149,7 +149,7 @@ class Rig:
         self._emulator_options = ("--movies", str(movies), "--latency-ms", str(latency_ms), *emulator)
         self._settings = {
             "REELHAUL_RATE": str(rate),
-            "REELHAUL_SLOTS": str(slots),
+            "REELHAUL_CONCURRENCY": str(slots),
             "REELHAUL_TICK_S": "4",
             "REELHAUL_RUN_FOLDER": str(folder / "run"),
             # What beat fetches by itself besides would blur what a fault costs.

@@ -20,7 +20,7 @@ Report = Callable[[str, Rig], None]
 SEND = """
 import sys
 from worker.keys import PageKey
-from worker.tasks import send
+from worker.tasks import enqueue_pages
 send([PageKey.parse(word) for word in sys.stdin.read().split()], 0, "refresh")
 """
 

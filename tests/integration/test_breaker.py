@@ -12,7 +12,7 @@ pytestmark = pytest.mark.timeout(120)
 
 DRAMA = 18
 YEARS = range(1980, 2020)
-LANES = ("cells", "pages", "refresh")
+QUEUES = ("cells", "pages", "refresh")
 POOLS = {
     "threads": ("--pool", "threads", "-c", "4"),
     "prefork": ("--pool", "prefork", "-c", "2"),
@@ -70,7 +70,7 @@ def broken(stage: Stage, source: str) -> str:
 def waiting(stage: Stage) -> int:
     """Messages in the queues, those that a worker holds included."""
     with redis.Redis.from_url(stage.redis_url) as client:
-        lanes = sum(int(client.llen(f"{{reelhaul}}:{lane}")) for lane in LANES)
+        lanes = sum(int(client.llen(f"{{reelhaul}}:{lane}")) for lane in QUEUES)
         return lanes + int(client.hlen("{reelhaul}:unacked"))
 
 

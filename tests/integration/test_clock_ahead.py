@@ -12,15 +12,14 @@ from typing import Any
 import pymongo
 import pytest
 
-from producer.coverage import Ledger
+from producer.coverage import CoverageIndex
 from producer.enqueue import Backfill, unfinished
 from producer.schedule.tasks import begun_within
 from tests.support.redis_faults import LeapingRedis, needs_faketime
 from tests.support.stage import Stage
 from worker.errors import Rejected
 from worker.keys import MovieKey, PageKey
-from worker.storage.movies import Movies
-from worker.storage.store import Store
+from worker.storage.database import Storage
 from worker.tmdb.responses import Details, Page
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -36,12 +35,12 @@ def database(mongo_url: str) -> Iterator[Any]:
 
 @pytest.fixture
 def store(database: Any) -> Store:
-    return Store(database, lambda: NOW)
+    return Storage(database, lambda: NOW)
 
 
 @pytest.fixture
 def movies(database: Any) -> Movies:
-    return Movies(database, lambda: NOW)
+    return Storage(database, lambda: NOW)
 
 
 def page(at: datetime, title: str = "as it was") -> Page:
@@ -49,88 +48,88 @@ def page(at: datetime, title: str = "as it was") -> Page:
     return Page(1, [movie], 1, 1, at, f"{title:0>64}", b"")
 
 
-def test_a_newer_answer_wins_over_one_from_the_future(store: Store) -> None:
-    store.save(KEY, page(AHEAD))
-    store.save(KEY, page(NOW, "as it is"))
-    movie = store.movies.find_one({"_id": 1})
+def test_a_newer_answer_wins_over_one_from_the_future(storage: Storage) -> None:
+    storage.pages.save(KEY, page(AHEAD))
+    storage.pages.save(KEY, page(NOW, "as it is"))
+    movie = storage.movies.collection.find_one({"_id": 1})
     assert movie is not None
     assert (movie["title"], movie["_meta"]["fetched_at"]) == ("as it is", NOW)
-    assert [record.totals.fetched_at for record in store.each_page() if record.totals] == [NOW]
+    assert [record.totals.fetched_at for record in storage.pages.each() if record.totals] == [NOW]
 
 
-def test_of_two_answers_the_newer_still_wins_where_one_from_the_future_was(store: Store) -> None:
+def test_of_two_answers_the_newer_still_wins_where_one_from_the_future_was(storage: Storage) -> None:
     for at, title in ((AHEAD, "ahead"), (NOW, "newer"), (NOW - timedelta(seconds=30), "older")):
-        store.save(KEY, page(at, title))
-    movie = store.movies.find_one({"_id": 1})
+        storage.pages.save(KEY, page(at, title))
+    movie = storage.movies.collection.find_one({"_id": 1})
     assert movie is not None
     assert movie["title"] == "newer"
 
 
-def test_a_page_from_the_future_is_not_fresh(store: Store) -> None:
-    store.save(KEY, page(AHEAD))
+def test_a_page_from_the_future_is_not_fresh(storage: Storage) -> None:
+    storage.pages.save(KEY, page(AHEAD))
     moment = NOW - timedelta(days=1)
-    assert not store.fresh(KEY, moment)
-    assert store.fresh(KEY, None)
-    assert list(store.missing([KEY.cell], moment)) == [KEY]
-    ledgers = Ledger.read(store, [None, moment])
+    assert not storage.pages.is_fresh(KEY, moment)
+    assert storage.pages.is_fresh(KEY, None)
+    assert list(storage.pages.missing([KEY.cell], moment)) == [KEY]
+    ledgers = CoverageIndex.read(store, [None, moment])
     assert [ledgers[at].coverage(KEY.cell).missing for at in (None, moment)] == [0, 1]
 
 
-def test_a_page_within_minutes_of_now_is_fresh(store: Store) -> None:
+def test_a_page_within_minutes_of_now_is_fresh(storage: Storage) -> None:
     """Servers that take over from each other, and processes, differ by a little."""
-    store.save(KEY, page(NOW + timedelta(minutes=1)))
-    assert store.fresh(KEY, NOW - timedelta(days=1))
+    storage.pages.save(KEY, page(NOW + timedelta(minutes=1)))
+    assert storage.pages.is_fresh(KEY, NOW - timedelta(days=1))
 
 
-def test_a_failure_from_the_future_gives_no_page_up(store: Store) -> None:
-    store.quarantine(KEY, Rejected("HTTP 404"), AHEAD)
+def test_a_failure_from_the_future_gives_no_page_up(storage: Storage) -> None:
+    storage.failures.add(KEY, Rejected("HTTP 404"), AHEAD)
     moment = NOW - timedelta(days=1)
-    assert list(store.missing([KEY.cell], moment)) == [KEY]
-    assert Ledger.read(store, [moment])[moment].coverage(KEY.cell).quarantined == 0
-    store.save(KEY, page(NOW))
-    assert store.quarantined() == {}
+    assert list(storage.pages.missing([KEY.cell], moment)) == [KEY]
+    assert CoverageIndex.read(store, [moment])[moment].coverage(KEY.cell).quarantined == 0
+    storage.pages.save(KEY, page(NOW))
+    assert storage.failures.quarantined() == {}
 
 
-def test_a_schedule_entry_claimed_in_the_future_is_due(store: Store) -> None:
-    assert store.claim_due("changes", timedelta(hours=1), AHEAD)
-    assert store.claim_due("changes", timedelta(hours=1), NOW)
-    assert not store.claim_due("changes", timedelta(hours=1), NOW)
+def test_a_schedule_entry_claimed_in_the_future_is_due(storage: Storage) -> None:
+    assert storage.schedule.claim("changes", timedelta(hours=1), AHEAD)
+    assert storage.schedule.claim("changes", timedelta(hours=1), NOW)
+    assert not storage.schedule.claim("changes", timedelta(hours=1), NOW)
     for claimed_at, lately in ((AHEAD, False), (NOW, True), (NOW - timedelta(hours=1), False)):
         assert begun_within({"claimed_at": claimed_at}, timedelta(hours=1), NOW) == lately
 
 
-def test_what_was_asked_for_in_the_future_is_fetched_once_and_then_done(store: Store) -> None:
+def test_what_was_asked_for_in_the_future_is_fetched_once_and_then_done(storage: Storage) -> None:
     asked = Backfill({18: "Drama"}, (1999,), timedelta(0), AHEAD)
-    store.remember(asked.id, asked.document())
+    storage.backfills.save(asked.id, asked.document())
     assert [list(missing) for _, missing in unfinished(store, NOW)] == [[KEY]]
-    store.save(KEY, page(NOW))
+    storage.pages.save(KEY, page(NOW))
     assert [list(missing) for _, missing in unfinished(store, NOW)] == []
 
 
-def test_changes_are_read_again_where_nobody_knows_from_when_on(movies: Movies) -> None:
-    movies.set_read_to(AHEAD)
-    assert movies.read_to() is None
-    movies.set_read_to(NOW)
-    assert movies.read_to() == NOW
+def test_changes_are_read_again_where_nobody_knows_from_when_on(storage: Storage) -> None:
+    storage.change_feed.set_read_to(AHEAD)
+    assert storage.change_feed.read_to() is None
+    storage.change_feed.set_read_to(NOW)
+    assert storage.change_feed.read_to() == NOW
 
 
-def test_a_change_is_not_missed_for_a_time_from_the_future(store: Store, movies: Movies) -> None:
-    store.save(KEY, page(AHEAD))
-    movies.demand([1], AHEAD)
-    assert movies.stale([1], NOW) == {1}
-    assert movies.not_demanded([1], NOW) == {1}
-    assert [id_ for id_, _ in movies.aging(NOW - timedelta(days=100))] == [1]
+def test_a_change_is_not_missed_for_a_time_from_the_future(storage: Storage, storage: Storage) -> None:
+    storage.pages.save(KEY, page(AHEAD))
+    storage.change_feed.mark_handled([1], AHEAD)
+    assert storage.movies.not_fetched_since([1], NOW) == {1}
+    assert storage.change_feed.not_handled([1], NOW) == {1}
+    assert [id_ for id_, _ in storage.movies.fetched_before(NOW - timedelta(days=100))] == [1]
 
 
-def test_a_movie_is_gone_and_comes_back_whatever_the_future_said(store: Store, movies: Movies) -> None:
-    store.save(KEY, page(AHEAD))
-    assert movies.gone([1], NOW - timedelta(minutes=1)) == 1
-    store.save(KEY, page(NOW))
-    assert [movie["_id"] for movie in store.each_movie()] == [1]
-    movies.gone([1], AHEAD)
+def test_a_movie_is_gone_and_comes_back_whatever_the_future_said(storage: Storage, storage: Storage) -> None:
+    storage.pages.save(KEY, page(AHEAD))
+    assert storage.movies.tombstone([1], NOW - timedelta(minutes=1)) == 1
+    storage.pages.save(KEY, page(NOW))
+    assert [movie["_id"] for movie in storage.movies.each()] == [1]
+    storage.movies.tombstone([1], AHEAD)
     movie = {"id": 1, "title": "as it is", "genres": [{"id": 18, "name": "Drama"}]}
-    movies.save(MovieKey(1), Details(movie, NOW, b""), details=False)
-    assert [movie["title"] for movie in store.each_movie()] == ["as it is"]
+    storage.movies.save_details(MovieKey(1), Details(movie, NOW, b""), details=False)
+    assert [movie["title"] for movie in storage.movies.each()] == ["as it is"]
 
 
 @needs_faketime

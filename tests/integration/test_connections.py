@@ -10,7 +10,7 @@ import pytest
 
 from sandbox.processes import spawn
 from tests.support.stage import PATIENCE_S, Stage, wait_for
-from worker.errors import NoPermit
+from worker.errors import NoToken
 from worker.tmdb.connections import LOOK_S, SETTLE_S, Connections, HostShare
 
 MOST = 20
@@ -88,7 +88,7 @@ def test_no_more_threads_than_connections_get_through(tmp_path: Path) -> None:
 
 def test_who_gets_none_in_time_is_told(tmp_path: Path) -> None:
     connections = Connections(HostShare(1, tmp_path).size, shrink=lambda: None)
-    with connections.one(time.monotonic() + 1), pytest.raises(NoPermit, match="connection"):
+    with connections.one(time.monotonic() + 1), pytest.raises(NoToken, match="connection"):
         connections.one(time.monotonic() + 0.1).__enter__()
 
 
@@ -104,7 +104,7 @@ def test_open_connections_are_let_go_when_the_share_shrinks() -> None:
 
 @pytest.mark.timeout(120)
 def test_three_workers_of_a_host_open_at_most_20_connections(stage: Stage) -> None:
-    stage.environment |= {"REELHAUL_CONNECTIONS": "20", "REELHAUL_SLOTS": "16"}
+    stage.environment |= {"REELHAUL_CONNECTIONS": "20", "REELHAUL_CONCURRENCY": "16"}
     server = stage.emulator("--movies", "4000", "--latency-ms", "300")
     stage.send(cells=[(18, str(year), 1) for year in range(1960, 2026)])
     workers = [stage.worker() for _ in range(3)]
@@ -153,7 +153,7 @@ def test_a_folder_that_cannot_be_used_is_waited_for(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "run")
     (tmp_path / "run").symlink_to(tmp_path)
     time.sleep(LOOK_S)
-    with pytest.raises(NoPermit, match=r"no connections: run folder .* is a symbolic link"):
+    with pytest.raises(NoToken, match=r"no connections: run folder .* is a symbolic link"):
         connections.one(time.monotonic() + 0.1).__enter__()
     (tmp_path / "run").unlink()
     with connections.one(time.monotonic() + PATIENCE_S):

@@ -17,17 +17,16 @@ from sandbox.servers import EmbeddedMongo, EmbeddedRedis, EmulatorProcess
 from worker import retry as attempts
 from worker import tasks
 from worker.app import VISIBILITY_S
-from worker.errors import NotEver, StoreAway
+from worker.errors import MongoUnavailable, NotEver
 from worker.keys import MovieKey, PageKey
 from worker.limiter.client import Limiter
 from worker.limiter.rate import Rate
-from worker.retry import GIVE_UP_S, LAST_WORK_S, SLOT_S, TASK_S, while_away, working_on
+from worker.records import Page
+from worker.retry import GIVE_UP_S, LAST_WORK_S, SLOT_S, TASK_S, message_outcome, retry_storage
 from worker.settings import Settings
 from worker.storage.merge import Saved
-from worker.storage.store import Store
 from worker.tmdb.client import WHOLE_S, TmdbClient
 from worker.tmdb.client import flakiness as blame
-from worker.tmdb.responses import Page
 from worker.tmdb.session import build_session
 
 KEY = PageKey(18, "2020", 2)
@@ -140,7 +139,7 @@ def test_neither_the_api_nor_mongodb_holds_a_task(
 ) -> None:
     fleet.configure(faults=[fault])
     begun = time.monotonic()
-    with pytest.raises(Reject), working_on(KEY, "task") as deadlines:
+    with pytest.raises(Reject), message_outcome(KEY, "task") as deadlines:
         tasks.obtain(KEY, None, deadlines)
     assert time.monotonic() - begun < SHORT * (TASK_S + GIVE_UP_S + 2 * LAST_WORK_S) + LATE_S
     assert store.stopped == stops
@@ -149,6 +148,6 @@ def test_neither_the_api_nor_mongodb_holds_a_task(
 def test_mongodb_gets_no_longer_than_is_left(mongo: EmbeddedMongo, store: StandsStill) -> None:
     os.kill(mongo.pid, signal.SIGSTOP)
     begun = time.monotonic()
-    with pytest.raises(StoreAway):
-        while_away(lambda: store.fresh(KEY, None), time.monotonic() + 1.0)
+    with pytest.raises(MongoUnavailable):
+        retry_storage(lambda: storage.pages.is_fresh(KEY, None), time.monotonic() + 1.0)
     assert time.monotonic() - begun < 1.0 + LATE_S

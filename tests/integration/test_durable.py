@@ -12,12 +12,11 @@ from pymongo import ReadPreference
 from pymongo.collection import Collection
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
-from worker.errors import Rejected, StoreAway
+from worker.errors import MongoUnavailable, Rejected
 from worker.keys import Cell, MovieKey
+from worker.storage.database import Storage
 from worker.storage.id_export import IdExport
 from worker.storage.merge import ROUNDS
-from worker.storage.movies import Movies
-from worker.storage.store import Store
 from worker.tmdb.responses import Details, Page
 
 #: The worst that an address can say.
@@ -65,12 +64,12 @@ def client(mongo_url: str, ear: Ear) -> Iterator[pymongo.MongoClient[Document]]:
 
 @pytest.fixture
 def store(client: pymongo.MongoClient[Document]) -> Store:
-    return Store(client.get_default_database())
+    return Storage(client.get_default_database())
 
 
 @pytest.fixture
 def movies(client: pymongo.MongoClient[Document]) -> Movies:
-    return Movies(client.get_default_database())
+    return Storage(client.get_default_database())
 
 
 @pytest.fixture
@@ -82,11 +81,11 @@ def page(*movie_ids: int, at: datetime = AT, title: str = "") -> Page:
     return Page(1, [{"id": id_, "title": title} for id_ in movie_ids], 2, 40, at, f"{at}", b"")
 
 
-def test_a_page_record_is_journalled_by_a_majority_that_has_its_movies(store: Store, ear: Ear) -> None:
-    store.save(CELL.page(1), page(1, 2))
+def test_a_page_record_is_journalled_by_a_majority_that_has_its_movies(storage: Storage, ear: Ear) -> None:
+    storage.pages.save(CELL.page(1), page(1, 2))
     # Again: some movies are new, one has changed, one is only touched.
-    store.save(CELL.page(1), page(1, at=AT + SECOND, title="changed"))
-    store.save(CELL.page(1), page(1, 2, 3, at=AT + 2 * SECOND, title="changed"))
+    storage.pages.save(CELL.page(1), page(1, at=AT + SECOND, title="changed"))
+    storage.pages.save(CELL.page(1), page(1, 2, 3, at=AT + 2 * SECOND, title="changed"))
     journalled = [
         concern == {"w": "majority", "j": True} for what, concern in ear.writes() if what == "pages"
     ]
@@ -96,27 +95,29 @@ def test_a_page_record_is_journalled_by_a_majority_that_has_its_movies(store: St
     assert "".join(what[0] for what, _ in ear.writes()) == "mp" + "mpp" + "mmmpp"
 
 
-def test_every_write_waits_for_a_majority(store: Store, movies: Movies, ids: IdExport, ear: Ear) -> None:
+def test_every_write_waits_for_a_majority(
+    storage: Storage, storage: Storage, ids: IdExport, ear: Ear
+) -> None:
     movie = Details({"id": 603, "genres": []}, AT, b"")
-    movies.want([603], AT, details=True)
-    movies.want([603], AT + SECOND)
-    movies.save(MovieKey(603), movie, details=True)
-    movies.gone([603], AT + SECOND)
-    movies.demand([603], AT)
-    movies.set_read_to(AT)
-    movies.forget_demands(AT + SECOND)
-    movies.drop(MovieKey(603))
-    store.remember("it", {"requested_at": AT})
-    store.finish(store.remembered()[0], AT)
-    store.quarantine(CELL.page(2), Rejected("no"), AT)
-    store.release(store.quarantined())
-    store.save(CELL.page(1), page(1))
-    store.trim(CELL, 1, AT + SECOND)
-    store.name_genres({18: "Drama"}, AT)
-    store.note("sweep", outcome="")
-    store.go_on("sweep", {}, {}, AT)
-    store.claim_due("recent", SECOND, AT)
-    store.expire(AT + SECOND)
+    storage.movie_requests.add([603], AT, details=True)
+    storage.movie_requests.add([603], AT + SECOND)
+    storage.movies.save_details(MovieKey(603), movie, details=True)
+    storage.movies.tombstone([603], AT + SECOND)
+    storage.change_feed.mark_handled([603], AT)
+    storage.change_feed.set_read_to(AT)
+    storage.change_feed.forget_handled(AT + SECOND)
+    storage.movie_requests.remove(MovieKey(603))
+    storage.backfills.save("it", {"requested_at": AT})
+    storage.backfills.finish(storage.backfills.all()[0], AT)
+    storage.failures.add(CELL.page(2), Rejected("no"), AT)
+    storage.failures.release(storage.failures.quarantined())
+    storage.pages.save(CELL.page(1), page(1))
+    storage.pages.drop_beyond(CELL, 1, AT + SECOND)
+    storage.genres.save({18: "Drama"}, AT)
+    storage.schedule.set_state("sweep", outcome="")
+    storage.schedule.advance_reading("sweep", {}, {}, AT)
+    storage.schedule.claim("recent", SECOND, AT)
+    storage.delete_expired(AT + SECOND)
     ids.load([b'{"id": 1}'], "a test", AT)
     collections = {
         *("movies", "details", "wanted", "demanded", "cursors", "ids"),
@@ -132,19 +133,19 @@ def collections_of(door: Store | Movies | IdExport) -> list[Collection[Document]
     return [value for value in vars(door).values() if isinstance(value, Collection)]
 
 
-def test_every_read_is_the_primarys(store: Store, movies: Movies, ids: IdExport, ear: Ear) -> None:
+def test_every_read_is_the_primarys(storage: Storage, storage: Storage, ids: IdExport, ear: Ear) -> None:
     found = [*collections_of(store), *collections_of(movies), *collections_of(ids)]
     assert len(found) == 6 + 7 + 1
     assert all(collection.read_preference == ReadPreference.PRIMARY for collection in found)
-    store.save(CELL.page(1), page(1))
-    store.save(CELL.page(1), page(1, at=AT + SECOND))
-    list(store.missing([CELL], None))
-    store.counts([None, AT])
-    store.fresh(CELL.page(1), AT)
-    store.quarantined()
-    list(store.each_page())
-    movies.wanted(603)
-    movies.read_to()
+    storage.pages.save(CELL.page(1), page(1))
+    storage.pages.save(CELL.page(1), page(1, at=AT + SECOND))
+    list(storage.pages.missing([CELL], None))
+    storage.pages.counts([None, AT])
+    storage.pages.is_fresh(CELL.page(1), AT)
+    storage.failures.quarantined()
+    list(storage.pages.each())
+    storage.movie_requests.get(603)
+    storage.change_feed.read_to()
     reads = [command for name, _, command in ear.heard if name in READS]
     assert len(reads) > 10
     assert not any("$readPreference" in command for command in reads)
@@ -174,13 +175,13 @@ class Lagging:
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("name", ["movies", "pages"])
 def test_a_compare_and_swap_on_reads_that_lag_comes_to_an_end(
-    store: Store, monkeypatch: pytest.MonkeyPatch, name: str
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    store.save(CELL.page(1), page(1))
+    storage.pages.save(CELL.page(1), page(1))
     lagging = Lagging(getattr(store, name), [])
     monkeypatch.setattr(store, name, lagging)
     # What page 1 said before is read for another reason.
     monkeypatch.setattr(Store, "_opens", lambda *_: False)
-    with pytest.raises(StoreAway, match="what was read"):
-        store.save(CELL.page(1), page(1, at=AT + SECOND, title="changed"))
+    with pytest.raises(MongoUnavailable, match="what was read"):
+        storage.pages.save(CELL.page(1), page(1, at=AT + SECOND, title="changed"))
     assert lagging.reads == ROUNDS

@@ -542,7 +542,7 @@ class TestCommand:
 
     @pytest.mark.parametrize("options", [[], ["--fault", "hang"]])
     def test_sigterm_is_a_clean_end_even_while_a_request_hangs(self, options: list[str]) -> None:
-        command = [sys.executable, "-m", "sandbox.emulator.cli", "--movies", "10", *options]
+        command = [sys.executable, "-m", "sandbox.emulator", "--movies", "10", *options]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
             assert child.stdout is not None
             assert child.stderr is not None

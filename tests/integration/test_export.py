@@ -10,7 +10,7 @@ import pytest
 
 from producer.export import export_movies
 from worker.errors import UsageError
-from worker.storage.store import Store
+from worker.storage.database import Storage
 
 
 def refuse(word: str) -> NoReturn:
@@ -21,13 +21,15 @@ def refuse(word: str) -> NoReturn:
 def store(mongo_url: str) -> Any:
     client: pymongo.MongoClient[dict[str, Any]]
     with pymongo.MongoClient(mongo_url, tz_aware=True) as client:
-        yield Store(client.get_default_database())
+        yield Storage(client.get_default_database())
 
 
-def test_every_line_is_json_though_a_number_is_none_that_json_has(store: Store, tmp_path: Path) -> None:
+def test_every_line_is_json_though_a_number_is_none_that_json_has(storage: Storage, tmp_path: Path) -> None:
     """Such numbers are refused at the door now; what was stored before, or by others, may hold them."""
     odd = {"popularity": math.inf, "deep": [{"n": math.nan}, -math.inf, 1.5], "title": "x"}
-    store.movies.insert_many([{"_id": 1, "id": 1, **odd}, {"_id": 2, "id": 2, "popularity": 2.5}])
+    storage.movies.collection.insert_many(
+        [{"_id": 1, "id": 1, **odd}, {"_id": 2, "id": 2, "popularity": 2.5}]
+    )
     assert export_movies(store, tmp_path / "movies.jsonl") == 2
     lines = (tmp_path / "movies.jsonl").read_text().splitlines()
     assert [json.loads(line, parse_constant=refuse) for line in lines] == [
@@ -37,7 +39,7 @@ def test_every_line_is_json_though_a_number_is_none_that_json_has(store: Store, 
 
 
 @pytest.mark.parametrize("place", ["file.txt/movies.jsonl", "x" * 300 + ".jsonl", "folder.jsonl"])
-def test_a_place_that_cannot_be_written_is_one_line(store: Store, tmp_path: Path, place: str) -> None:
+def test_a_place_that_cannot_be_written_is_one_line(storage: Storage, tmp_path: Path, place: str) -> None:
     (tmp_path / "file.txt").write_text("no folder")
     (tmp_path / "folder.jsonl").mkdir()
     with pytest.raises(UsageError, match=r"movies\.jsonl|xxx\.jsonl|folder\.jsonl") as refused:

@@ -24,8 +24,8 @@ def is_ahead(moment: datetime) -> bool:
 def test_the_time_of_a_token_is_redis(leaping_redis: LeapingRedis) -> None:
     leaping_redis.leap_to(AHEAD.total_seconds())
     client = redis.Redis.from_url(leaping_redis.url)  # the limiter's thread needs it to the end
-    permit = Limiter(client, Rate(100, 1), 5).acquire(time.monotonic() + 20)
-    assert is_ahead(permit.at)
+    token = Limiter(client, Rate(100, 1), 5).acquire(time.monotonic() + 20)
+    assert is_ahead(token.at)
 
 
 def test_what_is_due_or_given_up_bears_redis_time(

@@ -19,9 +19,9 @@ from producer.audit import audit, missing_ids
 from producer.cli.ids import opened
 from sandbox.embedded import free_port
 from sandbox.servers import EmulatorProcess
-from worker.errors import StoreAway, UsageError
+from worker.errors import MongoUnavailable, UsageError
+from worker.storage.database import Storage
 from worker.storage.id_export import BLOCK, IdExport, Loaded
-from worker.storage.store import Store
 
 AT = datetime(2026, 5, 16, 9, tzinfo=UTC)
 NAME = "movie_ids_05_15_2026.json.gz"
@@ -211,7 +211,7 @@ def test_no_mongodb_is_said_in_one_line() -> None:
     with pymongo.MongoClient(address, serverSelectionTimeoutMS=200) as client:
         export = IdExport(client["nowhere"])
         for ask in (export.current, export.ids, lambda: export.load(lines([1]), NAME, AT)):
-            with pytest.raises(StoreAway, match="MongoDB: "):
+            with pytest.raises(MongoUnavailable, match="MongoDB: "):
                 ask()
 
 
@@ -357,7 +357,7 @@ def put(database: Database[dict[str, Any]], ids: Iterable[int], first_seen: date
 
 
 def test_missing_gone_and_neither(export: IdExport, database: Database[dict[str, Any]]) -> None:
-    store = Store(database)
+    store = Storage(database)
     for ask in (lambda: audit(store, export), lambda: list(missing_ids(store, export))):
         with pytest.raises(UsageError, match=r"no list of ids is loaded: .*`reelhaul ids load FILE`"):
             ask()

@@ -50,7 +50,7 @@ def test_a_refresh_starts_within_two_seconds_of_a_backfill_of_100_000_pages(stag
     stage.environment |= {
         "REELHAUL_RATE": str(RATE),
         "REELHAUL_CAPACITY": "1",
-        "REELHAUL_SLOTS": str(SLOTS),
+        "REELHAUL_CONCURRENCY": str(SLOTS),
     }
     server = stage.emulator("--movies", "500")
     stage.send(pages=[(18, "2020", 2)])
@@ -69,7 +69,7 @@ def test_a_refresh_starts_within_two_seconds_of_a_backfill_of_100_000_pages(stag
 
 
 def test_open_cells_are_drained_before_others_are_opened(stage: Stage) -> None:
-    stage.environment |= {"REELHAUL_RATE": str(RATE), "REELHAUL_CAPACITY": "1", "REELHAUL_SLOTS": "1"}
+    stage.environment |= {"REELHAUL_RATE": str(RATE), "REELHAUL_CAPACITY": "1", "REELHAUL_CONCURRENCY": "1"}
     server = stage.emulator("--movies", "500")
     pages = [(18, "2020", number) for number in range(2, 8)]
     cells = [(35, "2021", 1), (35, "2022", 1)]
@@ -135,7 +135,7 @@ def test_pages_that_redis_lost_come_back_however_many_movies_wait(stage: Stage) 
 
 
 def test_a_refresh_overtakes_movies_whose_turn_it_is(stage: Stage) -> None:
-    stage.environment |= {"REELHAUL_RATE": str(RATE), "REELHAUL_CAPACITY": "1", "REELHAUL_SLOTS": "1"}
+    stage.environment |= {"REELHAUL_RATE": str(RATE), "REELHAUL_CAPACITY": "1", "REELHAUL_CONCURRENCY": "1"}
     server = stage.emulator("--movies", "60")
     assert stage.reelhaul("popular", "--pages", "2", "-q").returncode == 0
     assert stage.reelhaul("details", "--detach").stdout.startswith("40 movies to fetch")

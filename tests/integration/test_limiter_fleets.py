@@ -16,8 +16,8 @@ from benchmarks.arrivals import worst_excess
 from tests.support.redis_faults import DelayingProxy, LeapingRedis, needs_faketime
 from tests.support.stage import PATIENCE_S
 from tests.support.virtual_gate import SECOND, VirtualGate
-from worker.errors import NoPermit, ReelhaulError
-from worker.limiter.client import GATE, LATE_S, Limiter
+from worker.errors import NoToken, ReelhaulError
+from worker.limiter.client import KEY, LATE_S, Limiter
 from worker.limiter.rate import Rate
 
 #: What the promise allows between a token and the request's arrival (docs/limiter.md).
@@ -93,17 +93,17 @@ def neighbour(url: str) -> str:
 
 def generation_of(url: str) -> int:
     with redis.Redis.from_url(url) as client:
-        return int(client.hget(GATE, "gen") or 0)
+        return int(client.hget(KEY, "gen") or 0)
 
 
 def test_fleets_in_two_databases_of_one_redis_do_not_hear_each_other(
     limiter_at: MakeLimiter, redis_url: str
 ) -> None:
     ours, theirs = limiter_at(redis_url, "100/s"), limiter_at(neighbour(redis_url), "100/s")
-    permits = [one.acquire(time.monotonic() + PATIENCE_S) for one in (ours, theirs)]
+    tokens = [one.acquire(time.monotonic() + PATIENCE_S) for one in (ours, theirs)]
     with Load([ours, theirs], 4) as load:
         load.until(20)
-        theirs.throttled(permits[1], 1.0)
+        theirs.report_refusal(tokens[1], 1.0)
         so_far, generation = len(load.times), generation_of(redis_url)
         load.until(so_far + 60)
     assert generation_of(redis_url) == generation
@@ -130,9 +130,9 @@ def test_a_redis_that_is_always_slow_gives_no_token_and_wastes_none(
     limiter_at: MakeLimiter, redis_url: str, delaying_proxy: DelayingProxy
 ) -> None:
     delaying_proxy.delay_s = 3 * LATE_S
-    with pytest.raises(NoPermit, match="Redis takes"):
+    with pytest.raises(NoToken, match="Redis takes"):
         limiter_at(delaying_proxy.url).acquire(time.monotonic() + 1)
-    assert limiter_at(redis_url).look().granted == 0
+    assert limiter_at(redis_url).state().granted == 0
 
 
 @needs_faketime
@@ -194,10 +194,10 @@ def test_a_configuration_that_nobody_has_any_more_is_given_up(redis_url: str) ->
         old.reserve()
         new.now += 30 * SECOND
         new.reserve()
-        assert new.look()["requests"] == "10"
+        assert new.state()["requests"] == "10"
         new.now += 40 * SECOND
         new.reserve()
-        assert new.look()["requests"] == "40"
+        assert new.state()["requests"] == "40"
 
 
 def test_after_a_refused_key_one_caller_a_minute_may_check_it(redis_url: str) -> None:
@@ -222,7 +222,7 @@ def test_a_pause_by_hand_holds_the_check_of_the_key_as_well(redis_url: str) -> N
         gate.call("pause", 0)
         gate.now += 60 * SECOND
         assert gate.reserve()[0] == "closed"
-        assert gate.preflight()[0] == "closed"
+        assert gate.acquire_for_key_check()[0] == "closed"
 
 
 @needs_faketime

@@ -10,8 +10,8 @@ import pytest
 import redis
 
 from sandbox.servers import EmbeddedRedis
-from worker.errors import BrokerAway
-from worker.limiter.client import GATE, TRUSTED_S, Limiter, Permit
+from worker.errors import RedisUnavailable
+from worker.limiter.client import KEY, TRUSTED_S, Limiter, Token
 from worker.limiter.rate import Rate
 
 DEADLINE_S = 20.0
@@ -28,13 +28,13 @@ def limiter_at(url: str, rate: str = "10/s", capacity: int = 5) -> Limiter:
     return Limiter(redis.Redis.from_url(url), Rate.parse(rate), capacity)
 
 
-def acquire(limiter: Limiter) -> Permit:
-    """A permit, however often Redis is away meanwhile."""
+def acquire(limiter: Limiter) -> Token:
+    """A token, however often Redis is away meanwhile."""
     until = time.monotonic() + DEADLINE_S
     while True:
         try:
             return limiter.acquire(until)
-        except BrokerAway:
+        except RedisUnavailable:
             assert time.monotonic() < until
             time.sleep(0.05)
 
@@ -42,41 +42,41 @@ def acquire(limiter: Limiter) -> Permit:
 def lose_last_write(server: EmbeddedRedis, before: bytes) -> None:
     """As a kill does where the append-only file is synced every second: the gate is an older one."""
     with redis.Redis.from_url(server.url) as client:
-        client.restore(GATE, 0, before, replace=True)
+        client.restore(KEY, 0, before, replace=True)
     server.kill()
     server.start()
 
 
 def gate_of(server: EmbeddedRedis) -> bytes:
     with redis.Redis.from_url(server.url) as client:
-        return bytes(client.dump(GATE) or b"")
+        return bytes(client.dump(KEY) or b"")
 
 
 def test_reservations_that_a_crash_forgot_are_void_and_not_given_twice(server: EmbeddedRedis) -> None:
     limiter = limiter_at(server.url)
     before = acquire(limiter)
     kept = gate_of(server)
-    permits = [acquire(limiter) for _ in range(5)]
-    assert {permit.generation for permit in permits} == {before.generation}
+    tokens = [acquire(limiter) for _ in range(5)]
+    assert {token.generation for token in tokens} == {before.generation}
     lose_last_write(server, kept)
     after = acquire(limiter)
     assert after.generation > before.generation
-    assert after.at_us > permits[-1].at_us
+    assert after.at_us > tokens[-1].at_us
 
 
 def test_the_token_of_a_waiting_slot_is_not_given_twice_after_a_crash(server: EmbeddedRedis) -> None:
     """It waits for one that stands in no book any more, and hears of that when the next one reserves."""
-    limiter, permits = limiter_at(server.url, "1/s", 1), []
-    limiter.look()
+    limiter, tokens = limiter_at(server.url, "1/s", 1), []
+    limiter.state()
     kept = gate_of(server)
-    slot = threading.Thread(target=lambda: permits.append(acquire(limiter)))
+    slot = threading.Thread(target=lambda: tokens.append(acquire(limiter)))
     slot.start()
-    while limiter.look().granted == 0:
+    while limiter.state().granted == 0:
         time.sleep(0.01)
     lose_last_write(server, kept)
-    permits.append(acquire(limiter_at(server.url, "1/s", 1)))
+    tokens.append(acquire(limiter_at(server.url, "1/s", 1)))
     slot.join(DEADLINE_S)
-    first, second = sorted(permit.at_us for permit in permits)
+    first, second = sorted(token.at_us for token in tokens)
     assert second - first >= 1_000_000
 
 
@@ -84,7 +84,7 @@ def test_a_gate_that_was_forgotten_begins_empty(server: EmbeddedRedis) -> None:
     limiter = limiter_at(server.url, capacity=5)
     before = acquire(limiter)
     with redis.Redis.from_url(server.url) as client:
-        client.delete(GATE)
+        client.delete(KEY)
     after = [acquire(limiter) for _ in range(3)]
     assert after[0].generation > before.generation
     assert after[0].at_us - before.at_us >= 100_000
@@ -103,7 +103,7 @@ def test_without_redis_there_is_no_permit(server: EmbeddedRedis) -> None:
     limiter = limiter_at(server.url)
     acquire(limiter)
     server.kill()
-    with pytest.raises(BrokerAway):
+    with pytest.raises(RedisUnavailable):
         limiter.acquire(time.monotonic() + 1)
 
 
@@ -133,5 +133,5 @@ def test_a_rate_that_was_set_outlives_a_restart(server: EmbeddedRedis) -> None:
     time.sleep(1.1)  # the append-only file is synced every second
     server.kill()
     server.start()
-    state = limiter_at(server.url).look()
-    assert (state.configured, state.shut) == (Rate(3, 1), "paused")
+    state = limiter_at(server.url).state()
+    assert (state.configured, state.closed_reason) == (Rate(3, 1), "paused")

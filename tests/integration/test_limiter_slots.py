@@ -14,8 +14,8 @@ import redis
 
 from sandbox.servers import EmbeddedRedis
 from tests.support.stage import PATIENCE_S
-from worker.errors import Claimed, NoPermit, Stopping
-from worker.limiter.client import Limiter, Permit
+from worker.errors import Claimed, NoToken, Stopping
+from worker.limiter.client import Limiter, Token
 from worker.limiter.rate import Rate
 
 MakeLimiter = Callable[..., Limiter]
@@ -41,7 +41,7 @@ def slots() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def acquire(limiter: Limiter, claim: str | None = None) -> Permit:
+def acquire(limiter: Limiter, claim: str | None = None) -> Token:
     return limiter.acquire(time.monotonic() + PATIENCE_S, claim)
 
 
@@ -56,8 +56,8 @@ def test_a_permit_is_not_used_before_its_time(limiter_of: MakeLimiter, slots: Th
     limiter = limiter_of("50/s")
 
     def late_us(_: int) -> int:
-        permit = acquire(limiter)
-        return limiter.now_us() - permit.at_us
+        token = acquire(limiter)
+        return limiter.now_us() - token.at_us
 
     # A microsecond is what two clocks, ours and Redis', may round differently.
     assert min(slots.map(late_us, range(40))) >= -1_000
@@ -65,9 +65,9 @@ def test_a_permit_is_not_used_before_its_time(limiter_of: MakeLimiter, slots: Th
 
 def test_a_slot_is_told_in_time_that_there_is_no_token(limiter_of: MakeLimiter) -> None:
     limiter = limiter_of("1/hour")
-    with pytest.raises(NoPermit, match="rate"):
+    with pytest.raises(NoToken, match="rate"):
         limiter.acquire(time.monotonic() + 0.2)
-    assert limiter.look().granted == 0
+    assert limiter.state().granted == 0
 
 
 def test_of_two_that_want_the_same_page_one_gets_it(limiter_of: MakeLimiter) -> None:
@@ -84,7 +84,7 @@ def test_waiting_slots_hear_of_a_new_rate_at_once(limiter_of: MakeLimiter, slots
     limiter._listen()
     wait_for(lambda: limiter._hearing)  # who does not hear asks again every second
     waiting = [slots.submit(acquire, limiter) for _ in range(4)]
-    wait_for(lambda: len(limiter._bell._waiters) == 4)  # type: ignore[attr-defined]
+    wait_for(lambda: len(limiter._condition._waiters) == 4)  # type: ignore[attr-defined]
     other.set_rate(Rate(100, 1))
     set_us = other.now_us()
     assert max(future.result(PATIENCE_S).at_us for future in waiting) <= set_us + 1_000_000
@@ -93,13 +93,13 @@ def test_waiting_slots_hear_of_a_new_rate_at_once(limiter_of: MakeLimiter, slots
 def test_waiting_slots_hear_of_a_pause_at_once(limiter_of: MakeLimiter, slots: ThreadPoolExecutor) -> None:
     limiter, other = limiter_of("2/s"), limiter_of("2/s")
     waiting = [slots.submit(acquire, limiter) for _ in range(4)]
-    wait_for(lambda: other.look().granted >= 4 and limiter._hearing)
+    wait_for(lambda: other.state().granted >= 4 and limiter._hearing)
     other.pause(1.5)
     paused_us = other.now_us()
-    permits = [future.result(PATIENCE_S) for future in waiting]
+    tokens = [future.result(PATIENCE_S) for future in waiting]
     # Each went before the pause, or waited until it was over.
-    assert all(permit.at_us <= paused_us or permit.at_us >= paused_us + 1_400_000 for permit in permits)
-    assert any(permit.at_us > paused_us for permit in permits)
+    assert all(token.at_us <= paused_us or token.at_us >= paused_us + 1_400_000 for token in tokens)
+    assert any(token.at_us > paused_us for token in tokens)
 
 
 @pytest.mark.parametrize("shut", ["waiting", "paused", "stopped"])
@@ -114,18 +114,18 @@ def test_an_interrupt_ends_every_wait(limiter_of: MakeLimiter, slots: ThreadPool
     limiter.interrupt()
     assert {type(future.exception(PATIENCE_S)) for future in waiting} == {Stopping}
     with pytest.raises(Stopping):
-        limiter.rest(60)
+        limiter.sleep(60)
 
 
 def test_a_stopped_gate_lets_only_the_key_check_through_and_opens_by_it(limiter_of: MakeLimiter) -> None:
     limiter = limiter_of()
     limiter.stop("the key was refused")
-    with pytest.raises(NoPermit, match="the key was refused"):
+    with pytest.raises(NoToken, match="the key was refused"):
         limiter.acquire(time.monotonic())
-    permit = limiter.preflight(time.monotonic() + PATIENCE_S)
-    limiter.well(permit)
-    assert limiter.look().shut == ""
-    assert acquire(limiter).at_us > permit.at_us
+    token = limiter.acquire_for_key_check(time.monotonic() + PATIENCE_S)
+    limiter.report_success(token)
+    assert limiter.state().closed_reason == ""
+    assert acquire(limiter).at_us > token.at_us
 
 
 def test_a_channel_that_fell_silent_is_noticed(tmp_path: Path) -> None:
@@ -147,11 +147,11 @@ def test_without_the_channel_a_void_reservation_is_still_not_used(limiter_of: Ma
     """It asks for the generation before it sends."""
     limiter, other = limiter_of("2/s"), limiter_of("2/s")
     limiter._listen = lambda: None  # type: ignore[method-assign]
-    permits: list[Permit] = []
-    slot = threading.Thread(target=lambda: permits.append(acquire(limiter)))
+    tokens: list[Token] = []
+    slot = threading.Thread(target=lambda: tokens.append(acquire(limiter)))
     slot.start()
-    wait_for(lambda: other.look().granted == 1)
+    wait_for(lambda: other.state().granted == 1)
     other.pause(1)
     paused_us = other.now_us()
     slot.join(PATIENCE_S)
-    assert permits[0].at_us >= paused_us + 900_000
+    assert tokens[0].at_us >= paused_us + 900_000

@@ -14,8 +14,8 @@ from producer.enqueue import TRUSTED, unfinished
 from tests.support.stage import Stage, wait_for
 from worker.errors import Rejected
 from worker.keys import Cell
-from worker.storage.store import Store
-from worker.tmdb.responses import Page
+from worker.records import Page
+from worker.storage.database import Storage
 
 GENRE, YEAR = 18, 2024
 CELL = Cell(GENRE, str(YEAR))
@@ -76,49 +76,49 @@ def test_a_page_that_is_taken_away_and_whose_message_is_lost_comes_back(
 @pytest.fixture
 def store(mongo_url: str) -> Iterator[Store]:
     with pymongo.MongoClient[dict[str, Any]](mongo_url, tz_aware=True, tzinfo=UTC) as client:
-        yield Store(client.get_default_database())
+        yield Storage(client.get_default_database())
 
 
 @pytest.fixture
-def asked(store: Store) -> Callable[[], dict[str, Any]]:
+def asked(storage: Storage) -> Callable[[], dict[str, Any]]:
     """The request as it is kept: for one cell, and not finished yet."""
     request = {"genres": [{"id": GENRE, "name": "Drama"}], "years": [YEAR], "max_age_s": None, "duty": ""}
-    store.remember("it", {**request, "requested_at": AT})
-    return lambda: store.remembered()[0]
+    storage.backfills.save("it", {**request, "requested_at": AT})
+    return lambda: storage.backfills.all()[0]
 
 
-def put(store: Store, number: int, total_pages: int, at: datetime = AT) -> None:
-    store.save(CELL.page(number), Page(number, [], total_pages, 20 * total_pages, at, f"{at}", b""))
+def put(storage: Storage, number: int, total_pages: int, at: datetime = AT) -> None:
+    storage.pages.save(CELL.page(number), Page(number, [], total_pages, 20 * total_pages, at, f"{at}", b""))
 
 
 Asked = Callable[[], dict[str, Any]]
 
 
 class TestFinished:
-    def test_it_is_until_something_is_taken_away(self, store: Store, asked: Asked) -> None:
-        store.finish(asked(), AT)
+    def test_it_is_until_something_is_taken_away(self, storage: Storage, asked: Asked) -> None:
+        storage.backfills.finish(asked(), AT)
         assert asked()["finished_at"] == AT
-        with store.reopening():
+        with storage.backfills.reopening():
             # Before: the block may never come to its end.
             assert "finished_at" not in asked()
 
-    def test_a_sweep_that_looked_before_cannot_finish_it_after(self, store: Store, asked: Asked) -> None:
+    def test_a_sweep_that_looked_before_cannot_finish_it_after(self, storage: Storage, asked: Asked) -> None:
         before = asked()
-        store.quarantine(KEY, Rejected("no"), AT)
-        store.release(store.quarantined())
-        store.finish(before, AT)
+        storage.failures.add(KEY, Rejected("no"), AT)
+        storage.failures.release(storage.failures.quarantined())
+        storage.backfills.finish(before, AT)
         assert "finished_at" not in asked()
 
-    def test_a_sweep_that_looks_while_it_happens_cannot_either(self, store: Store, asked: Asked) -> None:
-        with store.reopening():
-            store.finish(asked(), AT)
+    def test_a_sweep_that_looks_while_it_happens_cannot_either(self, storage: Storage, asked: Asked) -> None:
+        with storage.backfills.reopening():
+            storage.backfills.finish(asked(), AT)
             assert "finished_at" in asked()
         assert "finished_at" not in asked()
 
-    def test_the_notes_of_a_block_that_fails_stay(self, store: Store, asked: Asked) -> None:
+    def test_the_notes_of_a_block_that_fails_stay(self, storage: Storage, asked: Asked) -> None:
         def finished_meanwhile() -> None:
-            with store.reopening():
-                store.finish(asked(), AT)
+            with storage.backfills.reopening():
+                storage.backfills.finish(asked(), AT)
                 raise RuntimeError
 
         with pytest.raises(RuntimeError):
@@ -127,49 +127,51 @@ class TestFinished:
 
     @pytest.mark.parametrize("how", ["grows", "shrinks", "was in quarantine", "expires"])
     def test_a_cell_that_lacks_more_than_before_reopens_it(
-        self, store: Store, asked: Asked, how: str
+        self, storage: Storage, asked: Asked, how: str
     ) -> None:
         if how == "was in quarantine":
-            store.quarantine(CELL.page(1), Rejected("no"), AT)
+            storage.failures.add(CELL.page(1), Rejected("no"), AT)
         else:
             for number in (1, 2):
                 put(store, number, 2)
-        store.finish(asked(), AT)
+        storage.backfills.finish(asked(), AT)
         later = AT + SECOND
         if how == "shrinks":
-            assert store.trim(CELL, 1, later) == 1  # and here the worker dies, before page 1 says so
+            assert (
+                storage.pages.drop_beyond(CELL, 1, later) == 1
+            )  # and here the worker dies, before page 1 says so
         elif how == "expires":
-            store.expire(later)
+            storage.delete_expired(later)
         else:
             put(store, 1, 3, later)
         assert "finished_at" not in asked()
         assert len(list(unfinished(store, later))) == 1
 
-    def test_a_refresh_that_finds_the_same_length_does_not(self, store: Store, asked: Asked) -> None:
+    def test_a_refresh_that_finds_the_same_length_does_not(self, storage: Storage, asked: Asked) -> None:
         for number in (1, 2):
             put(store, number, 2)
-        store.finish(asked(), AT)
+        storage.backfills.finish(asked(), AT)
         put(store, 1, 2, AT + SECOND)
         put(store, 2, 2, AT + SECOND)
         assert "finished_at" in asked()
 
-    def test_an_older_answer_drops_nothing_that_a_newer_page_1_needs(self, store: Store) -> None:
+    def test_an_older_answer_drops_nothing_that_a_newer_page_1_needs(self, storage: Storage) -> None:
         put(store, 1, 2, AT + SECOND)
         put(store, 2, 2, AT)
-        assert store.trim(CELL, 1, AT + SECOND / 2) == 0
-        assert store.count_pages() == 2
+        assert storage.pages.drop_beyond(CELL, 1, AT + SECOND / 2) == 0
+        assert storage.pages.count() == 2
 
-    def test_it_is_trusted_for_an_hour(self, store: Store, asked: Asked) -> None:
+    def test_it_is_trusted_for_an_hour(self, storage: Storage, asked: Asked) -> None:
         """What goes by another way, by hand or with what a failover lost, is missed then."""
         put(store, 1, 1)
-        store.finish(asked(), AT)
-        store.pages.delete_many({})
+        storage.backfills.finish(asked(), AT)
+        storage.pages.collection.delete_many({})
         for at, found in ((AT, 0), (AT + TRUSTED - SECOND, 0), (AT + TRUSTED, 1), (AT - SECOND, 1)):
             assert len(list(unfinished(store, at))) == found
 
-    def test_what_failed_again_meanwhile_stays_in_quarantine(self, store: Store) -> None:
-        store.quarantine(KEY, Rejected("no"), AT)
-        chosen = store.quarantined()
-        store.quarantine(KEY, Rejected("still no"), AT + SECOND)
-        store.release(chosen)
-        assert [failure["attempts"] for failure in store.quarantined().values()] == [2]
+    def test_what_failed_again_meanwhile_stays_in_quarantine(self, storage: Storage) -> None:
+        storage.failures.add(KEY, Rejected("no"), AT)
+        chosen = storage.failures.quarantined()
+        storage.failures.add(KEY, Rejected("still no"), AT + SECOND)
+        storage.failures.release(chosen)
+        assert [failure["attempts"] for failure in storage.failures.quarantined().values()] == [2]

@@ -12,7 +12,7 @@ from bson.datetime_ms import DatetimeMS
 
 from tests.support.stage import Stage, wait_for
 from worker.keys import Cell
-from worker.storage.store import Store
+from worker.storage.database import Storage
 
 CELL = Cell(18, "2024")
 AT = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
@@ -70,12 +70,12 @@ LOOKS = [
 def test_times_beyond_the_calendar_can_be_read(stage: Stage) -> None:
     """The embedded server takes none, MongoDB does."""
     far = encode({"fetched_at": DatetimeMS(2**60)})
-    assert decode(far, Store(stage.database).pages.codec_options)["fetched_at"].year == 9999
+    assert decode(far, Storage(stage.database).pages.codec_options)["fetched_at"].year == 9999
 
 
 def ask_for_the_cell(stage: Stage) -> None:
     request = {"genres": [{"id": 18, "name": "Drama"}], "years": [2024], "max_age_s": 86400.0 * 180}
-    Store(stage.database).remember("of a test", {**request, "requested_at": AT, "duty": ""})
+    Storage(stage.database).remember("of a test", {**request, "requested_at": AT, "duty": ""})
 
 
 def look_at_everything(stage: Stage) -> list[str]:

@@ -16,12 +16,12 @@ import requests
 
 from sandbox.servers import EmbeddedRedis, EmulatorProcess
 from tests.integration.test_security import certificate
-from worker.errors import ApiTrouble, ReelhaulError
+from worker.errors import ApiFailure, ReelhaulError
 from worker.keys import PageKey
 from worker.limiter.client import Limiter
 from worker.limiter.rate import Rate
+from worker.records import Page
 from worker.tmdb.client import TmdbClient
-from worker.tmdb.responses import Page
 from worker.tmdb.session import build_session, ends_by
 
 KEY = PageKey(18, "2020", 1)
@@ -157,7 +157,7 @@ class TestDeadline:
     ) -> None:
         server = serve(drips(*DRIPPING[what]))
         begun = time.monotonic()
-        assert type(ask(client(f"http://127.0.0.1:{server.port}/3"))) is ApiTrouble
+        assert type(ask(client(f"http://127.0.0.1:{server.port}/3"))) is ApiFailure
         assert time.monotonic() - begun < DRIPS_S / 2
 
     def test_what_drips_over_tls_and_through_a_proxy_ends(
@@ -174,7 +174,7 @@ class TestDeadline:
             monkeypatch.setenv("HTTPS_PROXY", through)
             assert isinstance(ask(client(f"https://127.0.0.1:{whole.port}/3")), Page)
             begun = time.monotonic()
-            assert type(ask(client(f"https://127.0.0.1:{dripping.port}/3"))) is ApiTrouble
+            assert type(ask(client(f"https://127.0.0.1:{dripping.port}/3"))) is ApiFailure
             assert time.monotonic() - begun < DRIPS_S / 2
 
     def test_a_proxy_that_drips_ends(
@@ -183,7 +183,7 @@ class TestDeadline:
     ) -> None:  # fmt: skip
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{serve(drips(*DRIPPING['headers'])).port}")
         begun = time.monotonic()
-        assert type(ask(client("https://192.0.2.1/3"))) is ApiTrouble
+        assert type(ask(client("https://192.0.2.1/3"))) is ApiFailure
         assert time.monotonic() - begun < DRIPS_S / 2
 
     def test_addresses_that_do_not_answer_are_not_each_waited_for(
@@ -209,7 +209,7 @@ class TestDeadline:
             monkeypatch.setattr(socket, "getaddrinfo", many)
             monkeypatch.setattr("worker.tmdb.client.CONNECT_S", 0.7)
             begun = time.monotonic()
-            assert type(ask(client(f"http://tmdb.test:{port}/3"))) is ApiTrouble
+            assert type(ask(client(f"http://tmdb.test:{port}/3"))) is ApiFailure
             assert time.monotonic() - begun < 0.7 * len(addresses) / 2
 
     def test_the_next_address_is_tried(
@@ -303,7 +303,7 @@ def test_no_answer_is_a_surprise(
 
 @pytest.mark.parametrize("host", ["x" * 300, "a..b", "\u0130\u2028", "host:99999", "bad host", "%00"])
 def test_no_address_is_a_surprise(client: Callable[..., TmdbClient], host: str) -> None:
-    assert isinstance(ask(client(f"http://{host}/3")), ApiTrouble)
+    assert isinstance(ask(client(f"http://{host}/3")), ApiFailure)
 
 
 def test_headers_that_cannot_be_read_put_no_key_into_the_log(

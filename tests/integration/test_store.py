@@ -13,13 +13,13 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from producer.coverage import Ledger
+from producer.coverage import CoverageIndex
 from tests.chaos.harness import ChaosMongo
-from worker.errors import NO_RESPONSE, Rejected, Response, StoreAway, Unstorable
+from worker.errors import NO_RESPONSE, MongoUnavailable, Rejected, Unstorable
 from worker.keys import Cell, PageKey
+from worker.records import Page, Response
+from worker.storage.database import KEPT_BODY, Count, Storage
 from worker.storage.merge import Saved
-from worker.storage.store import KEPT_BODY, Count, Store
-from worker.tmdb.responses import Page
 
 AT = datetime(2026, 1, 1, 12, 0, 0, 123_000, UTC)
 CELL = Cell(18, "1999")
@@ -39,7 +39,7 @@ def connect(url: str, patience_ms: int = 5_000) -> pymongo.MongoClient[dict[str,
 @pytest.fixture
 def store(mongo_url: str) -> Iterator[Store]:
     with connect(mongo_url) as client:
-        yield Store(client.get_default_database())
+        yield Storage(client.get_default_database())
 
 
 def page_of(
@@ -50,16 +50,18 @@ def page_of(
     return Page(number, results, total_pages, len(results), at, sha256(body).hexdigest(), body)
 
 
-def put(store: Store, key: PageKey, total_pages: int = 1, at: datetime = AT) -> None:
-    store.save(key, page_of(number=key.page, total_pages=total_pages, at=at))
+def put(storage: Storage, key: PageKey, total_pages: int = 1, at: datetime = AT) -> None:
+    storage.pages.save(key, page_of(number=key.page, total_pages=total_pages, at=at))
 
 
-def contents(store: Store) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    return list(store.movies.find().sort("_id", 1)), list(store.pages.find().sort("_id", 1))
+def contents(storage: Storage) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    return list(storage.movies.collection.find().sort("_id", 1)), list(
+        storage.pages.collection.find().sort("_id", 1)
+    )
 
 
-def empty(store: Store) -> None:
-    for collection in (store.movies, store.pages, store.failures):
+def empty(storage: Storage) -> None:
+    for collection in (storage.movies.collection, storage.pages.collection, storage.failures.collection):
         collection.delete_many({})
 
 
@@ -82,25 +84,25 @@ class TestMerging:
     @ON_ONE_DATABASE
     @given(st.data())
     def test_any_number_of_deliveries_in_any_order_leave_the_same(
-        self, store: Store, data: st.DataObject
+        self, storage: Storage, data: st.DataObject
     ) -> None:
         deliveries: list[Delivery] = data.draw(st.lists(DELIVERIES, min_size=1, max_size=5))
         empty(store)
         for delivery in deliveries:
-            store.save(*delivery)
+            storage.pages.save(*delivery)
         once = contents(store)
         repeated = data.draw(st.lists(st.sampled_from(deliveries), max_size=4))
         empty(store)
         for delivery in data.draw(st.permutations(deliveries + repeated)):
-            store.save(*delivery)
+            storage.pages.save(*delivery)
         assert contents(store) == once
 
     @ON_ONE_DATABASE
     @given(st.lists(DELIVERIES, min_size=1, max_size=5))
-    def test_what_is_left_is_the_newest_of_each(self, store: Store, deliveries: list[Delivery]) -> None:
+    def test_what_is_left_is_the_newest_of_each(self, storage: Storage, deliveries: list[Delivery]) -> None:
         empty(store)
         for delivery in deliveries:
-            store.save(*delivery)
+            storage.pages.save(*delivery)
         movies, pages = contents(store)
         seen: dict[int, list[tuple[datetime, dict[str, Any], str]]] = {}
         for key, page in deliveries:
@@ -118,24 +120,25 @@ class TestMerging:
             for key, _ in deliveries
         }
 
-    def test_eight_threads_at_once_leave_the_same(self, store: Store) -> None:
+    def test_eight_threads_at_once_leave_the_same(self, storage: Storage) -> None:
         deliveries = [
             (KEYS[n % 3], page_of(movies, number=KEYS[n % 3].page, total_pages=n % 4, at=TIMES[n % 2]))
             for n in range(8)
             for movies in [[{"id": id_, "title": f"{id_} of {n}"} for id_ in range(n % 3, n % 3 + 6)]]
         ]
         for delivery in deliveries:
-            store.save(*delivery)
+            storage.pages.save(*delivery)
         once = contents(store)
         for _ in range(3):
             empty(store)
             failed = at_once(
-                [deliveries[n:] + deliveries[:n] for n in range(8)], lambda delivery: store.save(*delivery)
+                [deliveries[n:] + deliveries[:n] for n in range(8)],
+                lambda delivery: storage.pages.save(*delivery),
             )
             assert failed == []
             assert contents(store) == once
 
-    def test_threads_that_meet_count_every_movie_once(self, store: Store) -> None:
+    def test_threads_that_meet_count_every_movie_once(self, storage: Storage) -> None:
         def movies(word: str) -> list[dict[str, Any]]:
             return [{"id": id_, "title": f"{id_} {word}"} for id_ in range(40)]
 
@@ -146,15 +149,15 @@ class TestMerging:
             deliveries = [
                 (KEY, page_of(movies(word)[n * 5 :] + movies(word)[: n * 5], at=at)) for n in range(8)
             ]
-            failed = at_once([[d] for d in deliveries], lambda d: saved.append(store.save(*d)))
+            failed = at_once([[d] for d in deliveries], lambda d: saved.append(storage.pages.save(*d)))
             assert failed == []
             told = sum(one.inserted for one in saved), sum(one.changed for one in saved)
             assert told == ((40, 0) if word == "new" else (0, 40))
 
-    def test_older_never_replaces_newer(self, store: Store) -> None:
+    def test_older_never_replaces_newer(self, storage: Storage) -> None:
         newer, older = AT, AT - timedelta(milliseconds=1)
-        store.save(KEY, page_of([{"id": 603, "title": "new", "more": 1}], total_pages=3, at=newer))
-        saved = store.save(KEY, page_of([{"id": 603, "title": "old"}], total_pages=2, at=older))
+        storage.pages.save(KEY, page_of([{"id": 603, "title": "new", "more": 1}], total_pages=3, at=newer))
+        saved = storage.pages.save(KEY, page_of([{"id": 603, "title": "old"}], total_pages=2, at=older))
         assert saved == (0, 0)
         [movie], [mark] = contents(store)
         assert (movie["title"], movie["more"]) == ("new", 1)
@@ -162,61 +165,63 @@ class TestMerging:
         assert (mark["total_pages"], mark["fetched_at"]) == (3, newer)
 
     def test_a_newer_movie_that_is_written_in_between_stays(
-        self, store: Store, monkeypatch: pytest.MonkeyPatch
+        self, storage: Storage, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         first, between, newest = (
             (KEY, page_of([{"id": 603, "title": title}], at=AT + timedelta(seconds=second)))
             for second, title in enumerate(("first", "between", "newest"))
         )
-        store.save(*first)
-        just_before(monkeypatch, store.movies, "bulk_write", lambda: store.save(*newest))
-        store.save(*between)
+        storage.pages.save(*first)
+        just_before(monkeypatch, storage.movies.collection, "bulk_write", lambda: storage.pages.save(*newest))
+        storage.pages.save(*between)
         [movie], _ = contents(store)
         assert movie["title"] == "newest"
         assert movie["_meta"]["fetched_at"] == newest[1].fetched_at
 
     def test_first_seen_spares_what_is_written_in_between(
-        self, store: Store, monkeypatch: pytest.MonkeyPatch
+        self, storage: Storage, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         first, older, newest = (
             (KEY, page_of([{"id": 603, "title": title}], at=AT + timedelta(seconds=second)))
             for second, title in ((0, "first"), (-1, "older"), (1, "newest"))
         )
-        store.save(*first)
-        just_before(monkeypatch, store.movies, "bulk_write", lambda: store.save(*newest))
-        store.save(*older)
+        storage.pages.save(*first)
+        just_before(monkeypatch, storage.movies.collection, "bulk_write", lambda: storage.pages.save(*newest))
+        storage.pages.save(*older)
         [movie], _ = contents(store)
         assert movie["_meta"]["first_seen"] == older[1].fetched_at
         assert movie["_meta"]["fetched_at"] == newest[1].fetched_at
 
     def test_a_newer_page_record_that_is_written_in_between_stays(
-        self, store: Store, monkeypatch: pytest.MonkeyPatch
+        self, storage: Storage, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         put(store, KEY, 1, at=AT)
         newest = AT + timedelta(seconds=2)
-        just_before(monkeypatch, store.pages, "replace_one", lambda: put(store, KEY, 3, at=newest))
+        just_before(
+            monkeypatch, storage.pages.collection, "replace_one", lambda: put(store, KEY, 3, at=newest)
+        )
         put(store, KEY, 2, at=AT + timedelta(seconds=1))
         _, [mark] = contents(store)
         assert (mark["total_pages"], mark["fetched_at"]) == (3, newest)
 
-    def test_newer_wins_whole_so_that_a_field_can_go(self, store: Store) -> None:
-        store.save(KEY, page_of([{"id": 603, "title": "old", "gone": 1}]))
+    def test_newer_wins_whole_so_that_a_field_can_go(self, storage: Storage) -> None:
+        storage.pages.save(KEY, page_of([{"id": 603, "title": "old", "gone": 1}]))
         later = AT + timedelta(days=1)
-        assert store.save(KEY, page_of([{"id": 603, "title": "new"}], at=later)) == (0, 1)
+        assert storage.pages.save(KEY, page_of([{"id": 603, "title": "new"}], at=later)) == (0, 1)
         [movie], _ = contents(store)
         assert set(movie) == {"_id", "id", "title", "_meta"}
         assert (movie["_meta"]["first_seen"], movie["_meta"]["fetched_at"]) == (AT, later)
 
-    def test_what_did_not_change_is_only_touched(self, store: Store) -> None:
+    def test_what_did_not_change_is_only_touched(self, storage: Storage) -> None:
         movie = {"id": 603, "title": "same"}
-        assert store.save(KEY, page_of([movie])) == (1, 0)
-        assert store.save(KEY, page_of([movie], at=AT + timedelta(days=1))) == (0, 0)
+        assert storage.pages.save(KEY, page_of([movie])) == (1, 0)
+        assert storage.pages.save(KEY, page_of([movie], at=AT + timedelta(days=1))) == (0, 0)
         [stored], _ = contents(store)
         assert stored["_meta"]["fetched_at"] == AT + timedelta(days=1)
 
-    def test_a_page_keeps_the_order_and_the_twice_told(self, store: Store) -> None:
+    def test_a_page_keeps_the_order_and_the_twice_told(self, storage: Storage) -> None:
         page = page_of([{"id": id_} for id_ in (7, 3, 7, 5)], total_pages=9)
-        assert store.save(KEY, page).inserted == 3
+        assert storage.pages.save(KEY, page).inserted == 3
         _, [mark] = contents(store)
         assert mark == {
             "_id": "18:1999:1",
@@ -232,18 +237,18 @@ class TestMerging:
 
 
 class TestDuties:
-    def test_a_reading_goes_on_from_where_it_is_and_only_once(self, store: Store) -> None:
+    def test_a_reading_goes_on_from_where_it_is_and_only_once(self, storage: Storage) -> None:
         one, two, three = ({"page": number} for number in (1, 2, 3))
-        store.note("changes", reading={"at": one, "since": AT})
-        assert store.go_on("changes", one, two, AT)
-        assert not store.go_on("changes", one, three, AT)
-        assert store.notes()["changes"]["reading"] == {"at": two, "after": one, "since": AT}
+        storage.schedule.set_state("changes", reading={"at": one, "since": AT})
+        assert storage.schedule.advance_reading("changes", one, two, AT)
+        assert not storage.schedule.advance_reading("changes", one, three, AT)
+        assert storage.schedule.states()["changes"]["reading"] == {"at": two, "after": one, "since": AT}
 
-    def test_a_claim_is_given_once_a_period(self, store: Store) -> None:
+    def test_a_claim_is_given_once_a_period(self, storage: Storage) -> None:
         hour = timedelta(hours=1)
-        assert store.claim_due("x", hour, AT)
-        assert not store.claim_due("x", hour, AT + hour / 2)
-        assert store.claim_due("x", hour, AT + hour)
+        assert storage.schedule.claim("x", hour, AT)
+        assert not storage.schedule.claim("x", hour, AT + hour / 2)
+        assert storage.schedule.claim("x", hour, AT + hour)
 
 
 class TestFaithfulness:
@@ -265,14 +270,14 @@ class TestFaithfulness:
         ids=lambda fields: next(iter(fields)) or "empty",
     )
     def test_a_movie_comes_back_field_by_field_in_its_order(
-        self, store: Store, fields: dict[str, Any]
+        self, storage: Storage, fields: dict[str, Any]
     ) -> None:
         movie = {"title": "first", **fields, "id": 603}
-        store.save(KEY, page_of([movie]))
+        storage.pages.save(KEY, page_of([movie]))
         changed = {**movie, "title": "second"}
         for expected, at in ((movie, AT), (changed, AT + timedelta(days=1))):
-            store.save(KEY, page_of([expected], at=at))
-            [stored] = store.each_movie()
+            storage.pages.save(KEY, page_of([expected], at=at))
+            [stored] = storage.movies.each()
             del stored["_id"], stored["_meta"]
             assert json.dumps(stored) == json.dumps(expected)
 
@@ -292,29 +297,29 @@ class TestFaithfulness:
         ],
         ids=["bigint", "smallint", "deep", "id", "surrogate", "name", "nul", "_id", "_meta", "oversize"],
     )
-    def test_what_mongodb_cannot_hold_is_unstorable(self, store: Store, movie: dict[str, Any]) -> None:
+    def test_what_mongodb_cannot_hold_is_unstorable(self, storage: Storage, movie: dict[str, Any]) -> None:
         page = page_of([{"id": 1}, movie])
         with pytest.raises(Unstorable) as refused:
-            store.save(KEY, page)
+            storage.pages.save(KEY, page)
         assert "\n" not in str(refused.value)
         assert refused.value.response == Response(200, page.body)
-        assert not store.fresh(KEY, None)
-        store.quarantine(KEY, refused.value, AT)
-        [failure] = store.failures.find()
+        assert not storage.pages.is_fresh(KEY, None)
+        storage.failures.add(KEY, refused.value, AT)
+        [failure] = storage.failures.collection.find()
         assert (failure["_id"], failure["class"], failure["status"]) == (KEY.id, "unstorable", 200)
         assert failure["body"] == page.body[:KEPT_BODY]
 
-    def test_totals_beyond_64_bits_are_unstorable_too(self, store: Store) -> None:
+    def test_totals_beyond_64_bits_are_unstorable_too(self, storage: Storage) -> None:
         with pytest.raises(Unstorable):
-            store.save(KEY, page_of(total_pages=2**63))
+            storage.pages.save(KEY, page_of(total_pages=2**63))
 
 
 class TestQuarantine:
-    def test_counts_attempts_and_keeps_first_and_last(self, store: Store) -> None:
+    def test_counts_attempts_and_keeps_first_and_last(self, storage: Storage) -> None:
         for offset in (0, 5, -3):
             at = AT + timedelta(seconds=offset)
-            store.quarantine(KEY, Rejected(f"HTTP 404 at {offset}", Response(404, b"gone")), at)
-        [failure] = store.failures.find()
+            storage.failures.add(KEY, Rejected(f"HTTP 404 at {offset}", Response(404, b"gone")), at)
+        [failure] = storage.failures.collection.find()
         assert (
             failure.items()
             >= {
@@ -333,15 +338,15 @@ class TestQuarantine:
         )
 
     @pytest.mark.parametrize("body", [b"\xff\x00\xfe", b"x" * (KEPT_BODY + 1)])
-    def test_keeps_bytes_as_they_are_up_to_a_length(self, store: Store, body: bytes) -> None:
-        store.quarantine(KEY, Rejected("no", Response(404, body)), AT)
-        [failure] = store.failures.find()
+    def test_keeps_bytes_as_they_are_up_to_a_length(self, storage: Storage, body: bytes) -> None:
+        storage.failures.add(KEY, Rejected("no", Response(404, body)), AT)
+        [failure] = storage.failures.collection.find()
         assert failure["body"] == body[:KEPT_BODY]
 
-    def test_keeps_no_header_that_may_tell_of_us(self, store: Store) -> None:
+    def test_keeps_no_header_that_may_tell_of_us(self, storage: Storage) -> None:
         headers = {"Set-Cookie": "session=1", "AUTHORIZATION": "Bearer 1", "Server": "openresty"}
-        store.quarantine(KEY, Rejected("no", Response(404, b"", headers)), AT)
-        [failure] = store.failures.find()
+        storage.failures.add(KEY, Rejected("no", Response(404, b"", headers)), AT)
+        [failure] = storage.failures.collection.find()
         assert failure["headers"] == {"Server": "openresty"}
 
     @pytest.mark.parametrize(
@@ -352,75 +357,75 @@ class TestQuarantine:
             "x" * 10_000,
         ],
     )
-    def test_takes_any_reason(self, store: Store, reason: str) -> None:
+    def test_takes_any_reason(self, storage: Storage, reason: str) -> None:
         """TMDB's words are in it, and JSON can hold what BSON cannot."""
-        store.quarantine(KEY, Rejected(reason), AT)
-        assert list(store.quarantined()) == [KEY]
+        storage.failures.add(KEY, Rejected(reason), AT)
+        assert list(storage.failures.quarantined()) == [KEY]
 
-    def test_ends_when_the_page_is_stored_later(self, store: Store) -> None:
-        store.quarantine(KEY, Rejected("no"), AT)
+    def test_ends_when_the_page_is_stored_later(self, storage: Storage) -> None:
+        storage.failures.add(KEY, Rejected("no"), AT)
         put(store, KEY, at=AT - timedelta(seconds=1))
-        assert list(store.quarantined()) == [KEY]
+        assert list(storage.failures.quarantined()) == [KEY]
         put(store, KEY, at=AT + timedelta(seconds=1))
-        assert store.quarantined() == {}
+        assert storage.failures.quarantined() == {}
 
 
 class TestMissing:
-    def missing(self, store: Store, *cells: Cell, fresh_after: datetime | None = None) -> list[str]:
-        return [key.id for key in store.missing(cells or [CELL], fresh_after)]
+    def missing(self, storage: Storage, *cells: Cell, fresh_after: datetime | None = None) -> list[str]:
+        return [key.id for key in storage.pages.missing(cells or [CELL], fresh_after)]
 
-    def test_of_nothing_page_1(self, store: Store) -> None:
+    def test_of_nothing_page_1(self, storage: Storage) -> None:
         assert self.missing(store) == ["18:1999:1"]
 
-    def test_nothing_of_no_cells(self, store: Store) -> None:
-        assert list(store.missing([], None)) == []
+    def test_nothing_of_no_cells(self, storage: Storage) -> None:
+        assert list(storage.pages.missing([], None)) == []
 
     @pytest.mark.parametrize("total_pages", [0, 1])
-    def test_nothing_of_one_page_or_none(self, store: Store, total_pages: int) -> None:
+    def test_nothing_of_one_page_or_none(self, storage: Storage, total_pages: int) -> None:
         put(store, KEY, total_pages)
         assert self.missing(store) == []
 
-    def test_what_page_1_tells_minus_what_is_stored(self, store: Store) -> None:
+    def test_what_page_1_tells_minus_what_is_stored(self, storage: Storage) -> None:
         put(store, KEY, 5)
         put(store, CELL.page(3), 5)
         assert self.missing(store) == ["18:1999:2", "18:1999:4", "18:1999:5"]
 
-    def test_while_page_1_is_missing_it_stands_for_all(self, store: Store) -> None:
+    def test_while_page_1_is_missing_it_stands_for_all(self, storage: Storage) -> None:
         put(store, CELL.page(2), 5)
         assert self.missing(store) == ["18:1999:1"]
 
-    def test_pages_beyond_the_total_do_not_count(self, store: Store) -> None:
+    def test_pages_beyond_the_total_do_not_count(self, storage: Storage) -> None:
         put(store, KEY, 3)
         for number in (3, 4, 5, 6):
             put(store, CELL.page(number), 6)
         assert self.missing(store) == ["18:1999:2"]
 
-    def test_the_latest_page_1_counts(self, store: Store) -> None:
+    def test_the_latest_page_1_counts(self, storage: Storage) -> None:
         put(store, KEY, 2)
         put(store, KEY, 3, at=AT + timedelta(seconds=1))
         assert self.missing(store) == ["18:1999:2", "18:1999:3"]
 
-    def test_what_is_older_than_asked_for(self, store: Store) -> None:
+    def test_what_is_older_than_asked_for(self, storage: Storage) -> None:
         put(store, KEY, 3, at=AT)
         put(store, CELL.page(2), 3, at=AT - timedelta(milliseconds=1))
         put(store, CELL.page(3), 3, at=AT)
         assert self.missing(store, fresh_after=AT) == ["18:1999:2"]
         assert self.missing(store, fresh_after=AT + timedelta(milliseconds=1)) == ["18:1999:1"]
 
-    def test_not_what_is_in_quarantine(self, store: Store) -> None:
+    def test_not_what_is_in_quarantine(self, storage: Storage) -> None:
         put(store, KEY, 3)
-        store.quarantine(CELL.page(2), Rejected("no"), AT)
+        storage.failures.add(CELL.page(2), Rejected("no"), AT)
         other = Cell(35, "1999")
-        store.quarantine(other.page(1), Rejected("no"), AT)
+        storage.failures.add(other.page(1), Rejected("no"), AT)
         assert self.missing(store, CELL, other) == ["18:1999:3"]
 
-    def test_what_was_quarantined_before_the_refresh_is_asked_for_again(self, store: Store) -> None:
+    def test_what_was_quarantined_before_the_refresh_is_asked_for_again(self, storage: Storage) -> None:
         put(store, KEY, 2, at=AT)
-        store.quarantine(CELL.page(2), Rejected("no"), AT - timedelta(seconds=1))
+        storage.failures.add(CELL.page(2), Rejected("no"), AT - timedelta(seconds=1))
         assert self.missing(store, fresh_after=AT) == ["18:1999:2"]
         assert self.missing(store) == []
 
-    def test_above_500_pages_both_halves(self, store: Store) -> None:
+    def test_above_500_pages_both_halves(self, storage: Storage) -> None:
         put(store, KEY, 501)
         first, second = CELL.halves()
         assert self.missing(store) == [first.page(1).id, second.page(1).id]
@@ -430,12 +435,12 @@ class TestMissing:
         quarters = [half.page(1).id for half in second.halves()]
         assert sorted(self.missing(store)) == sorted([first.page(2).id, *quarters])
 
-    def test_above_500_pages_of_one_day_the_first_500(self, store: Store) -> None:
+    def test_above_500_pages_of_one_day_the_first_500(self, storage: Storage) -> None:
         day = Cell(18, "1999-01-01/1999-01-01")
         put(store, day.page(1), 733)
         assert self.missing(store, day) == [day.page(number).id for number in range(2, 501)]
 
-    def test_many_cells_in_their_order(self, store: Store) -> None:
+    def test_many_cells_in_their_order(self, storage: Storage) -> None:
         cells = [Cell(genre, str(year)) for year in range(1900, 1950) for genre in (18, 35, 27)]
         assert self.missing(store, *cells) == [cell.page(1).id for cell in cells]
 
@@ -467,7 +472,7 @@ class TestCoverage:
     @given(st.integers(0, 4), st.lists(FATES, min_size=6, max_size=6), st.sampled_from([None, AT]))
     def test_counts_as_missing_what_would_be_fetched(
         self,
-        store: Store,
+        storage: Storage,
         total_pages: int,
         fates: list[tuple[datetime | None, datetime | None]],
         fresh_after: datetime | None,
@@ -477,11 +482,13 @@ class TestCoverage:
             if stored_at:
                 put(store, CELL.page(number), total_pages, at=stored_at)
             if failed_at:
-                store.quarantine(CELL.page(number), Rejected("no"), failed_at)
-        would_be_fetched = list(store.missing([CELL], fresh_after))
-        assert Ledger.read(store, [fresh_after])[fresh_after].coverage(CELL).missing == len(would_be_fetched)
+                storage.failures.add(CELL.page(number), Rejected("no"), failed_at)
+        would_be_fetched = list(storage.pages.missing([CELL], fresh_after))
+        assert CoverageIndex.read(store, [fresh_after])[fresh_after].coverage(CELL).missing == len(
+            would_be_fetched
+        )
 
-    def test_each_moment_takes_off_what_is_older(self, store: Store) -> None:
+    def test_each_moment_takes_off_what_is_older(self, storage: Storage) -> None:
         for number, offset_s in ((1, -60), (2, 0), (3, 60)):
             put(store, CELL.page(number), 3, at=AT + timedelta(seconds=offset_s))
         other = Cell(35, "1999-01-01/1999-06-30")
@@ -493,24 +500,27 @@ class TestCoverage:
             AT: {CELL: Count(0b1100, -1)},
             later: {},
         }
-        assert store.counts(wanted) == wanted
-        assert store.counts([AT]) == {AT: wanted[AT]}
-        assert store.counts([]) == {}
+        assert storage.pages.counts(wanted) == wanted
+        assert storage.pages.counts([AT]) == {AT: wanted[AT]}
+        assert storage.pages.counts([]) == {}
         # The same by the indexes of which many producers at once want to be the first.
-        assert at_once([[n] for n in range(8)], lambda n: store.remember(str(n), {"requested_at": AT})) == []
-        assert sorted(store.pages.index_information()) == ["_id_", "fetched_at_1", "page_1"]
-        assert store.counts(wanted) == wanted
+        assert (
+            at_once([[n] for n in range(8)], lambda n: storage.backfills.save(str(n), {"requested_at": AT}))
+            == []
+        )
+        assert sorted(storage.pages.collection.index_information()) == ["_id_", "fetched_at_1", "page_1"]
+        assert storage.pages.counts(wanted) == wanted
         # What is fetched anew while the index is there is not old any more.
         put(store, other.page(1), 1, at=later)
-        assert store.counts([later]) == {later: {other: Count(0b10, 1)}}
+        assert storage.pages.counts([later]) == {later: {other: Count(0b10, 1)}}
 
-    def test_of_a_split_cell_its_first_page_and_both_halves(self, store: Store) -> None:
+    def test_of_a_split_cell_its_first_page_and_both_halves(self, storage: Storage) -> None:
         put(store, KEY, 501)
         put(store, CELL.page(2), 501)  # of an earlier time, when the cell was smaller
         first, second = CELL.halves()
         put(store, first.page(1), 3)
         put(store, first.page(3), 3)
-        coverage = Ledger.read(store, [None])[None].coverage(CELL)
+        coverage = CoverageIndex.read(store, [None])[None].coverage(CELL)
         assert coverage.as_dict() == {
             "cells": 1,
             "opened": 1,
@@ -521,49 +531,49 @@ class TestCoverage:
         }
         put(store, first.page(2), 3)
         put(store, second.page(1), 1)
-        assert Ledger.read(store, [None])[None].coverage(CELL).missing == 0
+        assert CoverageIndex.read(store, [None])[None].coverage(CELL).missing == 0
 
 
 class TestRest:
-    def test_a_page_is_fresh_or_not(self, store: Store) -> None:
-        assert not store.fresh(KEY, None)
+    def test_a_page_is_fresh_or_not(self, storage: Storage) -> None:
+        assert not storage.pages.is_fresh(KEY, None)
         put(store, KEY, 7)
-        assert store.fresh(KEY, None)
-        assert store.fresh(KEY, AT)
-        assert not store.fresh(KEY, AT + timedelta(milliseconds=1))
+        assert storage.pages.is_fresh(KEY, None)
+        assert storage.pages.is_fresh(KEY, AT)
+        assert not storage.pages.is_fresh(KEY, AT + timedelta(milliseconds=1))
 
-    def test_requests_are_remembered_the_latest_first(self, store: Store) -> None:
+    def test_requests_are_remembered_the_latest_first(self, storage: Storage) -> None:
         for name, offset in (("a", 0), ("b", 1), ("a", 2)):
-            store.remember(name, {"requested_at": AT + timedelta(seconds=offset)})
-        assert [request["_id"] for request in store.remembered()] == ["a", "b"]
+            storage.backfills.save(name, {"requested_at": AT + timedelta(seconds=offset)})
+        assert [request["_id"] for request in storage.backfills.all()] == ["a", "b"]
 
-    def test_names_of_genres_get_old(self, store: Store) -> None:
-        store.name_genres({18: "Drama", 35: "Comedy"}, AT)
-        store.name_genres({18: "Dramas"}, AT + timedelta(days=1))
-        assert list(store.named_genres().items()) == [(35, "Comedy"), (18, "Dramas")]
-        assert store.named_genres(AT + timedelta(days=1)) == {18: "Dramas"}
+    def test_names_of_genres_get_old(self, storage: Storage) -> None:
+        storage.genres.save({18: "Drama", 35: "Comedy"}, AT)
+        storage.genres.save({18: "Dramas"}, AT + timedelta(days=1))
+        assert list(storage.genres.names().items()) == [(35, "Comedy"), (18, "Dramas")]
+        assert storage.genres.names(AT + timedelta(days=1)) == {18: "Dramas"}
 
-    def test_what_is_due_is_claimed_once_in_its_period(self, store: Store) -> None:
+    def test_what_is_due_is_claimed_once_in_its_period(self, storage: Storage) -> None:
         hour = timedelta(hours=1)
-        assert store.claim_due("sweep", hour, AT)
-        assert not store.claim_due("sweep", hour, AT)
-        assert not store.claim_due("sweep", hour, AT + timedelta(minutes=59))
-        assert store.claim_due("refresh", hour, AT)
-        assert store.claim_due("sweep", hour, AT + hour)
+        assert storage.schedule.claim("sweep", hour, AT)
+        assert not storage.schedule.claim("sweep", hour, AT)
+        assert not storage.schedule.claim("sweep", hour, AT + timedelta(minutes=59))
+        assert storage.schedule.claim("refresh", hour, AT)
+        assert storage.schedule.claim("sweep", hour, AT + hour)
 
-    def test_of_eight_that_claim_at_once_one_is_told_so(self, store: Store) -> None:
+    def test_of_eight_that_claim_at_once_one_is_told_so(self, storage: Storage) -> None:
         for day in range(5):
             told: list[bool] = []
 
             def claim(at: datetime, told: list[bool] = told) -> None:
-                told.append(store.claim_due("sweep", timedelta(hours=1), at))
+                told.append(storage.schedule.claim("sweep", timedelta(hours=1), at))
 
             assert at_once([[AT + timedelta(days=day)]] * 8, claim) == []
             assert sorted(told) == [False] * 7 + [True]
 
     def test_a_server_that_is_away_is_not_now(self) -> None:
         with connect("mongodb://127.0.0.1:1/reelhaul", patience_ms=100) as client:
-            away = Store(client.get_default_database())
+            away = Storage(client.get_default_database())
             for call in (
                 away.ping,
                 lambda: away.fresh(KEY, None),
@@ -573,7 +583,7 @@ class TestRest:
                 away.count_movies,
                 lambda: list(away.each_movie()),
             ):
-                with pytest.raises(StoreAway, match=r"\AMongoDB: [^\n]*\Z"):
+                with pytest.raises(MongoUnavailable, match=r"\AMongoDB: [^\n]*\Z"):
                     call()
 
     @pytest.mark.parametrize(
@@ -590,17 +600,17 @@ class TestRest:
             ChaosMongo(folder=tmp_path) as server,
             pymongo.MongoClient(server.url, appname="reelhaul", tz_aware=True, tzinfo=UTC) as client,
         ):
-            store = Store(client["reelhaul"])
+            store = Storage(client["reelhaul"])
             server.fail("insert", "update", **error)
-            with pytest.raises(StoreAway):
-                store.save(KEY, page_of([{"id": 603}]))
-            with pytest.raises(StoreAway):
-                store.save_list("popular:1", page_of([{"id": 604}]))
-            with pytest.raises(StoreAway):
-                store.quarantine(KEY, Rejected("no", NO_RESPONSE), AT)
+            with pytest.raises(MongoUnavailable):
+                storage.pages.save(KEY, page_of([{"id": 603}]))
+            with pytest.raises(MongoUnavailable):
+                storage.movies.save_page("popular:1", page_of([{"id": 604}]))
+            with pytest.raises(MongoUnavailable):
+                storage.failures.add(KEY, Rejected("no", NO_RESPONSE), AT)
             server.heal()
-            store.save(KEY, page_of([{"id": 603}]))
-            assert store.fresh(KEY, None)
+            storage.pages.save(KEY, page_of([{"id": 603}]))
+            assert storage.pages.is_fresh(KEY, None)
 
 
 def just_before(

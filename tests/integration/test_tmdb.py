@@ -17,10 +17,10 @@ import redis
 from sandbox.servers import EmbeddedRedis, EmulatorProcess
 from tests.support.stage import catalogue
 from worker.errors import (
-    ApiTrouble,
+    ApiFailure,
     Claimed,
-    Forbidden,
-    NoPermit,
+    KeyRejected,
+    NoToken,
     RateLimited,
     ReelhaulError,
     Rejected,
@@ -30,9 +30,9 @@ from worker.errors import (
 from worker.keys import MovieKey, PageKey
 from worker.limiter.client import Limiter
 from worker.limiter.rate import Rate
-from worker.storage.store import Store
+from worker.records import Page
+from worker.storage.database import Storage
 from worker.tmdb.client import TmdbClient
-from worker.tmdb.responses import Page
 from worker.tmdb.session import build_session
 
 RECORDED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "recorded"
@@ -45,7 +45,7 @@ KEY = PageKey(18, "2020", 1)
 TIMEOUT_S, WHOLE_S = 0.4, 1.2
 #: Seconds after which a request that should have been given up has hung.
 HUNG_S = 15.0
-GATE = "gate-of-test-tmdb"
+KEY = "gate-of-test-tmdb"
 TOKEN = "a-token-of-nobody"  # noqa: S105 -- the emulator takes any
 
 
@@ -60,14 +60,14 @@ def tmdb() -> Iterator[EmulatorProcess]:
 def gate(redis_server: EmbeddedRedis) -> Limiter:
     """One gate for all; its listening thread needs the client for as long as this process lives."""
     client = redis.Redis.from_url(redis_server.url)
-    return Limiter(client, Rate(2000, 1), 50, gate=GATE)
+    return Limiter(client, Rate(2000, 1), 50, gate=KEY)
 
 
 @pytest.fixture
 def limiter(gate: Limiter, redis_server: EmbeddedRedis) -> Limiter:
     """The gate, as new."""
     with redis.Redis.from_url(redis_server.url) as client:
-        client.delete(GATE)
+        client.delete(KEY)
     return gate
 
 
@@ -117,37 +117,37 @@ class TestFaults:
             ("429=absurd", RateLimited),
             ("429=garbage", RateLimited),
             *((f"status={status}/json", Rejected) for status in (400, 404, 405, 422)),
-            ("status=401/json", Forbidden),
-            ("error=10", Forbidden),
+            ("status=401/json", KeyRejected),
+            ("error=10", KeyRejected),
             # Not in TMDB's words: a middlebox's.
-            *((f"status={status}/{form}", ApiTrouble)
+            *((f"status={status}/{form}", ApiFailure)
               for status in (400, 401, 403, 404, 405, 407, 421, 451) for form in ("html", "empty")),
-            *((f"status={status}", ApiTrouble) for status in (201, 202, 204, 206, 300, 304, 406)),
-            *((f"redirect={status}", ApiTrouble) for status in (301, 302, 303, 307, 308)),
-            *((f"status={status}/{form}", ApiTrouble)
+            *((f"status={status}", ApiFailure) for status in (201, 202, 204, 206, 300, 304, 406)),
+            *((f"redirect={status}", ApiFailure) for status in (301, 302, 303, 307, 308)),
+            *((f"status={status}/{form}", ApiFailure)
               for status in (500, 502, 503, 504) for form in ("json", "html", "empty")),
-            *((f"error={code}", Forbidden) for code in (3, 7, 10)),
+            *((f"error={code}", KeyRejected) for code in (3, 7, 10)),
             *((f"error={code}", Rejected) for code in (5, 20, 22, 23, 34)),
-            *((f"error={code}", ApiTrouble) for code in (9, 11, 24, 43, 46)),
-            *((f"error-200={code}", Forbidden) for code in (3, 7, 10)),
+            *((f"error={code}", ApiFailure) for code in (9, 11, 24, 43, 46)),
+            *((f"error-200={code}", KeyRejected) for code in (3, 7, 10)),
             ("error-200=34", Rejected),
             *((f"error-200={code}", Unparsable) for code in (9, 11, 24, 43, 46)),
             ("html", Unparsable),
             ("empty", Unparsable),
             ("not-json", Unparsable),
-            *((f"reset={where}", ApiTrouble) for where in ("start", "head", "body")),
-            ("close", ApiTrouble),
-            ("truncate", ApiTrouble),
-            ("hang", ApiTrouble),
-            ("latency=20", ApiTrouble),
-            ("drip=20", ApiTrouble),
-            ("drip=4", ApiTrouble),  # every byte in time, the whole too late
-            ("drip-head=20", ApiTrouble),
+            *((f"reset={where}", ApiFailure) for where in ("start", "head", "body")),
+            ("close", ApiFailure),
+            ("truncate", ApiFailure),
+            ("hang", ApiFailure),
+            ("latency=20", ApiFailure),
+            ("drip=20", ApiFailure),
+            ("drip=4", ApiFailure),  # every byte in time, the whole too late
+            ("drip-head=20", ApiFailure),
             *((f"results={kind}", Unparsable) for kind in ("null", "object", "text", "missing")),
             ("wrong-page", Unparsable),
             ("wrong-page=7", Unparsable),
             *((f"hostile={what}", Unparsable) for what in ("abyss", "bad-ids", "bad-rows", "nan")),
-            ("hostile=oversize", ApiTrouble),
+            ("hostile=oversize", ApiFailure),
         ],
     )  # fmt: skip
     def test_becomes_its_kind_of_trouble(
@@ -212,24 +212,24 @@ class TestFaults:
         ],
     )
     def test_a_hostile_page_is_stored_as_it_is_or_not_at_all(
-        self, struck: Callable[[str], Any], store: Store, what: str, storable: bool
+        self, struck: Callable[[str], Any], storage: Storage, what: str, storable: bool
     ) -> None:
         page = struck(f"hostile={what}")
         if not storable:
             with pytest.raises(Unstorable):
-                store.save(KEY, page)
-            assert not store.fresh(KEY, None)
+                storage.pages.save(KEY, page)
+            assert not storage.pages.is_fresh(KEY, None)
             return
-        store.save(KEY, page)
+        storage.pages.save(KEY, page)
         assert_stored_as_sent(store, page)
 
     def test_200_levels_are_stored_or_refused_but_no_surprise(
-        self, struck: Callable[[str], Any], store: Store
+        self, struck: Callable[[str], Any], storage: Storage
     ) -> None:
         """MongoDB takes 100, the embedded server more."""
         page = struck("hostile=nesting")
         try:
-            store.save(KEY, page)
+            storage.pages.save(KEY, page)
         except Unstorable:
             return
         assert_stored_as_sent(store, page)
@@ -238,16 +238,16 @@ class TestFaults:
 def a_minute_passes(server: EmbeddedRedis, limiter: Limiter) -> None:
     """Since the key was last checked."""
     with redis.Redis.from_url(server.url) as client:
-        client.hset(GATE, "checked", str(limiter.now_us() - 60_000_000))
+        client.hset(KEY, "checked", str(limiter.now_us() - 60_000_000))
 
 
 class TestGate:
     def test_a_refusal_pauses_the_fleet(self, struck: Callable[[str], Any], limiter: Limiter) -> None:
         struck("429=30:count=1")
-        state = limiter.look()
-        assert (state.shut, state.refused) == ("throttled", 1)
-        assert state.shut_s is not None
-        assert 20 < state.shut_s <= 30
+        state = limiter.state()
+        assert (state.closed_reason, state.refused) == ("throttled", 1)
+        assert state.closed_s is not None
+        assert 20 < state.closed_s <= 30
         assert state.share < 1
 
     def test_a_wrong_key_stops_the_fleet_until_it_works(
@@ -258,13 +258,13 @@ class TestGate:
         limiter: Limiter,
     ) -> None:
         assert isinstance(struck("latency=0"), Page)
-        with pytest.raises(Forbidden):
+        with pytest.raises(KeyRejected):
             client(tmdb.base_url, "wrong").discover(KEY, deadline())
-        assert limiter.look().shut.startswith("TMDB refuses the key")
-        with pytest.raises(NoPermit, match="TMDB refuses the key"):
+        assert limiter.state().closed_reason.startswith("TMDB refuses the key")
+        with pytest.raises(NoToken, match="TMDB refuses the key"):
             client(tmdb.base_url).discover(KEY, time.monotonic() + 0.2)
         client(tmdb.base_url).check_key(deadline())
-        assert limiter.look().shut == ""
+        assert limiter.state().closed_reason == ""
         assert client(tmdb.base_url).discover(KEY, deadline()).number == 1
 
     def test_a_spurious_401_is_over_after_a_minute(
@@ -275,12 +275,12 @@ class TestGate:
         redis_server: EmbeddedRedis,
     ) -> None:
         tmdb.configure(faults=["error=7:count=1"])
-        with pytest.raises(Forbidden):
+        with pytest.raises(KeyRejected):
             client(tmdb.base_url).discover(KEY, deadline())
-        assert limiter.look().stopped
+        assert limiter.state().stopped
         a_minute_passes(redis_server, limiter)
         assert client(tmdb.base_url).discover(KEY, deadline()).number == 1
-        assert limiter.look().shut == ""
+        assert limiter.state().closed_reason == ""
 
     def test_a_key_that_is_still_refused_after_a_minute_keeps_it_stopped(
         self,
@@ -294,9 +294,9 @@ class TestGate:
         limiter.stop("TMDB refuses the key")
         a_minute_passes(redis_server, limiter)
         asker = client(tmdb.base_url, "wrong")
-        with pytest.raises(Forbidden):
+        with pytest.raises(KeyRejected):
             asker.discover(KEY, deadline())
-        with pytest.raises(NoPermit, match="TMDB refuses the key"):
+        with pytest.raises(NoToken, match="TMDB refuses the key"):
             asker.discover(KEY, time.monotonic() + 0.2)
         assert [row[3] for row in tmdb.log()] == ["configuration"]
 
@@ -308,8 +308,8 @@ class TestGate:
         asker = client(tmdb.base_url)
         with pytest.raises(RateLimited):
             asker.check_key(deadline())
-        assert limiter.look().refused == 1
-        with pytest.raises(NoPermit, match="throttled"):
+        assert limiter.state().refused == 1
+        with pytest.raises(NoToken, match="throttled"):
             asker.check_key(time.monotonic() + 0.5)
         assert len(tmdb.log()) == 1
 
@@ -319,9 +319,9 @@ class TestGate:
         tmdb.configure(faults=["status=503/html"])
         asker = client(tmdb.base_url)
         for _ in range(3):
-            with pytest.raises(ApiTrouble):
+            with pytest.raises(ApiFailure):
                 asker.check_key(deadline())
-        assert limiter.look().shut == "outage"
+        assert limiter.state().closed_reason == "outage"
 
     @pytest.mark.parametrize(
         "fault", ["status=503/html", "redirect", "status=400/html", "status=204", "close"]
@@ -332,20 +332,20 @@ class TestGate:
         tmdb.configure(faults=[f"{fault}:count=3"])
         asker = client(tmdb.base_url)
         for _ in range(3):
-            with pytest.raises(ApiTrouble):
+            with pytest.raises(ApiFailure):
                 asker.discover(KEY, deadline())
-        assert limiter.look().shut == "outage"
+        assert limiter.state().closed_reason == "outage"
         assert asker.discover(KEY, deadline()).number == 1
-        assert limiter.look().shut == ""
+        assert limiter.state().closed_reason == ""
 
     def test_a_refused_connection_is_trouble(
         self, client: Callable[..., TmdbClient], limiter: Limiter
     ) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
-        with pytest.raises(ApiTrouble, match=r"\AConnectionError\Z"):
+        with pytest.raises(ApiFailure, match=r"\AConnectionError\Z"):
             client(f"http://127.0.0.1:{port}/3").discover(KEY, deadline())
-        assert limiter.look().granted == 1
+        assert limiter.state().granted == 1
 
     @pytest.mark.parametrize("what", ["a page", "a movie"])
     def test_what_another_slot_is_fetching_is_not_asked_for(
@@ -390,7 +390,7 @@ class TestSecrets:
         tmdb.configure(faults=[])
 
     def test_nor_when_nobody_answers(self, client: Callable[..., TmdbClient]) -> None:
-        with pytest.raises(ApiTrouble) as trouble:
+        with pytest.raises(ApiFailure) as trouble:
             client("http://127.0.0.1:1/3", None, api_key=TOKEN).discover(KEY, deadline())
         assert TOKEN not in f"{trouble.value!r}{trouble.value}"
 
@@ -407,15 +407,15 @@ class TestSecrets:
 def store(mongo_url: str) -> Iterator[Store]:
     database: pymongo.MongoClient[dict[str, Any]]
     with pymongo.MongoClient(mongo_url, tz_aware=True) as database:
-        yield Store(database.get_default_database())
+        yield Storage(database.get_default_database())
 
 
-def assert_stored_as_sent(store: Store, page: Page) -> None:
+def assert_stored_as_sent(storage: Storage, page: Page) -> None:
     """Every movie of the page stands in the store, token for token, in its order."""
     sent = {movie["id"]: json.dumps(movie) for movie in page.results}
     twice = {id_ for id_ in sent if sum(movie["id"] == id_ for movie in page.results) > 1}
     stored = {}
-    for movie in store.each_movie():
+    for movie in storage.movies.each():
         del movie["_id"], movie["_meta"]
         stored[movie["id"]] = json.dumps(movie)
     assert stored.keys() == sent.keys()
@@ -424,7 +424,7 @@ def assert_stored_as_sent(store: Store, page: Page) -> None:
     }
     versions = {json.dumps(movie) for movie in page.results}
     assert set(stored.values()) <= versions
-    mark = store.pages.find_one()
+    mark = storage.pages.collection.find_one()
     assert mark is not None
     assert mark["movie_ids"] == [movie["id"] for movie in page.results]
 
@@ -480,7 +480,7 @@ class TestRecordings:
         path: Path,
         canned: Callable[[int, bytes], str],
         client: Callable[..., TmdbClient],
-        store: Store,
+        storage: Storage,
     ) -> None:
         body = path.read_bytes()
         sent = json.loads(body)
@@ -489,9 +489,9 @@ class TestRecordings:
         assert page.body == body
         assert json.dumps(page.results) == json.dumps(sent["results"])
         assert (page.total_pages, page.total_results) == (sent["total_pages"], sent["total_results"])
-        store.save(key, page)
+        storage.pages.save(key, page)
         assert_stored_as_sent(store, page)
-        assert store.fresh(key, page.fetched_at)
+        assert storage.pages.is_fresh(key, page.fetched_at)
 
     @pytest.mark.parametrize("path", recorded("error"), ids=lambda path: path.stem)
     def test_an_error_is_the_right_kind_of_trouble(
@@ -499,7 +499,7 @@ class TestRecordings:
     ) -> None:
         status = int(path.stem.split("-")[1])
         assert status == int(manifest()[path.name]["http_status"])
-        kinds: dict[int, type[ReelhaulError]] = {401: Forbidden, 429: RateLimited}
+        kinds: dict[int, type[ReelhaulError]] = {401: KeyRejected, 429: RateLimited}
         with pytest.raises(ReelhaulError) as trouble:
             client(canned(status, path.read_bytes())).discover(KEY, deadline())
         assert type(trouble.value) is kinds.get(status, Rejected)

@@ -34,7 +34,7 @@ def redis_of_its_own() -> Iterator[EmbeddedRedis]:
 def fleet(tmp_path: Path, redis_of_its_own: EmbeddedRedis, mongo_server: EmbeddedMongo) -> Iterator[Stage]:
     mongo_url = f"{mongo_server.url}/reelhaul_test_{uuid4().hex[:12]}"
     with closing(Stage(tmp_path, redis_of_its_own.url, mongo_url)) as stage:
-        stage.environment["REELHAUL_SLOTS"] = "4"
+        stage.environment["REELHAUL_CONCURRENCY"] = "4"
         stage.environment["REELHAUL_TIMEOUT_S"] = "8"
         # One slot is busy for long, three are free.
         stage.emulator("--movies", "200", "--fault", "latency=6:match=with_genres=18&")

@@ -15,7 +15,7 @@ from sandbox.servers import EmulatorProcess
 from tests.support.stage import PATIENCE_S, Stage, catalogue, expected_cell, page_requests, wait_for
 from worker.errors import Rejected
 from worker.keys import Cell, PageKey
-from worker.storage.store import Store
+from worker.storage.database import Storage
 
 GENRE, YEAR = 18, 2024
 CELL = Cell(GENRE, str(YEAR))
@@ -42,9 +42,9 @@ class Shelf:
 
     def __init__(self, stage: Stage) -> None:
         self._database = stage.database
-        self.store = Store(stage.database)
+        self.store = Storage(stage.database)
         request = {"genres": [{"id": GENRE, "name": "Drama"}], "years": [YEAR], "max_age_s": None}
-        self.store.remember("of a test", {**request, "requested_at": AT, "duty": ""})
+        self.storage.backfills.save("of a test", {**request, "requested_at": AT, "duty": ""})
 
     def put(
         self, key: PageKey, ids: Sequence[int], pages: int, results: int, at: datetime = AT, **odd: Any
@@ -219,7 +219,7 @@ def test_a_page_1_that_is_fetched_while_all_are_read_is_no_proof(
     shelf.put_whole()
     read_first_pages = Store.first_pages
 
-    def then_it_changes(store: Store) -> Any:
+    def then_it_changes(storage: Storage) -> Any:
         found = read_first_pages(store)
         newer = {"$set": {"fetched_at": AT + timedelta(days=1)}}
         stage.database["pages"].update_one({"_id": CELL.page(1).id}, newer)

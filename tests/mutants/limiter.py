@@ -101,7 +101,7 @@ MUTANTS = (
         f"{SLOTS}::test_a_channel_that_fell_silent_is_noticed",
     ),
     Mutant(
-        "permit-before-its-time",
+        "token-before-its-time",
         "The caller sleeps so long and sends",
         CLIENT,
         "if not self._wait(due, int(generation)):",
@@ -243,11 +243,11 @@ MUTANTS = (
         "no-gate-no-request",
         "no request is made without the gate",
         CLIENT,
-        'permit = self._try("reserve", keys, deadline, owner, CLAIM_MS)',
+        'token = self._try("reserve", keys, deadline, owner, CLAIM_MS)',
         "try:\n"
-        '                permit = self._try("reserve", keys, deadline, owner, CLAIM_MS)\n'
-        "            except BrokerAway:\n"
-        "                return Permit(0, 0)",
+        '                token = self._try("reserve", keys, deadline, owner, CLAIM_MS)\n'
+        "            except RedisUnavailable:\n"
+        "                return Token(0, 0)",
         f"{REDIS}::test_without_redis_there_is_no_permit",
     ),
     Mutant(
@@ -336,10 +336,10 @@ MUTANTS = (
         "key-check-tells-of-a-429",
         "halves the rate once, whoever was refused, the check of the key too",
         "worker/tmdb/client.py",
-        "self._ask(self._limiter.preflight(deadline), _KEY_CHECK, stops_fleet=False)",
-        "permit = self._limiter.preflight(deadline)\n"
-        "        _KEY_CHECK.read(self._send(_KEY_CHECK.path, _KEY_CHECK.query), permit.at)\n"
-        "        self._limiter.well(permit)",
+        "self._ask(self._limiter.acquire_for_key_check(deadline), _KEY_CHECK, stops_fleet=False)",
+        "token = self._limiter.acquire_for_key_check(deadline)\n"
+        "        _KEY_CHECK.read(self._send(_KEY_CHECK.path, _KEY_CHECK.query), token.at)\n"
+        "        self._limiter.report_success(token)",
         f"{GATE}::test_the_key_check_obeys_a_429_and_tells_the_fleet",
     ),
     Mutant(

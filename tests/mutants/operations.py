@@ -5,7 +5,7 @@ from tests.mutants.mutant import Mutant
 TRANSPORT = "worker/patches/kombu_redis.py"
 SCHEDULE = "producer/schedule/tasks.py"
 COMPOSE = "docker-compose.yml"
-LANES = "tests/integration/test_lanes.py"
+QUEUES = "tests/integration/test_lanes.py"
 LAYOUT = "tests/unit/test_layout.py"
 CONTAINERS = "tests/acceptance/test_compose.py"
 SURROUNDINGS = "tests/acceptance/test_surroundings.py"
@@ -34,7 +34,7 @@ MUTANTS = (
         TRANSPORT,
         "lanes = self._lanes[:number]",
         "lanes = sorted(self._lanes[:number], key=lambda lane: lane != MOVIES)",
-        f"{LANES}::test_a_backfill_ends_long_before_the_movies_that_waited_when_it_began",
+        f"{QUEUES}::test_a_backfill_ends_long_before_the_movies_that_waited_when_it_began",
     ),
     Mutant(
         "movies-starve",
@@ -42,7 +42,7 @@ MUTANTS = (
         TRANSPORT,
         "if self._since_movie >= SHARE - 1 and MOVIES in lanes:",
         "if False:",
-        f"{LANES}::test_movies_have_their_share_of_a_backfill_that_does_not_end",
+        f"{QUEUES}::test_movies_have_their_share_of_a_backfill_that_does_not_end",
     ),
     Mutant(
         "sweep-waits-for-movies",
@@ -50,7 +50,7 @@ MUTANTS = (
         SCHEDULE,
         "sum(number for lane, number in waiting.items() if lane != MOVIES)",
         "sum(waiting.values())",
-        f"{LANES}::test_pages_that_redis_lost_come_back_however_many_movies_wait",
+        f"{QUEUES}::test_pages_that_redis_lost_come_back_however_many_movies_wait",
     ),
     Mutant(
         "movie-before-a-refresh",
@@ -58,7 +58,7 @@ MUTANTS = (
         TRANSPORT,
         "key=lambda lane: (lane != REFRESH, lane != MOVIES)",
         "key=lambda lane: lane != MOVIES",
-        f"{LANES}::test_a_refresh_overtakes_movies_whose_turn_it_is",
+        f"{QUEUES}::test_a_refresh_overtakes_movies_whose_turn_it_is",
     ),
     Mutant(
         "refresh-never-ends",

@@ -91,8 +91,8 @@ MUTANTS = (
         "done-is-not-asked-for",
         "one request a page",
         "worker/retry.py",
-        "if is_done and while_away(is_done, deadline):",
-        "if False and is_done and while_away(is_done, deadline):",
+        "if is_done and retry_storage(is_done, deadline):",
+        "if False and is_done and retry_storage(is_done, deadline):",
         "tests/unit/test_attempts.py::test_what_is_done_is_not_asked_for",
     ),
     Mutant(

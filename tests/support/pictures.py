@@ -19,7 +19,7 @@ from producer.progress import measure_all
 from sandbox.processes import ChildProcess, spawn
 from tests.support.browser import browser_page
 from tests.support.stage import REELHAUL, wait_for
-from worker.storage.store import Store
+from worker.storage.database import Storage
 
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
 #: The picture of coverage is taken when so many of the 125 cells are open.
@@ -45,11 +45,11 @@ def _draw(demo: ChildProcess, folder: Path) -> None:
     told = dict(re.findall(r"(REDIS_URL|MONGO_URL|Flower at)[= ](\S+?);?\s", demo.log_text()))
     client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(told["MONGO_URL"], tz_aware=True)
     with client:
-        store = Store(client.get_default_database())
-        wait_for(lambda: store.pages.count_documents({"page": 1}) >= SOME, watching=[demo])
+        store = Storage(client.get_default_database())
+        wait_for(lambda: storage.pages.collection.count_documents({"page": 1}) >= SOME, watching=[demo])
         write(IMAGES / "coverage.png", draw(grid(measure_all(store))))
         wait_for(lambda: not measure_all(store)[0].total.missing, watching=[demo])
-        draw_pairs(tally(store.each_genres()), store.named_genres(), IMAGES / "genres.png")
+        draw_pairs(tally(storage.movies.each_genre_ids()), storage.genres.names(), IMAGES / "genres.png")
     with browser_page(folder) as page:
         page.goto(f"{told['Flower at']}/tasks")
         wait_for(lambda: _shows(page, "SUCCESS") and not _shows(page, "STARTED"))

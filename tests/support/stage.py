@@ -21,7 +21,7 @@ from sandbox.servers import EmulatorProcess
 from tests.support.command import run_command
 from worker.keys import Window
 
-#: Names that the project reads; a test's processes see only what the test sets.
+#: PageLabels that the project reads; a test's processes see only what the test sets.
 OURS = ("TMDB_", "REDIS_URL", "MONGO_URL", "REELHAUL_")
 #: How long a hang may last; no test decides anything by it. Short where tests are meant to fail.
 PATIENCE_S = float(os.environ.get("TEST_PATIENCE_S", "45"))
@@ -29,7 +29,7 @@ REELHAUL = "from producer.cli.main import main; main()"
 SEND = """
 import json, sys
 from worker.keys import PageKey
-from worker.tasks import send
+from worker.tasks import enqueue_pages
 for lane, keys in json.load(sys.stdin).items():
     send([PageKey(*key) for key in keys], 0, lane)
 """
@@ -50,7 +50,7 @@ class Stage:
             "REELHAUL_CAPACITY": "50",
             "REELHAUL_CONNECTIONS": "200",
             "REELHAUL_RUN_FOLDER": str(folder / "run"),
-            "REELHAUL_SLOTS": "8",
+            "REELHAUL_CONCURRENCY": "8",
             "REELHAUL_TIMEOUT_S": "2",
             "COLUMNS": "200",
         }

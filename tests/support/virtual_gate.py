@@ -17,7 +17,7 @@ VIRTUAL_CLOCK = "local time = {math.floor(ARGV[#ARGV] / 1000000), ARGV[#ARGV] % 
 #: About the year 2026, in microseconds.
 EPOCH_US = 1_790_000_000_000_000
 SECOND = 1_000_000
-GATE = "{test}:gate"
+KEY = "{test}:gate"
 
 
 @dataclass
@@ -44,12 +44,12 @@ class VirtualGate:
         source = files("worker.limiter").joinpath("token_bucket.lua").read_text(encoding="utf-8")
         assert source.count(CLOCK) == 1
         self._script = self.client.register_script(source.replace(CLOCK, VIRTUAL_CLOCK))
-        self.client.delete(GATE)
+        self.client.delete(KEY)
 
     def call(self, verb: str, *argv: Any, client: redis.Redis | None = None) -> Any:
         policy = (self.rate.requests, self.rate.period_s, self.capacity)
         answer = self._script(
-            keys=[GATE], args=[verb, "channel", *policy, *argv, self.now + self.clock_error], client=client
+            keys=[KEY], args=[verb, "channel", *policy, *argv, self.now + self.clock_error], client=client
         )
         if isinstance(answer, bytes):
             self._void(int(answer))
@@ -59,7 +59,7 @@ class VirtualGate:
         """Verdict, wait and generation."""
         return self._take("reserve", longest_us, heard, "", 0)
 
-    def preflight(self, longest_us: int = 30 * SECOND) -> tuple[str, int, int]:
+    def acquire_for_key_check(self, longest_us: int = 30 * SECOND) -> tuple[str, int, int]:
         return self._take("preflight", longest_us, 0)
 
     def look(self) -> dict[str, str]:

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from worker import retry as attempts
-from worker.errors import ApiTrouble, NotNow, Poison, RateLimited, Rejected, StoreAway
+from worker.errors import ApiFailure, MongoUnavailable, NotNow, Poison, RateLimited, Rejected
 from worker.keys import GENRE_IDS, MovieKey, PageKey
-from worker.retry import Deadlines, fetch, while_away
+from worker.retry import Deadlines, fetch, retry_storage
 from worker.tmdb.client import flakiness as blame
-from worker.tmdb.flakiness import COMPARISONS, ENOUGH, FREE, Lately
+from worker.tmdb.flakiness import COMPARISONS, ENOUGH, FREE, FlakinessWindow
 
 KEY = PageKey(18, "2020", 3)
 
@@ -30,9 +30,9 @@ class Api:
     def answers(self, key: PageKey | MovieKey, append: Any, deadline: float) -> None:  # noqa: ARG002 -- as the client's
         self.asked.append(key)
         if self.is_down(key):
-            raise ApiTrouble("HTTP 500")
+            raise ApiFailure("HTTP 500")
 
-    def rest(self, seconds: float) -> None:
+    def sleep(self, seconds: float) -> None:
         self.rests.append(seconds)
 
     def fetch(self, key: PageKey | MovieKey) -> str | None:
@@ -49,8 +49,8 @@ def _lots_are_the_same_each_time() -> None:
 
 
 @pytest.fixture(autouse=True)
-def lately(monkeypatch: pytest.MonkeyPatch) -> Lately:
-    fresh = Lately()
+def lately(monkeypatch: pytest.MonkeyPatch) -> FlakinessWindow:
+    fresh = FlakinessWindow()
     monkeypatch.setattr(blame, "_lately", fresh)
     return fresh
 
@@ -64,7 +64,7 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Api:
 
 
 def broken(_: float) -> str:
-    raise ApiTrouble("HTTP 500")
+    raise ApiFailure("HTTP 500")
 
 
 def hashed(key: PageKey | MovieKey, share: float) -> bool:
@@ -95,7 +95,9 @@ class TestBlame:
         assert len(set(api.asked[last:])) >= 3
         assert len(set(api.asked)) > ENOUGH == 40
 
-    def test_where_much_is_known_only_its_likes_are_asked_for(self, api: Api, lately: Lately) -> None:
+    def test_where_much_is_known_only_its_likes_are_asked_for(
+        self, api: Api, lately: FlakinessWindow
+    ) -> None:
         for key in pages(100):
             lately.note(key.id, well=True)
         api.is_down = lambda asked: asked == KEY
@@ -154,7 +156,7 @@ class TestBlame:
                 continue
 
     def test_while_others_failed_lately_a_page_whose_likes_are_well_is_not_blamed(
-        self, api: Api, lately: Lately
+        self, api: Api, lately: FlakinessWindow
     ) -> None:
         for key in pages(100):
             lately.note(key.id, well=key.genre_id != 35)
@@ -191,7 +193,7 @@ class TestBlame:
             api.fetch(KEY)
         assert [round(rest, 1) for rest in api.rests] == [0.5, 1.0, blame.BACK_S]
 
-    def test_a_refusal_in_tmdbs_words_is_an_answer(self, api: Api, lately: Lately) -> None:
+    def test_a_refusal_in_tmdbs_words_is_an_answer(self, api: Api, lately: FlakinessWindow) -> None:
         def ask(_: float) -> str:
             raise Rejected("HTTP 404: no")
 
@@ -204,12 +206,12 @@ class TestBlame:
 
 class TestLately:
     def test_what_was_long_ago_tells_nothing(self) -> None:
-        lately = Lately(life_s=0.0)
+        lately = FlakinessWindow(life_s=0.0)
         for number in range(50):
             lately.note(str(number), well=False)
         assert lately.others("") == []
 
-    def test_each_counts_once_by_its_last_word_and_the_page_itself_not(self, lately: Lately) -> None:
+    def test_each_counts_once_by_its_last_word_and_the_page_itself_not(self, lately: FlakinessWindow) -> None:
         for well in (False, True):
             lately.note("one", well=well)
             lately.note("another", well=not well)
@@ -217,7 +219,7 @@ class TestLately:
         assert lately.others("itself") == [True, False]
 
     def test_it_forgets_the_oldest(self) -> None:
-        lately = Lately(length=30)
+        lately = FlakinessWindow(length=30)
         for number in range(100):
             lately.note(str(number), well=number > 69)
         assert lately.others("") == [True] * 30
@@ -254,7 +256,7 @@ def test_no_try_begins_after_the_waiting_is_over(monkeypatch: pytest.MonkeyPatch
     def drips(_: float) -> str:
         begun.append(now[0])
         now[0] += 12.0
-        raise ApiTrouble("ReadTimeout")
+        raise ApiFailure("ReadTimeout")
 
     monkeypatch.setattr(blame, "LONG_S", float("inf"))
     with pytest.raises(NotNow, match="no time"):
@@ -263,19 +265,19 @@ def test_no_try_begins_after_the_waiting_is_over(monkeypatch: pytest.MonkeyPatch
 
 
 def test_what_is_fetched_waits_for_mongodb() -> None:
-    answers: Iterator[Exception | None] = iter([StoreAway("away"), StoreAway("away"), None])
+    answers: Iterator[Exception | None] = iter([MongoUnavailable("away"), MongoUnavailable("away"), None])
 
     def save() -> str:
         if (trouble := next(answers)) is not None:
             raise trouble
         return "saved"
 
-    assert while_away(save, time.monotonic() + 60) == "saved"
+    assert retry_storage(save, time.monotonic() + 60) == "saved"
 
 
 def test_but_no_longer_than_until_its_deadline() -> None:
     def save() -> str:
-        raise StoreAway("away")
+        raise MongoUnavailable("away")
 
-    with pytest.raises(StoreAway):
-        while_away(save, time.monotonic() + 0.2)
+    with pytest.raises(MongoUnavailable):
+        retry_storage(save, time.monotonic() + 0.2)

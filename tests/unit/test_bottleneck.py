@@ -6,18 +6,18 @@ import pytest
 
 from producer.bottleneck import bottleneck
 from worker.limiter.rate import Rate
-from worker.limiter.state import GateState
-from worker.monitoring.stats import Figures
+from worker.limiter.state import LimiterState
+from worker.monitoring.stats import ProcessStats
 
 #: One worker with 16 slots that fetch all the time: 8 pages a second each take 2 s.
-BUSY = Figures(16, 8.0, gate=0.0, connection=0.0, fetch=0.9, store=0.05, task=0.97, cpu=0.2)
+BUSY = ProcessStats(16, 8.0, gate=0.0, connection=0.0, fetch=0.9, store=0.05, task=0.97, cpu=0.2)
 WAITING = {"refresh": 0, "pages": 400, "cells": 30, "unacked": 16}
 
 
-def gate(per_s: float, shut: str = "", allowed: int = 40) -> GateState:
+def gate(per_s: float, shut: str = "", allowed: int = 40) -> LimiterState:
     """A gate that let so many a second through."""
     granted = {age: round(per_s) for age in range(1, 11)}
-    return GateState(Rate(allowed, 1), 1.0, 0, 0.1, shut, False, None, 900, 0, granted)
+    return LimiterState(Rate(allowed, 1), 1.0, 0, 0.1, shut, False, None, 900, 0, granted)
 
 
 def test_a_limit_that_is_used_up_is_not_helped_by_workers() -> None:
@@ -44,7 +44,7 @@ def test_slots_that_are_missing_are_counted() -> None:
         (replace(BUSY, pages_per_s=39.0), "nothing for long: 16 slots are enough"),
     ],
 )
-def test_each_of_the_others(figures: Figures, beginning: str) -> None:
+def test_each_of_the_others(figures: ProcessStats, beginning: str) -> None:
     assert bottleneck(gate(8), [figures], WAITING).startswith(beginning)
 
 

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producer.schedule.changes import LONGEST_GAP, asked_since, days_to_read, read_day
-from worker.storage.movies import Movies
-from worker.tmdb.responses import Changes
+from worker.records import Changes
 
 START = datetime(2026, 3, 1, 7, 30, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from producer.cli.main import main
 from producer.cli.registry import COMMANDS, app
-from worker.errors import BrokerAway
+from worker.errors import RedisUnavailable
 from worker.settings import Settings, settings
 
 
@@ -80,7 +80,9 @@ def test_no_refusal_shows_a_secret(
     monkeypatch.setenv("REDIS_URL", "redis://:canary-redis@127.0.0.1/0")
 
     def away(**_: object) -> None:
-        raise BrokerAway("Redis: ResponseError: unknown command `HELLO`, with args: `AUTH`, `canary-redis`")
+        raise RedisUnavailable(
+            "Redis: ResponseError: unknown command `HELLO`, with args: `AUTH`, `canary-redis`"
+        )
 
     monkeypatch.setattr("producer.cli.limit.limiter", away)
     code, _, said = run(monkeypatch, capsys, "limit")

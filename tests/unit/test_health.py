@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from producer.cli.health import beat_trouble, worker_trouble
-from worker.monitoring.heartbeat import Alive, living
+from worker.monitoring.heartbeat import Heartbeat, living
 
 WELL = {"pid": 1, "at": 1000.0, "heard_at": 999.0, "oldest_s": 30.0, "done": 5}
 
@@ -40,7 +40,7 @@ def test_beat_may_rest_for_two_ticks() -> None:
 
 
 def test_files_of_the_dead_are_removed_and_of_other_hosts_left(tmp_path: Path) -> None:
-    mine = Alive("worker", tmp_path)
+    mine = Heartbeat("worker", tmp_path)
     mine.write(done=3)
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
@@ -57,7 +57,7 @@ def test_files_of_the_dead_are_removed_and_of_other_hosts_left(tmp_path: Path) -
 
 
 def test_a_heartbeat_follows_no_link(tmp_path: Path) -> None:
-    alive = Alive("worker", tmp_path / "run")
+    alive = Heartbeat("worker", tmp_path / "run")
     victim = tmp_path / "victim"
     victim.write_text("precious")
     name = f"alive-worker-{socket.gethostname()}-{os.getpid()}"
@@ -69,7 +69,7 @@ def test_a_heartbeat_follows_no_link(tmp_path: Path) -> None:
 
 
 def test_a_heartbeat_comes_back_when_a_cleaner_has_removed_the_folder(tmp_path: Path) -> None:
-    alive = Alive("worker", tmp_path / "run")
+    alive = Heartbeat("worker", tmp_path / "run")
     alive.write(done=1)
     shutil.rmtree(tmp_path / "run")
     alive.write(done=2)
@@ -95,9 +95,9 @@ def health(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
 def test_the_command(tmp_path: Path) -> None:
     nobody = health("worker", folder=tmp_path)
     assert (nobody.returncode, nobody.stderr) == (1, "no worker runs on this host\n")
-    Alive("worker", tmp_path).write(heard_at=time.monotonic(), oldest_s=0.0, done=1)
+    Heartbeat("worker", tmp_path).write(heard_at=time.monotonic(), oldest_s=0.0, done=1)
     assert health("worker", folder=tmp_path).returncode == 0
-    Alive("worker", tmp_path).write(heard_at=time.monotonic(), oldest_s=500.0, done=1)
+    Heartbeat("worker", tmp_path).write(heard_at=time.monotonic(), oldest_s=500.0, done=1)
     stuck = health("worker", folder=tmp_path)
     assert (stuck.returncode, stuck.stderr) == (
         1,
@@ -141,7 +141,7 @@ def test_it_imports_nothing_heavy(tmp_path: Path, env: str) -> None:
 
 def test_a_folder_that_env_names_is_found(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("REELHAUL_RUN_FOLDER=here\n")
-    Alive("worker", tmp_path / "here").write(heard_at=time.monotonic(), oldest_s=0.0, done=1)
+    Heartbeat("worker", tmp_path / "here").write(heard_at=time.monotonic(), oldest_s=0.0, done=1)
     environment = {name: value for name, value in os.environ.items() if name != "REELHAUL_RUN_FOLDER"}
     asked = subprocess.run(
         [sys.executable, "-c", MAIN, "health", "worker"],

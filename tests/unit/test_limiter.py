@@ -10,7 +10,7 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.virtual_gate import GATE, SECOND, VirtualGate
+from tests.support.virtual_gate import KEY, SECOND, VirtualGate
 from worker.limiter.rate import Rate
 
 HOUR = 3600 * SECOND
@@ -86,7 +86,7 @@ def test_grants_are_the_models_to_the_microsecond(
     gate_of: MakeGate, rate: Rate, capacity: int, calls: list[tuple[int, int]]
 ) -> None:
     gate = gate_of(rate, capacity)
-    gate.look()  # it begins with the first call
+    gate.state()  # it begins with the first call
     model = Model(rate, capacity, gate.now)
     for gap, longest in calls:
         gate.now += gap
@@ -164,7 +164,7 @@ def shut(gate: VirtualGate) -> None:
 
 
 def act(gate: VirtualGate, verb: str, value: Any, generation: int) -> int:
-    """One step; returns the generation that a permit in flight carries."""
+    """One step; returns the generation that a token in flight carries."""
     said: dict[str, tuple[Any, ...]] = {
         "throttled": ("throttled", generation, value),
         "stale 429": ("throttled", generation - 1, value),
@@ -180,14 +180,14 @@ def act(gate: VirtualGate, verb: str, value: Any, generation: int) -> int:
     elif verb == "reserve":
         return [gate.reserve(10**15)[2] for _ in range(value)][-1]
     elif verb == "preflight":
-        return gate.preflight(10**15)[2]
+        return gate.acquire_for_key_check(10**15)[2]
     elif verb == "outage":
         shut(gate)
         _, wait, generation = gate.reserve(10**15)
         gate.now += wait
         gate.call("well", generation)
     elif verb == "lose":
-        gate.client.delete(GATE)
+        gate.client.delete(KEY)
     else:
         gate.client.script_flush()
     return generation
@@ -300,7 +300,7 @@ def test_a_clock_that_leaps_delays_nothing(
             gate.call(trouble, *([generation] if trouble == "throttled" else []), 20 * SECOND)
         for leap in leaps:
             gate.clock_error += leap if leaping else 0
-            gate.look()
+            gate.state()
         waits.append(gate.reserve(10**15)[1])
     if max(leaps) <= 0:
         assert waits[1] == waits[0]
@@ -312,7 +312,7 @@ def test_reservations_from_before_a_loss_are_void_even_if_the_new_clock_is_behin
     """A Redis that lost its data on a machine whose clock is late: no generation may repeat."""
     gate = gate_of(Rate(40, 1), 5)
     heard = gate.reserve()[2]
-    gate.client.delete(GATE)
+    gate.client.delete(KEY)
     gate.clock_error -= HOUR
     gate.reserve()
     verdict, wait, generation = gate.reserve(heard=heard)
@@ -321,7 +321,7 @@ def test_reservations_from_before_a_loss_are_void_even_if_the_new_clock_is_behin
 
 
 def cut_gate(gate_of: MakeGate) -> tuple[VirtualGate, int]:
-    """A gate that was refused just now, with a pause of a second, and the refused permit's generation."""
+    """A gate that was refused just now, with a pause of a second, and the refused token's generation."""
     gate = gate_of(Rate(40, 1), 5)
     _, _, generation = gate.reserve()
     gate.now += SECOND
@@ -330,7 +330,7 @@ def cut_gate(gate_of: MakeGate) -> tuple[VirtualGate, int]:
 
 
 def share(gate: VirtualGate) -> int:
-    return int(gate.look()["share"])
+    return int(gate.state()["share"])
 
 
 def test_a_refusal_pauses_all_and_halves_the_rate(gate_of: MakeGate) -> None:
@@ -409,7 +409,7 @@ def test_a_pause_by_hand_outlasts_a_refusal(gate_of: MakeGate) -> None:
 def test_a_timed_pause_by_hand_is_not_shortened_by_a_refusal(gate_of: MakeGate) -> None:
     gate = gate_of(Rate(40, 1), 5)
     gate.call("pause", 60 * SECOND)
-    _, _, generation = gate.preflight(10**15)
+    _, _, generation = gate.acquire_for_key_check(10**15)
     gate.call("throttled", generation, SECOND)
     gate.now += 10 * SECOND
     assert gate.reserve(20 * SECOND)[0] == "closed"
@@ -420,7 +420,7 @@ def test_a_new_rate_holds_from_now_on_and_can_be_taken_back(gate_of: MakeGate) -
     gate.call("set", 2, 1)
     assert [at - gate.now for at in gate.saturate(3)] == [500_000, 1_000_000, 1_500_000]
     gate.call("set", 0, 0)
-    assert gate.look()["requests"] == "40"
+    assert gate.state()["requests"] == "40"
 
 
 def test_a_faster_rate_does_not_wait_for_a_slow_ones_token(gate_of: MakeGate) -> None:
@@ -455,6 +455,6 @@ def test_the_history_knows_nothing_of_tokens_that_were_voided(gate_of: MakeGate)
     gate.saturate(40)
     gate.now += 5 * SECOND
     gate.call("pause", 60 * SECOND)
-    ages = dict(pair.split(":") for pair in gate.look()["granted_by_age"].split(","))
+    ages = dict(pair.split(":") for pair in gate.state()["granted_by_age"].split(","))
     assert set(ages) <= {"5", "4", "3", "2", "1", "0"}
     assert sum(int(ages[str(age)]) for age in range(1, 5)) == 8

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from worker.errors import Unstorable
 from worker.keys import PageKey
+from worker.records import Page
 from worker.storage.merge import Version, versions_of
-from worker.tmdb.responses import Page
 
 KEY = PageKey(18, "1999", 1)
 AT = datetime(2026, 1, 1, tzinfo=UTC)

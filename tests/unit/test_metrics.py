@@ -20,7 +20,7 @@ DASHBOARD = json.loads((ROOT / "deploy" / "grafana-dashboard.json").read_text())
 
 def names() -> set[str]:
     """What a worker tells Prometheus, by the names of samples."""
-    meters = metrics.Meters()
+    meters = metrics.PrometheusMetrics()
     for kind in metrics.KINDS:
         meters.observe(kind, 0.1)
     for name in metrics.COUNTED:
@@ -29,7 +29,7 @@ def names() -> set[str]:
 
 
 def test_the_dashboard_asks_for_nothing_else() -> None:
-    gate = {"reelhaul_gate_open", "reelhaul_gate_limit_per_second", "reelhaul_gate_limit_used"}
+    gate = {"reelhaul_limiter_open", "reelhaul_limiter_limit_per_second", "reelhaul_limiter_limit_used"}
     asked = {
         name
         for panel in DASHBOARD["panels"]
@@ -75,7 +75,7 @@ def test_a_pool_process_counts_though_a_cleaner_has_removed_the_folder(tmp_path:
 
 
 def test_what_is_still_being_spent_counts() -> None:
-    books = metrics.Books()
+    books = metrics.TimeAccounting()
     ticket = books.begin("gate")
     first = books.read()["gate"]
     second = books.read()["gate"]

@@ -61,7 +61,7 @@ def test_dot_env_is_read_and_the_environment_wins(monkeypatch: pytest.MonkeyPatc
     chosen = settings()
     assert chosen.key is not None
     assert chosen.key.get_secret_value() == SECRET
-    assert (chosen.reelhaul_rate, chosen.reelhaul_slots) == (Rate(30, 1), 3)
+    assert (chosen.reelhaul_rate, chosen.reelhaul_concurrency) == (Rate(30, 1), 3)
 
 
 def test_the_example_file_as_it_is_sets_nothing_but_defaults(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_without_a_key_one_line_says_where_keys_come_from() -> None:
     [
         *(("REELHAUL_RATE", value) for value in ("0", "-1", "fast", "35/fortnight", "nan", "9" * 5000)),
         *(("REELHAUL_CAPACITY", value) for value in ("0", "-1", "1.5", "ten", "10001")),
-        *(("REELHAUL_SLOTS", value) for value in ("0", "257", "many")),
+        *(("REELHAUL_CONCURRENCY", value) for value in ("0", "257", "many")),
         *(("REELHAUL_TIMEOUT_S", value) for value in ("0", "-1", "12.1", "31", "soon", "nan", "inf")),
         *(("REELHAUL_LOG_LEVEL", value) for value in ("LOUD", "info", "INFO ")),
         *(("TMDB_BASE_URL", value) for value in ("api.themoviedb.org/3", "https://api.themoviedb.org", "ftp://a/3")),
@@ -280,4 +280,4 @@ def test_settings_show_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        settings().reelhaul_slots = 2  # type: ignore[misc] # as mypy knows
+        settings().reelhaul_concurrency = 2  # type: ignore[misc] # as mypy knows

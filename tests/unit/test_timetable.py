@@ -4,21 +4,21 @@ from datetime import timedelta
 
 import pytest
 
-from producer.schedule.config import DEFAULT, Duty, read_timetable
+from producer.schedule.config import DEFAULT, ScheduleEntry, parse_schedule
 from worker.errors import UsageError
 
 
 def test_the_default_schedule_is_a_schedule_file() -> None:
-    assert read_timetable(DEFAULT, "here") == {
-        "changes": Duty("changes", "changes", timedelta(hours=1)),
-        "recent": Duty("recent", "refresh", timedelta(days=1), (), timedelta(days=1)),
-        "oldest": Duty("oldest", "oldest", timedelta(days=7)),
+    assert parse_schedule(DEFAULT, "here") == {
+        "changes": ScheduleEntry("changes", "changes", timedelta(hours=1)),
+        "recent": ScheduleEntry("recent", "refresh", timedelta(days=1), (), timedelta(days=1)),
+        "oldest": ScheduleEntry("oldest", "oldest", timedelta(days=7)),
     }
 
 
 def test_a_refresh_may_name_its_years_and_is_as_old_as_it_is_often() -> None:
     text = '[nineties]\ndo = "refresh"\nevery = "30d"\nyears = "1990..1992"\n'
-    [duty] = read_timetable(text, "here").values()
+    [duty] = parse_schedule(text, "here").values()
     assert (duty.years, duty.max_age) == ((1990, 1991, 1992), timedelta(days=30))
 
 
@@ -41,7 +41,7 @@ def test_a_refresh_may_name_its_years_and_is_as_old_as_it_is_often() -> None:
 )
 def test_what_is_wrong_is_named_with_its_line(text: str, line: str, problem: str) -> None:
     with pytest.raises(UsageError) as refused:
-        read_timetable(text, "schedule.toml")
+        parse_schedule(text, "schedule.toml")
     assert str(refused.value).startswith("schedule.toml")
     assert line in str(refused.value)
     assert problem in str(refused.value)

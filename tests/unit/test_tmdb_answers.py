@@ -17,18 +17,18 @@ from requests.adapters import BaseAdapter
 from urllib3 import HTTPResponse
 
 from worker.errors import (
-    ApiTrouble,
-    Forbidden,
-    NoPermit,
+    ApiFailure,
+    KeyRejected,
     NotEver,
     NotNow,
+    NoToken,
     RateLimited,
     ReelhaulError,
     Rejected,
     Unparsable,
 )
 from worker.keys import MAX_PAGE, MovieKey, PageKey
-from worker.limiter.client import Limiter, Permit
+from worker.limiter.client import Limiter, Token
 from worker.tmdb.client import TmdbClient
 from worker.tmdb.responses import LONGEST_PAUSE_S, PAUSE_S, pause_for, retry_after
 
@@ -51,14 +51,14 @@ HTML = b"<html><body><h1>503 Service Temporarily Unavailable</h1></body></html>"
 
 #: Bodies that are errors, but not as TMDB words them.
 NOT_TMDB: list[Any] = [
-    b"", b"[]", {"message": "Forbidden"}, {"status_message": "no code"}, {"status_code": 34}, {"errors": []},
+    b"", b"[]", {"message": "KeyRejected"}, {"status_message": "no code"}, {"status_code": 34}, {"errors": []},
     {"errors": [{"message": "x"}]}, {"status_code": "34", "status_message": "x"}, {"errors": [None, "x"]},
     {"status_code": True, "status_message": "x"}, {"status_code": 34, "status_message": ["x"]},
 ]  # fmt: skip
 
 
 class OpenGate(Limiter):
-    """Gives every permit at once and remembers what it was told; reservation is tested with Redis.
+    """Gives every token at once and remembers what it was told; reservation is tested with Redis.
 
     The first `probes` of them are for a probe, or for a look at the key.
     """
@@ -67,18 +67,18 @@ class OpenGate(Limiter):
         self.told: list[tuple[str, Any]] = []
         self._check, self._probes, self._key = check, probes, key
 
-    def acquire(self, deadline: float, claim: str | None = None) -> Permit:  # noqa: ARG002 -- as inherited
+    def acquire(self, deadline: float, claim: str | None = None) -> Token:  # noqa: ARG002 -- as inherited
         self._probes -= 1
         odd = self._probes >= 0
-        return Permit(1, AT_US, odd and not self._key, odd and self._key, check=self._check or odd)
+        return Token(1, AT_US, odd and not self._key, odd and self._key, check=self._check or odd)
 
-    def throttled(self, permit: Permit, pause_s: float) -> None:  # noqa: ARG002 -- as inherited
+    def report_refusal(self, token: Token, pause_s: float) -> None:  # noqa: ARG002 -- as inherited
         self.told.append(("throttled", pause_s))
 
-    def trouble(self, permit: Permit) -> None:  # noqa: ARG002 -- as inherited
+    def report_failure(self, token: Token) -> None:  # noqa: ARG002 -- as inherited
         self.told.append(("trouble", None))
 
-    def well(self, permit: Permit) -> None:  # noqa: ARG002 -- as inherited
+    def report_success(self, token: Token) -> None:  # noqa: ARG002 -- as inherited
         self.told.append(("well", None))
 
     def stop(self, reason: str) -> None:
@@ -144,24 +144,24 @@ class TestStatus:
         ("status", "body", "kind"),
         [
             (400, error_body(22), Rejected),
-            (401, error_body(7), Forbidden),
-            (403, error_body(10), Forbidden),
+            (401, error_body(7), KeyRejected),
+            (403, error_body(10), KeyRejected),
             (404, error_body(34), Rejected),
             (405, error_body(42), Rejected),
             (422, error_body(20), Rejected),
             (422, {"errors": ["page must be less than or equal to 500"]}, Rejected),
-            *((status, error_body(11), ApiTrouble) for status in (408, 421, 425)),
+            *((status, error_body(11), ApiFailure) for status in (408, 421, 425)),
             # What is not in TMDB's words is nobody's verdict.
-            *((status, HTML, ApiTrouble) for status in range(400, 500) if status != 429),
-            *((status, body, ApiTrouble) for status in (400, 401, 403, 404, 410, 422) for body in NOT_TMDB),
+            *((status, HTML, ApiFailure) for status in range(400, 500) if status != 429),
+            *((status, body, ApiFailure) for status in (400, 401, 403, 404, 410, 422) for body in NOT_TMDB),
             (429, error_body(25), RateLimited),
             (429, HTML, RateLimited),
-            (500, error_body(11), ApiTrouble),
-            (502, HTML, ApiTrouble),
-            (503, error_body(46), ApiTrouble),
-            (504, b"", ApiTrouble),
-            (599, b"", ApiTrouble),
-            *((status, body, ApiTrouble) for status in range(201, 400) for body in (b"", error_body(34))),
+            (500, error_body(11), ApiFailure),
+            (502, HTML, ApiFailure),
+            (503, error_body(46), ApiFailure),
+            (504, b"", ApiFailure),
+            (599, b"", ApiFailure),
+            *((status, body, ApiFailure) for status in range(201, 400) for body in (b"", error_body(34))),
         ],
     )
     def test_becomes_the_kind_of_trouble(
@@ -169,7 +169,7 @@ class TestStatus:
     ) -> None:
         trouble, told = refusal(status, body)
         assert type(trouble) is kind
-        words = {RateLimited: ["throttled"], ApiTrouble: ["trouble"], Forbidden: ["stop"], Rejected: []}
+        words = {RateLimited: ["throttled"], ApiFailure: ["trouble"], KeyRejected: ["stop"], Rejected: []}
         assert [word for word, _ in told] == words[kind]
 
     @pytest.mark.parametrize("body", [error_body(34, "Gone."), {"errors": ["Gone.", "Really."]}])
@@ -196,7 +196,7 @@ class TestStatus:
     @pytest.mark.parametrize("status", [400, 403, 429, 503])
     def test_no_error_body_is_a_surprise(self, status: int, body: bytes) -> None:
         trouble, _ = refusal(status, body)
-        assert isinstance(trouble, NotNow | NotEver | Forbidden)
+        assert isinstance(trouble, NotNow | NotEver | KeyRejected)
         assert len(str(trouble)) < 400
 
 
@@ -206,7 +206,7 @@ class TestDisguise:
     @pytest.mark.parametrize(
         ("code", "kind"),
         [
-            *((code, Forbidden) for code in (3, 7, 10, 14)),
+            *((code, KeyRejected) for code in (3, 7, 10, 14)),
             (25, RateLimited),
             (34, Rejected),
             *((code, Unparsable) for code in (9, 11, 24, 43, 46, 999)),
@@ -490,13 +490,13 @@ class TestProbe:
 
     def test_a_refused_key_is_no_matter_of_the_probe_alone(self) -> None:
         asker, gate, _ = self.probing((401, error_body(7)), (200, page_body()))
-        with pytest.raises(Forbidden):
+        with pytest.raises(KeyRejected):
             asker.discover(KEY, time.monotonic() + 5)
         assert [word for word, _ in gate.told] == ["stop"]
 
     def test_nothing_is_asked_for_after_the_deadline(self) -> None:
         asker, _, adapter = self.probing((200, page_body()))
-        with pytest.raises(NoPermit):
+        with pytest.raises(NoToken):
             asker.discover(KEY, time.monotonic() - 0.001)
         assert adapter.asked == []
 
@@ -514,10 +514,10 @@ class TestComparison:
     @pytest.mark.parametrize(("status", "body"), [(500, b""), (200, b"{}"), (404, HTML), (302, b"")])
     def test_anything_else_is_none(self, key: PageKey | MovieKey, status: int, body: bytes) -> None:
         asker, _ = client(status, body)
-        with pytest.raises(ApiTrouble):
+        with pytest.raises(ApiFailure):
             asker.answers(key, [], time.monotonic() + 5)
 
     def test_another_page_than_was_asked_for_is_none(self) -> None:
         asker, _ = client(200, json.dumps(page_body(page=4)).encode())
-        with pytest.raises(ApiTrouble):
+        with pytest.raises(ApiFailure):
             asker.answers(KEY, [], time.monotonic() + 5)

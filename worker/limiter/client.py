@@ -22,14 +22,14 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 
-from worker.errors import BrokerAway, Claimed, NoPermit, Stopping
-from worker.limiter.listener import Listener
+from worker.errors import Claimed, NoToken, RedisUnavailable, Stopping
+from worker.limiter.listener import GenerationListener
 from worker.limiter.rate import Rate
 from worker.limiter.server_clock import ServerClock
-from worker.limiter.state import GateState
+from worker.limiter.state import LimiterState
 
 #: One hash holds the gate; the braces keep its claims in the same slot of a Redis Cluster.
-GATE = "{reelhaul}:gate"
+KEY = "{reelhaul}:limiter"
 #: A claim outlives the wait for its token by this much: longer than nearly every request takes.
 CLAIM_MS = 3_000
 #: Without the channel, a slot asks for the generation again after a sleep longer than this.
@@ -53,7 +53,7 @@ _STOP = f"stop {random.getrandbits(64):x}"
 
 
 @dataclass(frozen=True)
-class Permit:
+class Token:
     """One token: send one request, now.
 
     `at_us` is when, in microseconds since 1970 on Redis' clock (the fleet's one clock); `probe`: find
@@ -76,56 +76,56 @@ class Permit:
 class Limiter:
     """The gate as one process sees it; safe for threads, to be built after a fork.
 
-    All methods raise BrokerAway when Redis does not answer: without the gate nothing is fetched.
+    All methods raise RedisUnavailable when Redis does not answer: without the gate nothing is fetched.
     """
 
-    def __init__(self, redis: Redis, rate: Rate, capacity: int, gate: str = GATE) -> None:
-        self._redis, self._gate = redis, gate
+    def __init__(self, redis: Redis, rate: Rate, capacity: int, key: str = KEY) -> None:
+        self._redis, self._key = redis, key
         # Redis publishes to every logical database, and each may hold a fleet's gate.
-        self._channel = f"{gate}:generation:{redis.connection_pool.connection_kwargs.get('db') or 0}"
+        self._channel = f"{key}:generation:{redis.connection_pool.connection_kwargs.get('db') or 0}"
         self._clock = ServerClock()
         self._ask_again = -math.inf
         self._policy = (rate.requests, rate.period_s, capacity)
         self._script = redis.register_script(_script())
         self._owner = f"{random.getrandbits(64):x}"
-        self._bell = threading.Condition()
+        self._condition = threading.Condition()
         self._heard = 0
         self._stopping = False
-        self._listener: Listener | None = None
+        self._listener: GenerationListener | None = None
 
-    def acquire(self, deadline: float, claim: str | None = None) -> Permit:
+    def acquire(self, deadline: float, claim: str | None = None) -> Token:
         """Wait for a token until `deadline` (time.monotonic()).
 
         With `claim`, nobody else in the fleet is given a token for the same claim meanwhile: Claimed.
-        Raises NoPermit when no token comes in time, Stopping when the process is asked to stop.
+        Raises NoToken when no token comes in time, Stopping when the process is asked to stop.
         """
         self._listen()
-        keys = [self._gate] if claim is None else [self._gate, f"{self._gate}:{claim}"]
+        keys = [self._key] if claim is None else [self._key, f"{self._key}:{claim}"]
         owner = f"{self._owner}:{threading.get_ident()}"
-        permit = None
-        while not permit:
-            permit = self._try("reserve", keys, deadline, owner, CLAIM_MS)
-        return permit
+        token = None
+        while not token:
+            token = self._try("reserve", keys, deadline, owner, CLAIM_MS)
+        return token
 
-    def preflight(self, deadline: float) -> Permit:
+    def acquire_for_key_check(self, deadline: float) -> Token:
         """A token for a request that tells whether the key works, even while the gate is shut."""
-        permit = None
-        while not permit:
-            permit = self._try("preflight", [self._gate], deadline)
-        return permit
+        token = None
+        while not token:
+            token = self._try("reserve_for_key_check", [self._key], deadline)
+        return token
 
-    def throttled(self, permit: Permit, pause_s: float) -> None:
+    def report_refusal(self, token: Token, pause_s: float) -> None:
         """The API refused (429): the whole fleet pauses, and goes on at half the rate."""
-        self._call("throttled", permit.generation, int(pause_s * 1e6))
+        self._call("refused", token.generation, int(pause_s * 1e6))
 
-    def trouble(self, permit: Permit) -> None:
+    def report_failure(self, token: Token) -> None:
         """The API is down or answers nonsense; three times in a row close the gate."""
         jitter = random.randrange(1000)  # noqa: S311 -- no secret
-        self._call("trouble", permit.generation, int(permit.probe), jitter)
+        self._call("failure", token.generation, int(token.probe), jitter)
 
-    def well(self, permit: Permit) -> None:
-        """The API answers: forget its troubles. Needed for permits that say `check`."""
-        self._call("well", permit.generation)
+    def report_success(self, token: Token) -> None:
+        """The API answers: forget its troubles. Needed for tokens that say `check`."""
+        self._call("success", token.generation)
 
     def stop(self, reason: str) -> None:
         """Close the gate until the key is seen to work again."""
@@ -133,7 +133,7 @@ class Limiter:
 
     def set_rate(self, rate: Rate | None) -> None:
         """Replace the configured rate for the whole fleet; None goes back to it."""
-        self._call("set", *(rate or (0, 0)))
+        self._call("set_rate", *(rate or (0, 0)))
 
     def pause(self, length_s: float | None = None) -> None:
         """Let nothing through for `length_s`, or until `resume`."""
@@ -143,10 +143,10 @@ class Limiter:
         """Open the gate, whatever shut it."""
         self._call("resume")
 
-    def look(self) -> GateState:
+    def state(self) -> LimiterState:
         """The gate's state; changes nothing."""
-        words = [word.decode() for word in self._call("look")]
-        return GateState.of(dict(zip(words[::2], words[1::2], strict=True)))
+        words = [word.decode() for word in self._call("state")]
+        return LimiterState.of(dict(zip(words[::2], words[1::2], strict=True)))
 
     def now_us(self) -> int:
         """Microseconds since 1970 on the fleet's one clock, Redis'."""
@@ -162,7 +162,7 @@ class Limiter:
         if not known or (now - self._clock.observed > TRUSTED_S and now >= self._ask_again):
             try:
                 return self.now_us()
-            except BrokerAway:
+            except RedisUnavailable:
                 if not known:
                     raise
                 # A Redis that hangs takes long to say nothing: a task must not wait for that twice.
@@ -171,33 +171,33 @@ class Limiter:
 
     def interrupt(self) -> None:
         """Wake every waiting slot with Stopping, now and from here on."""
-        with self._bell:
+        with self._condition:
             self._stopping = True
-            self._bell.notify_all()
+            self._condition.notify_all()
 
     def interrupt_children(self) -> None:
         """`interrupt` in the pool processes that this one has forked."""
         with _broker():
             # Kept as well, for a child that does not listen yet.
-            self._redis.set(f"{self._gate}:{_STOP}", 1, ex=STOP_KEPT_S)
+            self._redis.set(f"{self._key}:{_STOP}", 1, ex=STOP_KEPT_S)
             self._redis.publish(self._channel, _STOP)
 
-    def hear(self, generation: int) -> None:
+    def on_generation(self, generation: int) -> None:
         """A new generation has begun: whoever waits under an older one reserves anew."""
-        with self._bell:
+        with self._condition:
             self._heard = max(self._heard, generation)
-            self._bell.notify_all()
+            self._condition.notify_all()
 
-    def rest(self, seconds: float) -> None:
+    def sleep(self, seconds: float) -> None:
         """Sleep that `interrupt` ends with Stopping."""
         until = time.monotonic() + seconds
-        with self._bell:
+        with self._condition:
             while not self._stopping and (left := until - time.monotonic()) > 0:
-                self._bell.wait(left)
+                self._condition.wait(left)
             if self._stopping:
                 raise Stopping("asked to stop")
 
-    def _try(self, verb: str, keys: list[str], deadline: float, *argv: Any) -> Permit | None:
+    def _try(self, verb: str, keys: list[str], deadline: float, *argv: Any) -> Token | None:
         self._know_the_time(deadline)
         sent = time.monotonic()
         left_us = max(0, int((deadline - sent) * 1e6))
@@ -206,13 +206,13 @@ class Limiter:
         )
         received, wait_s, at_us = time.monotonic(), int(wait_us) / 1e6, int(now_us) + int(wait_us)
         if self._clock.observe(sent, received, int(now_us) / 1e6) > LATE_S:
-            self._call("leapt", generation)
+            self._call("clock_leapt", generation)
             return None
         if verdict == b"claimed":
             raise Claimed(wait_s)
         if verdict == b"closed":
             if received >= deadline:
-                raise NoPermit(f"no token in time: {reason.decode()}")
+                raise NoToken(f"no token in time: {reason.decode()}")
             longest_s = deadline - received if self._hearing else min(deadline - received, ASK_AGAIN_S)
             self._wait(received + min(wait_s, longest_s), int(generation))
             return None
@@ -221,23 +221,23 @@ class Limiter:
             return None
         if time.monotonic() - due > LATE_S and verdict != b"probe":
             return None
-        return Permit(int(generation), at_us, verdict == b"probe", verdict == b"key", reason == b"check")
+        return Token(int(generation), at_us, verdict == b"probe", verdict == b"key", reason == b"check")
 
     def _know_the_time(self, deadline: float) -> None:
-        """Know when a token is due before one is asked for; NoPermit while Redis is too slow for that."""
+        """Know when a token is due before one is asked for; NoToken while Redis is too slow for that."""
         while (error_s := self._clock.error_s(time.monotonic())) > LATE_S:
             if error_s < math.inf and time.monotonic() >= deadline:
-                raise NoPermit(
+                raise NoToken(
                     f"no token in time: Redis takes {error_s * 1e3:.0f} ms to answer, "
                     f"and above {LATE_S * 1e3:g} ms the limit cannot be kept"
                 )
-            self.rest(0)
+            self.sleep(0)
             self.now_us()
 
     def _wait(self, until: float, generation: int) -> bool:
         """Sleep until `until`; False when the generation ended meanwhile."""
         slept = until - time.monotonic()
-        with self._bell:
+        with self._condition:
             while True:
                 if self._stopping:
                     raise Stopping("asked to stop")
@@ -246,7 +246,7 @@ class Limiter:
                 left = until - time.monotonic()
                 if left <= 0:
                     break
-                self._bell.wait(left)
+                self._condition.wait(left)
         return self._hearing or slept < UNHEARD_S or self._generation() == generation
 
     @property
@@ -255,34 +255,36 @@ class Limiter:
 
     def _listen(self) -> None:
         if self._listener is None:
-            with self._bell:
+            with self._condition:
                 if self._listener is None:
-                    self._listener = Listener(self._redis, self._channel, self._catch_up, self._understand)
+                    self._listener = GenerationListener(
+                        self._redis, self._channel, self._catch_up, self._understand
+                    )
                     self._listener.start()
 
     def _catch_up(self) -> None:
         """What was said before the channel was heard."""
-        self.hear(self._generation())
+        self.on_generation(self._generation())
         if self._told_to_stop():
             self.interrupt()
 
     def _understand(self, message: bytes) -> None:
         if message.isdigit():
-            self.hear(int(message))
+            self.on_generation(int(message))
         elif message == _STOP.encode():
             self.interrupt()
 
     def _generation(self) -> int:
         with _broker():
-            return int(self._redis.hget(self._gate, "gen") or 0)
+            return int(self._redis.hget(self._key, "gen") or 0)
 
     def _told_to_stop(self) -> bool:
         with _broker():
-            return bool(self._redis.exists(f"{self._gate}:{_STOP}"))
+            return bool(self._redis.exists(f"{self._key}:{_STOP}"))
 
     def _call(self, verb: str, *argv: Any, keys: list[str] | None = None) -> Any:
         with _broker():
-            return self._script(keys=keys or [self._gate], args=[verb, self._channel, *self._policy, *argv])
+            return self._script(keys=keys or [self._key], args=[verb, self._channel, *self._policy, *argv])
 
 
 @contextmanager
@@ -290,7 +292,7 @@ def _broker() -> Iterator[None]:
     try:
         yield
     except RedisError as error:
-        raise BrokerAway(f"Redis: {type(error).__name__}: {error}") from error
+        raise RedisUnavailable(f"Redis: {type(error).__name__}: {error}") from error
 
 
 @cache

@@ -14,7 +14,7 @@ from redis.client import PubSub
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from worker.errors import BrokerAway
+from worker.errors import RedisUnavailable
 
 #: A channel that is silent for so long is asked whether it lives, and has as long to answer: a NAT or a
 #: machine that failed may have dropped the connection without a word.
@@ -23,10 +23,10 @@ SILENT_S = 2.0
 RECONNECT_S = 0.2
 
 
-class Listener(threading.Thread):
+class GenerationListener(threading.Thread):
     """Calls `on_connect` whenever messages may have been missed, and `on_message` for each.
 
-    Both may raise BrokerAway. `hearing` is true while no message can be missed.
+    Both may raise RedisUnavailable. `hearing` is true while no message can be missed.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Listener(threading.Thread):
 
     def run(self) -> None:
         while True:
-            with suppress(RedisError, BrokerAway):
+            with suppress(RedisError, RedisUnavailable):
                 self._follow()
             time.sleep(RECONNECT_S)
 

@@ -2,7 +2,8 @@
 --
 -- KEYS[1]  the gate (hash)
 -- KEYS[2]  reserve only, optional: the claim on what will be fetched (string)
--- ARGV[1]  what to do: reserve | preflight | leapt | throttled | trouble | well | stop | set | pause | resume | look
+-- ARGV[1]  what to do: reserve | reserve_for_key_check | clock_leapt | refused | failure | success | stop |
+--          set_rate | pause | resume | state
 -- ARGV[2]  channel that hears of every new generation (PUBLISH)
 -- ARGV[3]  configured rate, requests   } `requests` per `period` seconds, integers
 -- ARGV[4]  configured rate, period     }
@@ -10,9 +11,9 @@
 -- ARGV[6+] by what to do:
 --   reserve    longest wait the caller accepts (us), newest generation it has heard of, claim's owner or "", life of a
 --              claim beyond the wait (ms)
---   throttled  the permit's generation, pause (us)
---   trouble    the permit's generation, 1 when a probe failed, jitter 0..999
---   well       the permit's generation
+--   throttled  the token's generation, pause (us)
+--   trouble    the token's generation, 1 when a probe failed, jitter 0..999
+--   well       the token's generation
 --   stop       reason: closed until the key is seen to work (`preflight`, then `well`) or `resume`
 --   preflight  longest wait (us), newest generation heard of: as reserve, through a gate that is stopped or closed
 --   leapt      the generation in which the caller saw that the clock had leapt forward
@@ -112,7 +113,7 @@ local function agree()
   end
 end
 
-if ARGV[1] == 'reserve' or ARGV[1] == 'preflight' then agree() end
+if ARGV[1] == 'reserve' or ARGV[1] == 'reserve_for_key_check' then agree() end
 local configured = state.requests or state.rate or tonumber(ARGV[3])
 local per = state.period or state.rate_per or tonumber(ARGV[4])
 local capacity = state.size or tonumber(ARGV[5])
@@ -206,9 +207,9 @@ local function catch_up(heard)
   begin()
 end
 
-local act = {}
+local actions = {}
 
-function act.reserve()
+function actions.reserve()
   local longest, owner, life = tonumber(ARGV[6]), ARGV[8], tonumber(ARGV[9])
   catch_up(tonumber(ARGV[7]))
   if (state.paused or 0) < 0 then return closed(FOREVER, state.why) end
@@ -244,7 +245,7 @@ function act.reserve()
   return granted('granted', wait, (state.streak or 0) > 0 and 'check' or '')
 end
 
-function act.preflight()
+function actions.reserve_for_key_check()
   catch_up(tonumber(ARGV[7]))
   if (state.paused or 0) < 0 then return closed(FOREVER, state.why) end
   local at, wait = take(tonumber(ARGV[6]))
@@ -254,12 +255,12 @@ end
 
 -- The clock leapt forward: what was reserved by the old one falls due beside what is given by the new one. All of it
 -- is void. Whoever notices later names an older generation.
-function act.leapt()
+function actions.clock_leapt()
   if tonumber(ARGV[6]) >= state.gen then begin() end
   return whole(state.gen)
 end
 
-function act.throttled()
+function actions.refused()
   local generation, pause = tonumber(ARGV[6]), tonumber(ARGV[7])
   redis.call('HINCRBY', gate, 'refused', 1)
   local till = now + pause
@@ -279,7 +280,7 @@ function act.throttled()
   return whole(state.gen)
 end
 
-function act.trouble()
+function actions.failure()
   local generation, probe, jitter = tonumber(ARGV[6]), ARGV[7] == '1', tonumber(ARGV[8])
   if generation < state.gen and not probe then return whole(state.gen) end -- sent before the gate closed: known
   state.streak = (state.streak or 0) + 1
@@ -296,7 +297,7 @@ function act.trouble()
   return whole(state.gen)
 end
 
-function act.well()
+function actions.success()
   local shut = state.closed or state.stop
   if shut and tonumber(ARGV[6]) < state.gen then return whole(state.gen) end -- asked before it was shut
   state.streak, state.outage, state.closed, state.lease, state.stop = nil, nil, nil, nil, nil
@@ -308,14 +309,14 @@ function act.well()
   return whole(state.gen)
 end
 
-function act.stop()
+function actions.stop()
   if state.stop then renew() else begin() end
   state.stop, state.checked = ARGV[6], now
   save('stop', 'checked', 'gen')
   return whole(state.gen)
 end
 
-function act.set()
+function actions.set_rate()
   local requests, period = tonumber(ARGV[6]), tonumber(ARGV[7])
   state.requests, state.period = requests > 0 and requests or nil, period > 0 and period or nil
   state.wmax, state.cut = nil, nil
@@ -326,7 +327,7 @@ function act.set()
   return whole(state.gen)
 end
 
-function act.pause()
+function actions.pause()
   local length = tonumber(ARGV[6])
   state.paused, state.why = length > 0 and now + length or -1, 'paused'
   begin()
@@ -334,14 +335,14 @@ function act.pause()
   return whole(state.gen)
 end
 
-function act.resume()
+function actions.resume()
   state.paused, state.stop, state.streak, state.outage, state.closed, state.lease = nil, nil, nil, nil, nil, nil
   begin()
   save('paused', 'stop', 'streak', 'outage', 'closed', 'lease')
   return whole(state.gen)
 end
 
-function act.look()
+function actions.state()
   local granted, tokens = {}, 0
   local second = math.floor(now / 1000000)
   for slot = 0, RING - 1 do
@@ -361,4 +362,4 @@ function act.look()
 end
 
 save('seen')
-return act[ARGV[1]]()
+return actions[ARGV[1]]()

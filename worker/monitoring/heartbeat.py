@@ -20,7 +20,7 @@ from worker.monitoring.run_folder import open_run_folder
 SILENT_S = 20.0
 
 
-class Alive:
+class Heartbeat:
     """This process' file in the run folder (None: the default one).
 
     Times in it are CLOCK_MONOTONIC's, the same for a whole host.

@@ -52,7 +52,7 @@ def configure(level: str, redacted: Callable[[str], str]) -> None:
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 *last,
                 renderer,
-                lambda _, __, line: redacted(line),
+                lambda _, __, line: redacted(str(line)),
             ],
         )
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import threading
 import time
 from collections import Counter
@@ -13,29 +14,30 @@ from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Histogram, multiprocess, start_http_server, values
-from prometheus_client import Counter as Meter
+from prometheus_client import Counter as PrometheusCounter
 
 from worker.errors import UsageError
 
-#: What a slot's time goes into; `task` is all of it.
-KINDS = ("gate", "connection", "fetch", "store", "task")
-#: Bucket bounds in seconds: fetches around TMDB's 150 ms, stores around 5 ms, waits up to a slot's 30 s.
+#: What a task's time goes into; `task` is all of it.
+KINDS = ("token", "connection", "fetch", "store", "task")
+#: Bucket bounds in seconds: fetches around TMDB's 150 ms, stores around 5 ms, waits up to a task's 30 s.
 BUCKETS = {
-    "gate": (0.001, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30),
+    "token": (0.001, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30),
     "connection": (0.001, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30),
     "fetch": (0.03, 0.06, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2, 4, 8, 12),
     "store": (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.3, 1, 5, 20),
     "task": (0.01, 0.1, 0.2, 0.3, 0.5, 1, 3, 10, 30, 56),
 }
 COUNTED = {
-    "requests": ("Requests to the API by HTTP status; error: no whole answer.", "status"),
-    "pages": ("Pages by what became of them: stored, fresh or quarantined.", "outcome"),
+    "requests": ("Requests to TMDB by HTTP status; error: no whole response.", "status"),
+    "pages": ("Pages by outcome: stored, fresh or quarantined.", "outcome"),
+    "details": ("Single movies by outcome: stored, fresh, gone or quarantined.", "outcome"),
     "movies": ("Movies on stored pages: new, changed or unchanged.", "change"),
-    "quarantined": ("Pages that went into quarantine, by class.", "class"),
+    "quarantined": ("Pages and movies that went into quarantine, by class.", "class"),
 }
 
 
-class Books:
+class TimeAccounting:
     """Seconds spent by kind, what is still being spent included; safe for threads."""
 
     def __init__(self) -> None:
@@ -67,7 +69,7 @@ class Books:
         return {**spent, "pages": self.pages, "cpu": time.process_time(), "at": now}
 
 
-class Meters:
+class PrometheusMetrics:
     """The same, and counts, as Prometheus wants them."""
 
     def __init__(self) -> None:
@@ -75,14 +77,14 @@ class Meters:
         self._seconds = {
             kind: Histogram(
                 f"reelhaul_{kind}_seconds",
-                f"Seconds that a slot spent: {kind}.",
+                f"Seconds that a task spent: {kind}.",
                 registry=self.registry,
                 buckets=BUCKETS[kind],
             )
             for kind in KINDS
         }
         self._counts = {
-            name: Meter(f"reelhaul_{name}", about, [label], registry=self.registry)
+            name: PrometheusCounter(f"reelhaul_{name}", about, [label], registry=self.registry)
             for name, (about, label) in COUNTED.items()
         }
 
@@ -97,8 +99,8 @@ class _Process:
     """What this process has: new after a fork."""
 
     def __init__(self) -> None:
-        self.books = Books()
-        self.meters: Meters | None = None
+        self.accounting = TimeAccounting()
+        self.prometheus: PrometheusMetrics | None = None
 
 
 _process = _Process()
@@ -109,26 +111,28 @@ _server: Any = None
 def spent(kind: str) -> Iterator[None]:
     """Count the block's time as spent on `kind`."""
     mine = _process
-    ticket = mine.books.begin(kind)
+    ticket = mine.accounting.begin(kind)
     try:
         yield
     finally:
-        took_s = mine.books.end(ticket)
-        if mine.meters:
-            mine.meters.observe(kind, took_s)
+        took_s = mine.accounting.end(ticket)
+        if mine.prometheus:
+            mine.prometheus.observe(kind, took_s)
 
 
 def count(name: str, label: object, number: int = 1) -> None:
     """Count something that COUNTED names."""
     if name == "pages" and label == "stored":
-        _process.books.pages += number  # a figure for a person: a count lost between threads does no harm
-    if _process.meters and number:
-        _process.meters.count(name, str(label), number)
+        _process.accounting.pages += (
+            number  # a figure for a person: a count lost between threads does no harm
+        )
+    if _process.prometheus and number:
+        _process.prometheus.count(name, str(label), number)
 
 
-def books() -> Books:
-    """This process' own."""
-    return _process.books
+def accounting() -> TimeAccounting:
+    """This process' own time accounting."""
+    return _process.accounting
 
 
 def serve(address: str, port: int, shared: Path | None, more: Iterable[Any]) -> None:
@@ -143,14 +147,20 @@ def serve(address: str, port: int, shared: Path | None, more: Iterable[Any]) -> 
         share(shared)
         multiprocess.MultiProcessCollector(registry, path=str(shared))  # type: ignore[no-untyped-call]
     else:
-        _process.meters = Meters()
-        registry = _process.meters.registry
+        _process.prometheus = PrometheusMetrics()
+        registry = _process.prometheus.registry
     for collector in more:
         registry.register(collector)
     try:
         _server, _ = start_http_server(port, address, registry)
     except OSError as error:
         raise UsageError(f"REELHAUL_METRICS_PORT {port}: cannot listen there: {error.strerror}") from None
+
+
+def shared_folder(run_folder: Path) -> Path:
+    """Where this worker's pool processes count together."""
+    # Containers share the run folder and number their processes from 1 each: the host tells them apart.
+    return run_folder / f"metrics-{socket.gethostname()}-{os.getpid()}"
 
 
 def share(folder: Path) -> None:
@@ -172,7 +182,7 @@ def join() -> None:
     if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         # A cleaner of /tmp may have been here since the worker started.
         Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
-        _process.meters = Meters()
+        _process.prometheus = PrometheusMetrics()
 
 
 def forget() -> None:

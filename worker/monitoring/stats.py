@@ -1,4 +1,4 @@
-"""Once a second each process says what it measured: to the fleet through Redis, to its host in a file."""
+"""Once a second each process reports what it measured: to the fleet through Redis, to its host in a file."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import structlog
+from celery.worker import state as celery_state
 from redis import Redis
 from redis.exceptions import RedisError
 
-from worker.errors import BrokerAway, ReelhaulError
+from worker.errors import RedisUnavailable, ReelhaulError
 from worker.monitoring import metrics
-from worker.monitoring.heartbeat import Alive
+from worker.monitoring.heartbeat import Heartbeat
 
 log = structlog.get_logger(__name__)
 
-FIGURES = "{reelhaul}:figures"
+#: The set of processes; each has its stats in a key of its own, which expires with it.
+PROCESSES = "{reelhaul}:processes"
 PERIOD_S = 1.0
-#: Figures are means over so many seconds.
+#: Stats are means over so many seconds.
 WINDOW_S = 10.0
-#: Seconds after which figures count no more.
+#: Seconds after which stats are too old to count.
 LIFE_S = 5
 
 
 @dataclass(frozen=True)
-class Figures:
-    """One process' last seconds: slots, pages stored a second, and shares of its slots' time by kind.
+class ProcessStats:
+    """One process' last seconds: concurrency, pages saved per second, and shares of its threads' time.
 
-    `task` is the share of time with a page at hand, the other kinds are parts of it; `cpu` is the
-    processor's time by the clock's (1: one core).
+    `task` is the share of time with a page at hand, the other kinds are parts of it; `cpu` is processor time
+    by wall time (1: one core).
     """
 
-    slots: int
+    concurrency: int
     pages_per_s: float
-    gate: float
+    token: float
     connection: float
     fetch: float
     store: float
@@ -50,60 +50,88 @@ class Figures:
     cpu: float
 
 
-class Pulse(threading.Thread):
-    """Publishes this process' figures, and writes its file with what `state` tells; never fails loudly."""
+class WorkerActivity:
+    """What a worker's main process knows of its own work."""
+
+    def __init__(self) -> None:
+        self._heard_at = time.monotonic()
+        self._since: dict[str, float] = {}
+
+    def heard(self) -> None:
+        """Celery's event loop is running."""
+        self._heard_at = time.monotonic()
+
+    def __call__(self) -> dict[str, Any]:
+        """When Celery's loop last ran, tasks done so far, and for how long the oldest one has run."""
+        now = time.monotonic()
+        active = {request.id for request in list(celery_state.active_requests)}
+        self._since = {id_: self._since.get(id_, now) for id_ in active}
+        return {
+            "heard_at": self._heard_at,
+            "done": celery_state.all_total_count[0] - len(active),
+            "oldest_s": now - min(self._since.values(), default=now),
+        }
+
+
+class StatsReporter(threading.Thread):
+    """Publishes this process' stats, and writes `heartbeat` with what `activity` returns; never raises."""
 
     def __init__(
         self,
         redis: Redis,
-        slots: int,
-        alive: Alive | None = None,
-        state: Callable[[], Mapping[str, Any]] = dict,
+        concurrency: int,
+        heartbeat: Heartbeat | None = None,
+        activity: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
-        super().__init__(name="pulse", daemon=True)
-        self._redis, self._slots, self._alive, self._state = redis, slots, alive, state
-        self._past: deque[dict[str, float]] = deque([metrics.books().read()], round(WINDOW_S / PERIOD_S) + 1)
+        super().__init__(name="stats-reporter", daemon=True)
+        self._redis, self._concurrency = redis, concurrency
+        self._heartbeat, self._activity = heartbeat, activity
+        samples = round(WINDOW_S / PERIOD_S) + 1
+        self._samples: deque[dict[str, float]] = deque([metrics.accounting().read()], samples)
 
     def run(self) -> None:
         while True:
             time.sleep(PERIOD_S)
             try:
-                if self._alive:
-                    self._alive.write(**self._state())
-                if self._slots:
+                if self._heartbeat:
+                    self._heartbeat.write(**self._activity())
+                if self._concurrency:
                     self._publish()
             except (OSError, RuntimeError, RedisError, ReelhaulError) as error:
-                log.debug("no pulse", reason=f"{type(error).__name__}: {error}")
+                log.debug("stats not reported", reason=f"{type(error).__name__}: {error}")
 
     def _publish(self) -> None:
-        self._past.append(metrics.books().read())
-        first, last = self._past[0], self._past[-1]
+        self._samples.append(metrics.accounting().read())
+        first, last = self._samples[0], self._samples[-1]
         passed_s = last["at"] - first["at"]
         spent = {name: (last[name] - first[name]) / passed_s for name in (*metrics.KINDS, "pages", "cpu")}
-        figures = Figures(
-            slots=self._slots,
+        stats = ProcessStats(
+            concurrency=self._concurrency,
             pages_per_s=round(spent["pages"], 3),
             cpu=round(spent["cpu"], 3),
-            **{kind: round(spent[kind] / self._slots, 4) for kind in metrics.KINDS},
+            **{kind: round(spent[kind] / self._concurrency, 4) for kind in metrics.KINDS},
         )
-        script = self._redis.register_script(_script())
-        script(
-            keys=[FIGURES],
-            args=[f"{socket.gethostname()}:{os.getpid()}", json.dumps(asdict(figures)), LIFE_S],
-        )
+        process = f"{socket.gethostname()}:{os.getpid()}"
+        with self._redis.pipeline() as pipeline:
+            pipeline.set(_key(process), json.dumps(asdict(stats)), ex=LIFE_S)
+            pipeline.sadd(PROCESSES, process)
+            pipeline.execute()
 
 
-def fleet(redis: Redis) -> list[Figures]:
-    """Figures of every process that works at this moment, in one read. Raises BrokerAway."""
+def fleet_stats(redis: Redis) -> list[ProcessStats]:
+    """Stats of every process that works at this moment. Raises RedisUnavailable."""
     try:
-        found: dict[bytes, bytes] = redis.hgetall(FIGURES)  # type: ignore[assignment]
+        names: list[bytes] = list(redis.smembers(PROCESSES))  # type: ignore[arg-type]
+        lines: list[bytes | None] = redis.mget([_key(name.decode()) for name in names]) if names else []  # type: ignore[assignment]
+        gone = [name for name, line in zip(names, lines, strict=True) if line is None]
+        if gone:
+            redis.srem(PROCESSES, *gone)  # one that is alive after all adds itself again
     except RedisError as error:
-        raise BrokerAway(f"Redis: {type(error).__name__}: {error}") from error
-    names = [field.name for field in fields(Figures)]
-    told = (json.loads(line.partition(b" ")[2]) for line in found.values())
-    return [Figures(**{name: one[name] for name in names}) for one in told]
+        raise RedisUnavailable(f"Redis: {type(error).__name__}: {error}") from error
+    known = [field.name for field in fields(ProcessStats)]
+    stats = [json.loads(line) for line in lines if line]
+    return [ProcessStats(**{name: one[name] for name in known}) for one in stats]
 
 
-@cache
-def _script() -> str:
-    return files("worker").joinpath("figures.lua").read_text(encoding="utf-8")
+def _key(process: str) -> str:
+    return f"{{reelhaul}}:stats:{process}"

@@ -6,14 +6,11 @@ before anything is cleaned up, Celery closes a second time without a client, and
 before the original runs.
 
 And what somebody else put into a queue, and is no message, is dropped; kombu's own ends the worker with it.
-
-Which queue a worker looks into first is said here too: `InTurn`.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
 from json import JSONDecodeError
 from queue import Empty
 from typing import Any
@@ -23,40 +20,6 @@ from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as kombu_redis
 
 log = structlog.get_logger(__name__)
-
-#: Goes before all others.
-REFRESH = "refresh"
-#: Single movies: the last lane, but with a share.
-MOVIES = "movies"
-#: One message in so many that a worker takes is a movie's, while pages wait too.
-SHARE = 4
-
-
-class InTurn:
-    """kombu's `queue_order_strategy`: strict, but that movies come before pages once in SHARE messages.
-
-    Movies may be a million, wanted days before a backfill begins, and a backfill may be long: neither waits
-    for the other's end.
-    """
-
-    def __init__(self) -> None:
-        self._lanes: list[str] = []
-        self._since_movie = 0
-
-    def update(self, lanes: Iterable[str]) -> None:
-        """These are consumed, in that order."""
-        self._lanes = list(lanes)
-
-    def consume(self, number: int) -> list[str]:
-        """The order in which the next message is looked for."""
-        lanes = self._lanes[:number]
-        if self._since_movie >= SHARE - 1 and MOVIES in lanes:
-            return sorted(lanes, key=lambda lane: (lane != REFRESH, lane != MOVIES))
-        return lanes
-
-    def rotate(self, last_used: str) -> None:
-        """A message came from that lane."""
-        self._since_movie = 0 if last_used == MOVIES else self._since_movie + 1
 
 
 class Channel(kombu_redis.Channel):

@@ -17,11 +17,10 @@ from typing import Any
 
 from bson.errors import BSONError
 from pymongo import ReturnDocument
-from pymongo.database import Database
 from pymongo.errors import DocumentTooLarge
 
-from worker.errors import StoreAway, UsageError
-from worker.storage.mongo import Document, dependable, patience, translated
+from worker.errors import MongoUnavailable, UsageError
+from worker.storage.mongo import Document, Mongo, translate_errors
 
 #: Lines in one document: about 120 KB.
 BLOCK = 1_000
@@ -41,10 +40,11 @@ class Loaded:
 
 
 class IdExport:
-    """The collection `ids`; StoreAway when MongoDB does not answer or cannot write."""
+    """The collection `ids`; MongoUnavailable when MongoDB does not answer or cannot write."""
 
-    def __init__(self, database: Database[Document]) -> None:
-        self._ids = dependable(database)["ids"]
+    def __init__(self, mongo: Mongo) -> None:
+        self._mongo = mongo
+        self._ids = mongo.database["ids"]
 
     def load(self, lines: Iterable[bytes], source: str, at: datetime) -> int:
         """Keep these lines in the place of all earlier ones; returns how many.
@@ -65,7 +65,7 @@ class IdExport:
 
     def current(self) -> Loaded | None:
         """The list that counts; None when none was loaded yet."""
-        with translated():
+        with translate_errors():
             found = self._ids.find_one({"_id": "current", "load": {"$exists": True}})
         if found is None:
             return None
@@ -81,7 +81,7 @@ class IdExport:
 
     def _begin(self) -> int:
         """A number above every load's before it, whatever the clocks say."""
-        with translated():
+        with translate_errors():
             counted = self._ids.find_one_and_update(
                 {"_id": "current"},
                 {"$inc": {"begun": 1}},
@@ -89,7 +89,7 @@ class IdExport:
                 return_document=ReturnDocument.AFTER,
             )
         if counted is None:
-            raise StoreAway("MongoDB: no answer to a new load of ids")
+            raise MongoUnavailable("MongoDB: no answer to a new load of ids")
         begun: int = counted["begun"]
         return begun
 
@@ -98,7 +98,7 @@ class IdExport:
         kept = number = 0
         while block := list(islice(movies, BLOCK)):
             document = {"_id": _block_id(load, number), "load": load, "movies": block}
-            with translated():
+            with translate_errors():
                 try:
                     self._ids.insert_one(document)
                 except (BSONError, OverflowError, UnicodeError, RecursionError, DocumentTooLarge):
@@ -116,13 +116,13 @@ class IdExport:
     def _make_current(self, loaded: Loaded) -> None:
         """UsageError when a load that began later is done already."""
         earlier = [{"load": {"$exists": False}}, {"load": {"$lt": loaded.load}}]
-        with translated():
+        with translate_errors():
             changed = self._ids.update_one({"_id": "current", "$or": earlier}, {"$set": asdict(loaded)})
         if not changed.matched_count:
             raise UsageError(f"{loaded.source}: another load began later and is done: that one counts")
 
     def _remove(self, first: int, last: int) -> None:
-        with translated(), patience(self._ids.database):
+        with self._mongo.long_query(), translate_errors():
             self._ids.delete_many(_between(first, last))
 
     def _read(self, *flags: str) -> list[array[int]]:
@@ -148,7 +148,7 @@ class IdExport:
         """One by one: asked for more at once, the embedded server holds all of them in memory."""
         fields = {f"movies.{name}": 1 for name in ("id", *flags)}
         for number in count():
-            with translated():
+            with translate_errors():
                 block = self._ids.find_one({"_id": _block_id(load, number)}, fields)
             if block is None:
                 return

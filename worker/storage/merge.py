@@ -21,14 +21,13 @@ from pymongo import ReplaceOne, UpdateOne
 from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError
 
-from worker.errors import Response, StoreAway, Unstorable
-from worker.storage.mongo import EPOCH, Document
-from worker.tmdb.responses import Page
+from worker.errors import MongoUnavailable, Unstorable
+from worker.records import Page, Response
+from worker.storage.mongo import DUPLICATE, EPOCH, Document
 
 #: A round is lost to somebody else who wrote. So many in a row mean that what is read is not what is there.
 ROUNDS = 100
 _Update = ReplaceOne[Document] | UpdateOne
-_DUPLICATE = 11000
 
 
 class Saved(NamedTuple):
@@ -87,7 +86,7 @@ def version_of(movie: Document, fetched_at: datetime, page: str, body: bytes) ->
 
 
 def merge(movies: Collection[Document], versions: dict[int, Version], latest: datetime) -> Saved:
-    """Bring `movies` to what the versions make of it; StoreAway when that comes to no end.
+    """Bring `movies` to what the versions make of it; MongoUnavailable when that comes to no end.
 
     `latest`: no stored time beyond it is believed.
     """
@@ -110,7 +109,9 @@ def merge(movies: Collection[Document], versions: dict[int, Version], latest: da
         if done == (len(new), len(changes), len(touches)):
             return Saved(inserted, changed)
         # Somebody else wrote one of them since it was read: look again.
-    raise StoreAway(f"MongoDB: {ROUNDS} times in a row what was read had changed before it was written")
+    raise MongoUnavailable(
+        f"MongoDB: {ROUNDS} times in a row what was read had changed before it was written"
+    )
 
 
 def _insert(movies: Collection[Document], new: list[Document]) -> int:
@@ -120,7 +121,7 @@ def _insert(movies: Collection[Document], new: list[Document]) -> int:
     try:
         return len(movies.insert_many(new, ordered=False).inserted_ids)
     except BulkWriteError as error:
-        if {write["code"] for write in error.details["writeErrors"]} != {_DUPLICATE}:
+        if {write["code"] for write in error.details["writeErrors"]} != {DUPLICATE}:
             raise
         return int(error.details["nInserted"])
 

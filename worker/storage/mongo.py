@@ -1,11 +1,13 @@
-"""What every door to MongoDB needs: pymongo's errors as ours, and how much to ask for at a time."""
+"""One MongoDB database as every store uses it: safe options, pymongo's errors as ours, bounded queries."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import cached_property
+from itertools import islice
+from typing import Any, NamedTuple, TypeVar
 
 import pymongo
 from bson import DatetimeConversion
@@ -16,43 +18,90 @@ from pymongo.errors import BulkWriteError, DocumentTooLarge, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
-from worker.errors import Response, StoreAway, Unstorable
+from worker.errors import MongoUnavailable, Unstorable
+from worker.records import Response
 
 Document = dict[str, Any]
+T = TypeVar("T")
 
-#: Ids in one query. The embedded server's time for $in grows with its square: 100 ids 25 ms, 1,000 ids 2 s.
-BATCH = 100
-#: Marks in one round trip when all are read: about a megabyte.
-AT_ONCE = 10_000
-#: Seconds for what looks at all documents of a collection; the embedded server has no faster way.
-PATIENCE_S = 300.0
+#: Documents in one round trip when a whole collection is read: about a megabyte of page records.
+READ_BATCH = 10_000
 #: Server codes that blame the document: bad value, overflow, invalid BSON, names with $ or dots, too large.
 _DOCUMENT_CODES = {2, 15, 22, 52, 55, 57, 10334, 17280}
+#: Server code for a write that met an `_id` that exists already.
+DUPLICATE = 11000
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-#: A stored time that is further ahead of the fleet's clock was stamped when that clock was wrong, and is not
-#: believed. Servers that take over from each other differ by less.
+#: A stored time further ahead of the fleet's clock than this was stamped while that clock was wrong, and is
+#: ignored. Redis servers that take over from each other differ by less.
 AHEAD = timedelta(minutes=5)
 
-#: For what may not be forgotten: a majority has it in its journal before it is acknowledged.
+#: For what must not be lost: acknowledged once a majority has it in its journal.
 JOURNALLED = WriteConcern("majority", j=True)
 
 
-def dependable(database: Database[Document]) -> Database[Document]:
-    """The database as it must be seen to decide anything, whatever MONGO_URL says.
+class QueryLimits(NamedTuple):
+    """How much to ask a server at a time."""
 
-    Read from the primary, all that it has: a secondary lags, and so does what a majority is known to have; a
-    compare-and-swap on that comes to no end. Written to a majority: what fewer have, a failover may lose.
+    #: Ids in one `$in`.
+    ids: int
+    #: Seconds for a query that looks at a whole collection.
+    long_query_s: float
+
+
+MONGODB = QueryLimits(ids=1_000, long_query_s=60.0)
+#: SecantusDB's time for `$in` grows with the square of its length (100 ids 25 ms, 1,000 ids 2 s), and it
+#: sorts and counts a million documents in minutes.
+SECANTUSDB = QueryLimits(ids=100, long_query_s=300.0)
+
+
+class Mongo:
+    """A database, read from its primary and written to a majority whatever MONGO_URL says; safe for threads.
+
+    `now` is the fleet's clock. A secondary lags, and so does what a majority is known to have: a
+    compare-and-swap based on either never ends. What fewer than a majority have, a failover may lose.
     """
-    return database.with_options(
-        # A time beyond Python's calendar, written by others, must not end the reading of all the rest.
-        codec_options=database.codec_options.with_options(
-            datetime_conversion=DatetimeConversion.DATETIME_CLAMP
-        ),
-        read_preference=ReadPreference.PRIMARY,
-        read_concern=ReadConcern("local"),
-        write_concern=WriteConcern("majority"),
-    )
+
+    def __init__(self, database: Database[Document], now: Callable[[], datetime]) -> None:
+        self.database = database.with_options(
+            # A time beyond Python's calendar, written by somebody else, must not end the reading of the rest.
+            codec_options=database.codec_options.with_options(
+                datetime_conversion=DatetimeConversion.DATETIME_CLAMP
+            ),
+            read_preference=ReadPreference.PRIMARY,
+            read_concern=ReadConcern("local"),
+            write_concern=WriteConcern("majority"),
+        )
+        self.journalled = self.database.with_options(write_concern=JOURNALLED)
+        self.now = now
+
+    def latest(self) -> datetime:
+        """The latest stored time that is believed."""
+        return self.now() + AHEAD
+
+    def since(self, moment: datetime) -> Document:
+        """Selects times from `moment` on that are believed."""
+        return {"$gte": moment, "$lte": self.latest()}
+
+    @cached_property
+    def limits(self) -> QueryLimits:
+        """What suits the server, which is asked once."""
+        with translate_errors():
+            return SECANTUSDB if "secantusVersion" in self.database.command("buildInfo") else MONGODB
+
+    def batches(self, ids: Iterable[T]) -> Iterator[list[T]]:
+        """The ids in lists that fit into one query."""
+        rest = iter(ids)
+        while batch := list(islice(rest, self.limits.ids)):
+            yield batch
+
+    @contextmanager
+    def long_query(self) -> Iterator[None]:
+        """Let the block's queries take `limits.long_query_s`; a server that is away still fails as fast."""
+        with translate_errors():
+            self.database.command("ping")
+            with pymongo.timeout(self.limits.long_query_s):
+                yield
 
 
 def own_now() -> datetime:
@@ -60,27 +109,14 @@ def own_now() -> datetime:
     return datetime.now(UTC)
 
 
-def since(moment: datetime, latest: datetime) -> Document:
-    """Selects times from `moment` on, up to the latest that is to be believed."""
-    return {"$gte": moment, "$lte": latest}
-
-
-@contextmanager
-def patience(database: Database[Document]) -> Iterator[None]:
-    """The block's questions may take PATIENCE_S; that the server is away is still said as soon as ever."""
-    database.command("ping")
-    with pymongo.timeout(PATIENCE_S):
-        yield
-
-
 def bounded(seconds: float) -> AbstractContextManager[None]:
-    """The block's operations end within so many seconds altogether, be it with an error of MongoDB's."""
+    """End the block's operations within so many seconds altogether, with an error of pymongo's if need be."""
     return pymongo.timeout(seconds)
 
 
 @contextmanager
-def translated(body: bytes | None = None) -> Iterator[None]:
-    """pymongo's errors as ours; what blames a document made of `body` makes that Unstorable."""
+def translate_errors(body: bytes | None = None) -> Iterator[None]:
+    """Raise MongoUnavailable for pymongo's errors, Unstorable for those that blame a document made of `body`."""
     try:
         yield
     except (BSONError, OverflowError, UnicodeError, RecursionError, DocumentTooLarge) as error:
@@ -93,6 +129,6 @@ def translated(body: bytes | None = None) -> Iterator[None]:
             codes = {write["code"] for write in error.details["writeErrors"]}
         if body is not None and codes & _DOCUMENT_CODES:
             raise Unstorable(f"MongoDB: {error}"[:500], Response(200, body)) from None
-        # What pymongo adds behind this is its whole picture of the servers.
+        # What pymongo appends is its view of every server.
         reason = str(error).partition(" (configured timeouts")[0].partition(", Timeout:")[0]
-        raise StoreAway(f"MongoDB: {type(error).__name__}: {reason[:300]}") from error
+        raise MongoUnavailable(f"MongoDB: {type(error).__name__}: {reason[:300]}") from error

@@ -18,7 +18,7 @@ from typing import IO
 
 import structlog
 
-from worker.errors import HostFault, NoPermit, UsageError
+from worker.errors import HostFailure, NoToken, UsageError
 from worker.monitoring.run_folder import open_run_folder
 
 log = structlog.get_logger(__name__)
@@ -32,7 +32,7 @@ SETTLE_S = 2 * LOOK_S
 class HostShare:
     """This process' part of the `most` connections of the host; safe for threads.
 
-    `folder` is the run folder, None for the default one; UsageError or HostFault when it cannot be used.
+    `folder` is the run folder, None for the default one; UsageError or HostFailure when it cannot be used.
     """
 
     def __init__(self, most: int, folder: Path | None) -> None:
@@ -43,12 +43,12 @@ class HostShare:
         try:
             self._join(len(_members(open_run_folder(folder))))
         except OSError as error:
-            raise HostFault(f"no connections: {error}") from None
+            raise HostFailure(f"no connections: {error}") from None
 
     def size(self) -> int:
         """Connections this process may have open now; 0 while it settles, or when there are too many.
 
-        HostFault while the run folder cannot be used: what a cleaner removed is made again.
+        HostFailure while the run folder cannot be used: what a cleaner removed is made again.
         """
         now = time.monotonic()
         if now >= self._looked + LOOK_S:
@@ -63,7 +63,7 @@ class HostShare:
                 log.warning("more processes than connections: this one rests", connections=self._most)
             self._size, self._fault = size, fault
         if self._fault:
-            raise HostFault(self._fault)
+            raise HostFailure(self._fault)
         return self._size
 
     def leave(self) -> None:
@@ -103,12 +103,12 @@ class Connections:
 
     @contextmanager
     def one(self, deadline: float) -> Iterator[None]:
-        """Hold one connection; NoPermit when none is free until `deadline` (time.monotonic())."""
+        """Hold one connection; NoToken when none is free until `deadline` (time.monotonic())."""
         with self._freed:
             while self._busy >= self._allowed():
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    raise NoPermit(self._fault or "no connection in time: all of this host's are in use")
+                    raise NoToken(self._fault or "no connection in time: all of this host's are in use")
                 self._freed.wait(min(left, LOOK_S))
             self._busy += 1
         try:
@@ -121,7 +121,7 @@ class Connections:
     def _allowed(self) -> int:
         try:
             size, self._fault = self._size(), ""
-        except HostFault as fault:
+        except HostFailure as fault:
             size, self._fault = 0, str(fault)
         if size < self._last:
             self._shrink()
@@ -139,7 +139,7 @@ def _locked_file(folder: Path) -> IO[str]:
 
 
 def _members(folder: Path) -> list[str]:
-    """Names of the locked files; those nobody holds any more are removed."""
+    """PageLabels of the locked files; those nobody holds any more are removed."""
     members = []
     for path in folder.glob("worker-*"):
         with suppress(FileNotFoundError), os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW)) as file:

@@ -2,9 +2,9 @@
 
     200 that is not what was asked for                    Unparsable
     429 (or code 25)                                      RateLimited
-    401, 403 in TMDB's words (or codes 3, 7, 10, 14)      Forbidden
+    401, 403 in TMDB's words (or codes 3, 7, 10, 14)      KeyRejected
     any other 4xx in TMDB's words (or code 34)            Rejected
-    anything else: 5xx, redirects, a 4xx of a middlebox   ApiTrouble
+    anything else: 5xx, redirects, a 4xx of a middlebox   ApiFailure
 
 Codes in brackets are TMDB's own, in a body that came with HTTP 200. Its words are its error body, in either
 form: `status_code` and `status_message`, or `errors`. Whatever stands between us and TMDB speaks otherwise.
@@ -15,13 +15,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from math import isinf
 from typing import Any, NoReturn, TypeGuard
 
-from worker.errors import ApiTrouble, Forbidden, RateLimited, Rejected, Response, Unparsable
+from worker.errors import ApiFailure, KeyRejected, RateLimited, Rejected, Unparsable
+from worker.records import Changes, Details, Page, Response
 
 #: A 429 without Retry-After (seen in 2023) pauses this long; 0 (seen until 2019) too.
 PAUSE_S = 1.0
@@ -32,40 +32,6 @@ LONGEST_PAUSE_S = 300.0
 _KEY_CODES, _LIMIT_CODES, _GONE_CODES = (3, 7, 10, 14), (25,), (34,)
 #: Of the 4xx, what says by itself that it passes: request timeout, misdirected to this connection, too early.
 _PASSING = (408, 421, 425)
-
-
-@dataclass(frozen=True)
-class Details:
-    """One movie, raw, as TMDB sent it."""
-
-    movie: dict[str, Any]
-    #: As of Page.
-    fetched_at: datetime
-    body: bytes
-
-
-@dataclass(frozen=True)
-class Changes:
-    """A page of ids that changed."""
-
-    ids: list[int]
-    total_pages: int
-    fetched_at: datetime
-
-
-@dataclass(frozen=True)
-class Page:
-    """A page of a list: raw items in TMDB's order, as TMDB sent them."""
-
-    number: int
-    results: list[dict[str, Any]]
-    total_pages: int
-    total_results: int
-    #: When it was asked for, on the fleet's clock: the answer is at least as new.
-    fetched_at: datetime
-    #: Of the body, in hexadecimal.
-    sha256: str
-    body: bytes
 
 
 def pause_for(retry_after_s: float | None) -> float:
@@ -89,7 +55,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-def refuse(response: Response) -> NoReturn:
+def raise_for_status(response: Response) -> NoReturn:
     """What a status other than 200 means."""
     status, message = response.status, _message(response.body)
     text = f"HTTP {status}{': ' + message if message else ''}"
@@ -98,10 +64,10 @@ def refuse(response: Response) -> NoReturn:
     # What is not in TMDB's words is a proxy's, a portal's or a wrong address': it says nothing of the page.
     verdict = message and 400 <= status < 500 and status not in _PASSING
     if verdict and status in (401, 403):
-        raise Forbidden(f"TMDB refuses the key ({text}): check TMDB_TOKEN or TMDB_API_KEY")
+        raise KeyRejected(f"TMDB refuses the key ({text}): check TMDB_TOKEN or TMDB_API_KEY")
     if verdict:
         raise Rejected(text, response)
-    raise ApiTrouble(text, response)
+    raise ApiFailure(text, response)
 
 
 def _message(body: bytes) -> str:
@@ -147,7 +113,7 @@ def _no_json(word: str) -> NoReturn:
 def _disguised(code: Any, response: Response) -> NoReturn:
     text = f"HTTP 200 with code {code}: {_message(response.body)}"
     if code in _KEY_CODES:
-        raise Forbidden(f"TMDB refuses the key ({text}): check TMDB_TOKEN or TMDB_API_KEY")
+        raise KeyRejected(f"TMDB refuses the key ({text}): check TMDB_TOKEN or TMDB_API_KEY")
     if code in _LIMIT_CODES:
         raise RateLimited(None)
     if code in _GONE_CODES:
@@ -155,7 +121,7 @@ def _disguised(code: Any, response: Response) -> NoReturn:
     raise Unparsable(text, response)
 
 
-def page_reader(number: int) -> Callable[[Response, datetime], Page]:
+def parse_page(number: int) -> Callable[[Response, datetime], Page]:
     """Reads page `number` of a list; Unparsable when the body is anything else."""
 
     def read(response: Response, fetched_at: datetime) -> Page:
@@ -183,7 +149,7 @@ def page_reader(number: int) -> Callable[[Response, datetime], Page]:
     return read
 
 
-def sign_of_life(read: Callable[[Response, datetime], object]) -> Callable[[Response, datetime], None]:
+def parse_any_answer(read: Callable[[Response, datetime], object]) -> Callable[[Response, datetime], None]:
     """Reads whether there is an answer: what `read` takes for one, or a list with nothing in it.
 
     What TMDB says of a page beyond the last is not documented.
@@ -204,7 +170,7 @@ def _has_id(item: Any) -> bool:
     return isinstance(item, dict) and type(item.get("id")) is int
 
 
-def changes_reader(number: int) -> Callable[[Response, datetime], Changes]:
+def parse_changes(number: int) -> Callable[[Response, datetime], Changes]:
     """Reads page `number` of /movie/changes: ids alone.
 
     `adult` is null in up to 11 of 100 rows, too many to mean that the movie is gone: asking for it tells.
@@ -223,7 +189,7 @@ def changes_reader(number: int) -> Callable[[Response, datetime], Changes]:
     return read
 
 
-def details_reader(movie_id: int) -> Callable[[Response, datetime], Details]:
+def parse_details(movie_id: int) -> Callable[[Response, datetime], Details]:
     """Reads one movie's details; Unparsable when the body is anything else."""
 
     def read(response: Response, fetched_at: datetime) -> Details:
@@ -237,8 +203,8 @@ def details_reader(movie_id: int) -> Callable[[Response, datetime], Details]:
     return read
 
 
-def read_genres(response: Response, _: datetime) -> dict[int, str]:
-    """Names by genre id; Unparsable when there are none."""
+def parse_genre_names(response: Response, _: datetime) -> dict[int, str]:
+    """PageLabels by genre id; Unparsable when there are none."""
     try:
         genres = {int(genre["id"]): str(genre["name"]) for genre in _read(response)["genres"]}
     except (TypeError, KeyError, ValueError):
@@ -248,6 +214,6 @@ def read_genres(response: Response, _: datetime) -> dict[int, str]:
     return genres
 
 
-def read_configuration(response: Response, _: datetime) -> None:
+def parse_configuration(response: Response, _: datetime) -> None:
     if "images" not in _read(response):
         raise Unparsable("not the configuration", response)

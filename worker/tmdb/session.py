@@ -54,11 +54,11 @@ def build_session(token: str | None, connections: int, base_url: str) -> request
     session.headers.update({"Accept": "application/json", "User-Agent": "reelhaul"})
     if token:
         session.headers["Authorization"] = f"Bearer {token}"
-    open_anew(session, connections)
+    reconnect(session, connections)
     return session
 
 
-def open_anew(session: requests.Session, connections: int) -> None:
+def reconnect(session: requests.Session, connections: int) -> None:
     """Let go of the open connections: idle ones close now, busy ones after their answer."""
     adapter = _Adapter(pool_connections=1, pool_maxsize=connections, max_retries=0, pool_block=True)
     # In one assignment: other threads are sending through the old one at this moment.

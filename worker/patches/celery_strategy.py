@@ -1,4 +1,7 @@
-"""Messages whose body is no call of a task are refused; Celery's own strategy would end the worker."""
+"""Celery 5.7's strategy unpacks a message's body unchecked: a body that is no call of a task ends the worker.
+
+Such a message is not acknowledged, so it comes back and ends every worker in turn. Here it is rejected.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,13 @@ from celery.worker.strategy import default
 
 
 class CheckedTask(Task[Any, Any]):
-    """A task that looks at a message before Celery takes it apart."""
+    """A task whose messages are checked before Celery unpacks them."""
 
-    Strategy = f"{__name__}:checked"
+    Strategy = f"{__name__}:strategy"
 
 
-def checked(task: Any, app: Any, consumer: Any) -> Any:
-    """Celery's strategy for a task, behind a look at the body."""
+def strategy(task: Any, app: Any, consumer: Any) -> Any:
+    """Celery's default strategy behind a check of the body."""
     handle = default(task, app, consumer)
 
     def on_message(message: Any, body: Any, *callbacks: Any) -> Any:

@@ -1,0 +1,52 @@
+"""What TMDB's answers become: plain values, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Response:
+    """An HTTP response as far as it arrived: status (0: none), the body's bytes, its headers."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of a list of movies: raw items, in TMDB's order."""
+
+    number: int
+    results: list[dict[str, Any]]
+    total_pages: int
+    total_results: int
+    #: When it was requested, by the fleet's clock: the answer is at least as new.
+    fetched_at: datetime
+    #: Of the body, in hexadecimal.
+    sha256: str
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Details:
+    """One movie's details, raw."""
+
+    movie: dict[str, Any]
+    #: As of Page.
+    fetched_at: datetime
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Changes:
+    """A page of ids that changed."""
+
+    ids: list[int]
+    total_pages: int
+    #: As of Page.
+    fetched_at: datetime

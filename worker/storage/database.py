@@ -1,0 +1,68 @@
+"""All collections of one database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from pymongo.database import Database
+
+from worker.storage.backfills import BackfillStore
+from worker.storage.change_feed import ChangeFeedStore
+from worker.storage.failures import FailureStore
+from worker.storage.genres import GenreStore
+from worker.storage.id_export import IdExport
+from worker.storage.mongo import Document, Mongo, own_now, translate_errors
+from worker.storage.movie_requests import MovieRequestStore
+from worker.storage.movies import MovieStore
+from worker.storage.pages import PageStore
+from worker.storage.schedule import ScheduleStore
+
+#: Where each collection keeps when its documents were last requested. Pages are first: one whose movies were
+#: deleted must count as missing.
+_TIMES = {
+    "pages": "fetched_at",
+    "movies": "_meta.fetched_at",
+    "details": "_meta.fetched_at",
+    "failures": "last_at",
+}
+
+
+class Storage:
+    """A store for each collection; safe for threads. Every method raises MongoUnavailable.
+
+    `now` is the fleet's clock.
+    """
+
+    def __init__(self, database: Database[Document], now: Callable[[], datetime] = own_now) -> None:
+        self.mongo = mongo = Mongo(database, now)
+        self.movies = MovieStore(mongo)
+        self.backfills = BackfillStore(mongo)
+        self.failures = FailureStore(mongo, self.backfills)
+        self.pages = PageStore(mongo, self.movies, self.failures, self.backfills)
+        self.movie_requests = MovieRequestStore(mongo)
+        self.change_feed = ChangeFeedStore(mongo)
+        self.genres = GenreStore(mongo)
+        self.schedule = ScheduleStore(mongo)
+        self.id_export = IdExport(mongo)
+
+    def ping(self) -> None:
+        """One round trip."""
+        with translate_errors():
+            self.mongo.database.command("ping")
+
+    def count_expired(self, before: datetime) -> dict[str, int]:
+        """How many documents of each collection were last requested before that moment."""
+        with self.mongo.long_query(), translate_errors():
+            return {
+                name: self.mongo.database[name].count_documents({field: {"$lt": before}})
+                for name, field in _TIMES.items()
+            }
+
+    def delete_expired(self, before: datetime) -> dict[str, int]:
+        """Delete what `count_expired` counts; returns how many of each collection."""
+        with self.backfills.reopening(), self.mongo.long_query(), translate_errors():
+            return {
+                name: self.mongo.journalled[name].delete_many({field: {"$lt": before}}).deleted_count
+                for name, field in _TIMES.items()
+            }

@@ -1,0 +1,45 @@
+"""The collection `schedule`: when each schedule entry last ran and how that went."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from pymongo.errors import DuplicateKeyError
+
+from worker.storage.mongo import AHEAD, Document, Mongo, translate_errors
+
+
+class ScheduleStore:
+    """States of schedule entries. Every method raises MongoUnavailable."""
+
+    def __init__(self, mongo: Mongo) -> None:
+        self.collection = mongo.database["schedule"]
+
+    def states(self) -> dict[str, Document]:
+        """The state of each entry, by its name."""
+        with translate_errors():
+            return {entry["_id"]: entry for entry in self.collection.find()}
+
+    def set_state(self, name: str, **facts: object) -> None:
+        """Set facts of an entry's state."""
+        with translate_errors():
+            self.collection.update_one({"_id": name}, {"$set": facts}, upsert=True)
+
+    def claim(self, name: str, period: timedelta, now: datetime) -> bool:
+        """Claim the entry unless it was claimed within `period`; True for exactly one caller."""
+        not_lately = [{"claimed_at": {"$lte": now - period}}, {"claimed_at": {"$gt": now + AHEAD}}]
+        due: Document = {"_id": name, "$or": not_lately}
+        with translate_errors():
+            try:
+                return self.collection.update_one(
+                    due, {"$set": {"claimed_at": now}}, upsert=True
+                ).acknowledged
+            except DuplicateKeyError:
+                return False
+
+    def advance_reading(self, name: str, here: Document, following: Document, at: datetime) -> bool:
+        """Move an entry's reading of changes from `here` to `following`; False when it is not there any more."""
+        reading = {"at": following, "after": here, "since": at}
+        with translate_errors():
+            query = {"_id": name, "reading.at": here}
+            return self.collection.update_one(query, {"$set": {"reading": reading}}).matched_count > 0
