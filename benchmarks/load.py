@@ -23,7 +23,7 @@ from worker.tmdb.session import build_session
 
 #: No catalogue has so high a genre: pages are small, and the log tells the processes apart.
 FIRST_GENRE = 100_000
-SLOT_S = 30.0
+WAIT_S = 30.0
 
 
 def main() -> None:
@@ -58,7 +58,7 @@ def _fetch(client: TmdbClient, limiter: Limiter, genre_id: int, pages: itertools
         number = next(pages)
         key = PageKey(genre_id, str(1900 + number // MAX_PAGE % 200), number % MAX_PAGE + 1)
         try:
-            client.discover(key, time.monotonic() + SLOT_S)
+            client.discover(key, time.monotonic() + WAIT_S)
         except Stopping:
             return
         except RedisUnavailable:

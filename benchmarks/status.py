@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
     with EmbeddedMongo() as server, EmbeddedRedis(appendonly=False) as redis:
         client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(server.url, tz_aware=True)
         environment = {**os.environ, "MONGO_URL": f"{server.url}/reelhaul", "REDIS_URL": redis.url}
-        store = Storage(client["reelhaul"])
+        storage = Storage(client["reelhaul"])
         # Asked for first, as the fleet has it: the marks are written beside the index that this leaves.
         names = {genre: f"Genre {genre}" for genre in GENRES}
         wanted = Backfill(names, tuple(YEARS), timedelta(days=1), AT)

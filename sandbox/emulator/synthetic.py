@@ -159,7 +159,7 @@ class _Writer:
         return tuple(chosen)
 
     def _naming(self) -> tuple[str, str, str]:
-        """Language, title and original title; one in seven is foreign, some of those are not translate_errors."""
+        """Language, title and original title; one in seven is foreign, some of those are not translated."""
         title = self._pick(self._titles)
         if self._random() < 0.86:
             return "en", title, title

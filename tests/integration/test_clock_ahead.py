@@ -19,8 +19,8 @@ from tests.support.redis_faults import LeapingRedis, needs_faketime
 from tests.support.stage import Stage
 from worker.errors import Rejected
 from worker.keys import MovieKey, PageKey
+from worker.records import Details, Page
 from worker.storage.database import Storage
-from worker.tmdb.responses import Details, Page
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 AHEAD = NOW + timedelta(days=400)
@@ -34,12 +34,12 @@ def database(mongo_url: str) -> Iterator[Any]:
 
 
 @pytest.fixture
-def store(database: Any) -> Store:
+def storage(database: Any) -> Storage:
     return Storage(database, lambda: NOW)
 
 
 @pytest.fixture
-def movies(database: Any) -> Movies:
+def movies(database: Any) -> Storage:
     return Storage(database, lambda: NOW)
 
 
@@ -71,7 +71,7 @@ def test_a_page_from_the_future_is_not_fresh(storage: Storage) -> None:
     assert not storage.pages.is_fresh(KEY, moment)
     assert storage.pages.is_fresh(KEY, None)
     assert list(storage.pages.missing([KEY.cell], moment)) == [KEY]
-    ledgers = CoverageIndex.read(store, [None, moment])
+    ledgers = CoverageIndex.read(storage, [None, moment])
     assert [ledgers[at].coverage(KEY.cell).missing for at in (None, moment)] == [0, 1]
 
 
@@ -85,7 +85,7 @@ def test_a_failure_from_the_future_gives_no_page_up(storage: Storage) -> None:
     storage.failures.add(KEY, Rejected("HTTP 404"), AHEAD)
     moment = NOW - timedelta(days=1)
     assert list(storage.pages.missing([KEY.cell], moment)) == [KEY]
-    assert CoverageIndex.read(store, [moment])[moment].coverage(KEY.cell).quarantined == 0
+    assert CoverageIndex.read(storage, [moment])[moment].coverage(KEY.cell).quarantined == 0
     storage.pages.save(KEY, page(NOW))
     assert storage.failures.quarantined() == {}
 
@@ -101,9 +101,9 @@ def test_a_schedule_entry_claimed_in_the_future_is_due(storage: Storage) -> None
 def test_what_was_asked_for_in_the_future_is_fetched_once_and_then_done(storage: Storage) -> None:
     asked = Backfill({18: "Drama"}, (1999,), timedelta(0), AHEAD)
     storage.backfills.save(asked.id, asked.document())
-    assert [list(missing) for _, missing in unfinished(store, NOW)] == [[KEY]]
+    assert [list(missing) for _, missing in unfinished(storage, NOW)] == [[KEY]]
     storage.pages.save(KEY, page(NOW))
-    assert [list(missing) for _, missing in unfinished(store, NOW)] == []
+    assert [list(missing) for _, missing in unfinished(storage, NOW)] == []
 
 
 def test_changes_are_read_again_where_nobody_knows_from_when_on(storage: Storage) -> None:
@@ -113,7 +113,7 @@ def test_changes_are_read_again_where_nobody_knows_from_when_on(storage: Storage
     assert storage.change_feed.read_to() == NOW
 
 
-def test_a_change_is_not_missed_for_a_time_from_the_future(storage: Storage, storage: Storage) -> None:
+def test_a_change_is_not_missed_for_a_time_from_the_future(storage: Storage) -> None:
     storage.pages.save(KEY, page(AHEAD))
     storage.change_feed.mark_handled([1], AHEAD)
     assert storage.movies.not_fetched_since([1], NOW) == {1}
@@ -121,14 +121,14 @@ def test_a_change_is_not_missed_for_a_time_from_the_future(storage: Storage, sto
     assert [id_ for id_, _ in storage.movies.fetched_before(NOW - timedelta(days=100))] == [1]
 
 
-def test_a_movie_is_gone_and_comes_back_whatever_the_future_said(storage: Storage, storage: Storage) -> None:
+def test_a_movie_is_gone_and_comes_back_whatever_the_future_said(storage: Storage) -> None:
     storage.pages.save(KEY, page(AHEAD))
     assert storage.movies.tombstone([1], NOW - timedelta(minutes=1)) == 1
     storage.pages.save(KEY, page(NOW))
     assert [movie["_id"] for movie in storage.movies.each()] == [1]
     storage.movies.tombstone([1], AHEAD)
     movie = {"id": 1, "title": "as it is", "genres": [{"id": 18, "name": "Drama"}]}
-    storage.movies.save_details(MovieKey(1), Details(movie, NOW, b""), details=False)
+    storage.movies.save_details(MovieKey(1), Details(movie, NOW, b""), keep=False)
     assert [movie["title"] for movie in storage.movies.each()] == ["as it is"]
 
 

@@ -22,11 +22,11 @@ from worker.keys import MovieKey, PageKey
 from worker.limiter.client import Limiter
 from worker.limiter.rate import Rate
 from worker.records import Page
-from worker.retry import GIVE_UP_S, LAST_WORK_S, SLOT_S, TASK_S, message_outcome, retry_storage
+from worker.retry import LAST_STORAGE_ATTEMPT_S, QUARANTINE_S, TASK_S, WAIT_S, message_outcome, retry_storage
 from worker.settings import Settings
 from worker.storage.merge import Saved
+from worker.tmdb import flakiness as blame
 from worker.tmdb.client import WHOLE_S, TmdbClient
-from worker.tmdb.client import flakiness as blame
 from worker.tmdb.session import build_session
 
 KEY = PageKey(18, "2020", 2)
@@ -36,13 +36,13 @@ SHORT, LATE_S = 0.05, 3.0
 
 def test_a_message_comes_again_only_well_after_its_task_has_ended() -> None:
     """What comes after the last request begins, one after the other, each by its own bound."""
-    last_request = SLOT_S + WHOLE_S
+    last_request = WAIT_S + WHOLE_S
     last_comparison = TASK_S
     assert last_request < last_comparison
-    stored = TASK_S + LAST_WORK_S
-    quarantined = stored + GIVE_UP_S + LAST_WORK_S
-    # Of page 1, what the cell lacks is sent: asked of MongoDB within LAST_WORK_S, sent within GIVE_UP_S.
-    sent = stored + LAST_WORK_S + GIVE_UP_S
+    stored = TASK_S + LAST_STORAGE_ATTEMPT_S
+    quarantined = stored + QUARANTINE_S + LAST_STORAGE_ATTEMPT_S
+    # Of page 1, what the cell lacks is sent: asked of MongoDB within LAST_STORAGE_ATTEMPT_S, sent within QUARANTINE_S.
+    sent = stored + LAST_STORAGE_ATTEMPT_S + QUARANTINE_S
     assert max(quarantined, sent) <= VISIBILITY_S - 20
 
 
@@ -65,7 +65,7 @@ def fleet(
     """This process as a worker, at a gate that is never closed, every bound a twentieth."""
     server = emulator("--movies", "400")
     connection = redis.Redis.from_url(redis_server.url)
-    gate = Limiter(connection, Rate(5000, 1), 500, gate=f"gate-{uuid4().hex}")
+    gate = Limiter(connection, Rate(5000, 1), 500, key=f"gate-{uuid4().hex}")
     monkeypatch.setattr(gate, "trouble", lambda _: None)
     session = build_session("a-token-of-nobody", 4, server.base_url)
     client = TmdbClient(session, server.base_url, gate, 1.0, {})
@@ -75,7 +75,7 @@ def fleet(
                 monkeypatch.setattr(module, name, value)
     for name in ("FIRST_REST_S", "LONGEST_REST_S", "BACK_S"):
         monkeypatch.setattr(blame, name, SHORT * getattr(blame, name))
-    for name in ("SLOT_S", "TASK_S", "GIVE_UP_S", "WHOLE_S", "LAST_WORK_S"):
+    for name in ("WAIT_S", "TASK_S", "QUARANTINE_S", "WHOLE_S", "LAST_STORAGE_ATTEMPT_S"):
         monkeypatch.setattr(attempts, name, SHORT * getattr(attempts, name))
     monkeypatch.setattr("worker.tmdb.client.WHOLE_S", SHORT * WHOLE_S)
     monkeypatch.setattr(blame, "LONG_S", SHORT * blame.LONG_S)
@@ -141,7 +141,7 @@ def test_neither_the_api_nor_mongodb_holds_a_task(
     begun = time.monotonic()
     with pytest.raises(Reject), message_outcome(KEY, "task") as deadlines:
         tasks.obtain(KEY, None, deadlines)
-    assert time.monotonic() - begun < SHORT * (TASK_S + GIVE_UP_S + 2 * LAST_WORK_S) + LATE_S
+    assert time.monotonic() - begun < SHORT * (TASK_S + QUARANTINE_S + 2 * LAST_STORAGE_ATTEMPT_S) + LATE_S
     assert store.stopped == stops
 
 

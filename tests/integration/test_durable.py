@@ -14,10 +14,10 @@ from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStart
 
 from worker.errors import MongoUnavailable, Rejected
 from worker.keys import Cell, MovieKey
+from worker.records import Details, Page
 from worker.storage.database import Storage
 from worker.storage.id_export import IdExport
 from worker.storage.merge import ROUNDS
-from worker.tmdb.responses import Details, Page
 
 #: The worst that an address can say.
 CARELESS = "readPreference=secondaryPreferred&readConcernLevel=majority&w=1&journal=false"
@@ -63,12 +63,12 @@ def client(mongo_url: str, ear: Ear) -> Iterator[pymongo.MongoClient[Document]]:
 
 
 @pytest.fixture
-def store(client: pymongo.MongoClient[Document]) -> Store:
+def storage(client: pymongo.MongoClient[Document]) -> Storage:
     return Storage(client.get_default_database())
 
 
 @pytest.fixture
-def movies(client: pymongo.MongoClient[Document]) -> Movies:
+def movies(client: pymongo.MongoClient[Document]) -> Storage:
     return Storage(client.get_default_database())
 
 
@@ -95,13 +95,11 @@ def test_a_page_record_is_journalled_by_a_majority_that_has_its_movies(storage: 
     assert "".join(what[0] for what, _ in ear.writes()) == "mp" + "mpp" + "mmmpp"
 
 
-def test_every_write_waits_for_a_majority(
-    storage: Storage, storage: Storage, ids: IdExport, ear: Ear
-) -> None:
+def test_every_write_waits_for_a_majority(storage: Storage, ids: IdExport, ear: Ear) -> None:
     movie = Details({"id": 603, "genres": []}, AT, b"")
     storage.movie_requests.add([603], AT, details=True)
     storage.movie_requests.add([603], AT + SECOND)
-    storage.movies.save_details(MovieKey(603), movie, details=True)
+    storage.movies.save_details(MovieKey(603), movie, keep=True)
     storage.movies.tombstone([603], AT + SECOND)
     storage.change_feed.mark_handled([603], AT)
     storage.change_feed.set_read_to(AT)
@@ -129,12 +127,12 @@ def test_every_write_waits_for_a_majority(
     assert all(concern.get("j") for what, concern in ear.writes() if what in must_not_be_forgotten)
 
 
-def collections_of(door: Store | Movies | IdExport) -> list[Collection[Document]]:
+def collections_of(door: Storage | IdExport) -> list[Collection[Document]]:
     return [value for value in vars(door).values() if isinstance(value, Collection)]
 
 
-def test_every_read_is_the_primarys(storage: Storage, storage: Storage, ids: IdExport, ear: Ear) -> None:
-    found = [*collections_of(store), *collections_of(movies), *collections_of(ids)]
+def test_every_read_is_the_primarys(storage: Storage, ids: IdExport, ear: Ear) -> None:
+    found = [*collections_of(storage), *collections_of(movies), *collections_of(ids)]
     assert len(found) == 6 + 7 + 1
     assert all(collection.read_preference == ReadPreference.PRIMARY for collection in found)
     storage.pages.save(CELL.page(1), page(1))
@@ -178,10 +176,10 @@ def test_a_compare_and_swap_on_reads_that_lag_comes_to_an_end(
     storage: Storage, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     storage.pages.save(CELL.page(1), page(1))
-    lagging = Lagging(getattr(store, name), [])
-    monkeypatch.setattr(store, name, lagging)
+    lagging = Lagging(getattr(storage, name), [])
+    monkeypatch.setattr(storage, name, lagging)
     # What page 1 said before is read for another reason.
-    monkeypatch.setattr(Store, "_opens", lambda *_: False)
+    monkeypatch.setattr(Storage, "_opens", lambda *_: False)
     with pytest.raises(MongoUnavailable, match="what was read"):
         storage.pages.save(CELL.page(1), page(1, at=AT + SECOND, title="changed"))
     assert lagging.reads == ROUNDS

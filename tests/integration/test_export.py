@@ -18,7 +18,7 @@ def refuse(word: str) -> NoReturn:
 
 
 @pytest.fixture
-def store(mongo_url: str) -> Any:
+def storage(mongo_url: str) -> Any:
     client: pymongo.MongoClient[dict[str, Any]]
     with pymongo.MongoClient(mongo_url, tz_aware=True) as client:
         yield Storage(client.get_default_database())
@@ -30,7 +30,7 @@ def test_every_line_is_json_though_a_number_is_none_that_json_has(storage: Stora
     storage.movies.collection.insert_many(
         [{"_id": 1, "id": 1, **odd}, {"_id": 2, "id": 2, "popularity": 2.5}]
     )
-    assert export_movies(store, tmp_path / "movies.jsonl") == 2
+    assert export_movies(storage, tmp_path / "movies.jsonl") == 2
     lines = (tmp_path / "movies.jsonl").read_text().splitlines()
     assert [json.loads(line, parse_constant=refuse) for line in lines] == [
         {"id": 1, "popularity": None, "deep": [{"n": None}, None, 1.5], "title": "x"},
@@ -43,6 +43,6 @@ def test_a_place_that_cannot_be_written_is_one_line(storage: Storage, tmp_path: 
     (tmp_path / "file.txt").write_text("no folder")
     (tmp_path / "folder.jsonl").mkdir()
     with pytest.raises(UsageError, match=r"movies\.jsonl|xxx\.jsonl|folder\.jsonl") as refused:
-        export_movies(store, tmp_path / place)
+        export_movies(storage, tmp_path / place)
     assert "cannot be written" in str(refused.value)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file.txt", "folder.jsonl"]

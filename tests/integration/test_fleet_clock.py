@@ -34,9 +34,9 @@ def test_what_is_due_or_given_up_bears_redis_time(
     leaping_redis.leap_to(AHEAD.total_seconds())
     monkeypatch.setenv("REDIS_URL", leaping_redis.url)
     settings.settings.cache_clear()
-    bootstrap.forget()
+    bootstrap.clear_cached_clients()
     try:
         assert is_ahead(bootstrap.fleet_now())
     finally:
         settings.settings.cache_clear()
-        bootstrap.forget()
+        bootstrap.clear_cached_clients()

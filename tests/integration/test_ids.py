@@ -36,7 +36,7 @@ def database(mongo_url: str) -> Iterator[Database[dict[str, Any]]]:
 
 @pytest.fixture
 def export(database: Database[dict[str, Any]]) -> IdExport:
-    return IdExport(database)
+    return IdExport(Mongo(database, own_now))
 
 
 def line(id_: int, **facts: object) -> bytes:
@@ -178,7 +178,7 @@ def test_a_reader_sees_one_whole_list_though_it_is_replaced_meanwhile(
         def _blocks(self, load: int, *flags: str) -> Iterator[list[dict[str, Any]]]:
             if not self.replaced:
                 self.replaced = load
-                IdExport(database).load(lines([4, 5, 6]), "new", AT)
+                IdExport(Mongo(database, own_now)).load(lines([4, 5, 6]), "new", AT)
             return super()._blocks(load, *flags)
 
     export = Replaced(database)
@@ -357,8 +357,8 @@ def put(database: Database[dict[str, Any]], ids: Iterable[int], first_seen: date
 
 
 def test_missing_gone_and_neither(export: IdExport, database: Database[dict[str, Any]]) -> None:
-    store = Storage(database)
-    for ask in (lambda: audit(store, export), lambda: list(missing_ids(store, export))):
+    storage = Storage(database)
+    for ask in (lambda: audit(storage, export), lambda: list(missing_ids(storage, export))):
         with pytest.raises(UsageError, match=r"no list of ids is loaded: .*`reelhaul ids load FILE`"):
             ask()
     listed = [line(1), line(2), line(3, adult=True), line(4, video=True), line(5, adult=True), line(9)]
@@ -369,8 +369,8 @@ def test_missing_gone_and_neither(export: IdExport, database: Database[dict[str,
     put(database, [7], day - timedelta(days=9), gone_at=day)
     put(database, [8], day)
     steps: list[int] = []
-    found = audit(store, export, lambda: steps.append(1))
-    assert found.missing.tolist() == [1, 3, 4, 9] == list(missing_ids(store, export))
+    found = audit(storage, export, lambda: steps.append(1))
+    assert found.missing.tolist() == [1, 3, 4, 9] == list(missing_ids(storage, export))
     assert (found.missing_adult, found.missing_video) == (1, 1)
     assert (found.gone.tolist(), found.newer) == ([6, 10], 1)
     assert found.stored == len(steps) == 6

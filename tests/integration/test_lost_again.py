@@ -74,7 +74,7 @@ def test_a_page_that_is_taken_away_and_whose_message_is_lost_comes_back(
 
 
 @pytest.fixture
-def store(mongo_url: str) -> Iterator[Store]:
+def storage(mongo_url: str) -> Iterator[Storage]:
     with pymongo.MongoClient[dict[str, Any]](mongo_url, tz_aware=True, tzinfo=UTC) as client:
         yield Storage(client.get_default_database())
 
@@ -133,7 +133,7 @@ class TestFinished:
             storage.failures.add(CELL.page(1), Rejected("no"), AT)
         else:
             for number in (1, 2):
-                put(store, number, 2)
+                put(storage, number, 2)
         storage.backfills.finish(asked(), AT)
         later = AT + SECOND
         if how == "shrinks":
@@ -143,31 +143,31 @@ class TestFinished:
         elif how == "expires":
             storage.delete_expired(later)
         else:
-            put(store, 1, 3, later)
+            put(storage, 1, 3, later)
         assert "finished_at" not in asked()
-        assert len(list(unfinished(store, later))) == 1
+        assert len(list(unfinished(storage, later))) == 1
 
     def test_a_refresh_that_finds_the_same_length_does_not(self, storage: Storage, asked: Asked) -> None:
         for number in (1, 2):
-            put(store, number, 2)
+            put(storage, number, 2)
         storage.backfills.finish(asked(), AT)
-        put(store, 1, 2, AT + SECOND)
-        put(store, 2, 2, AT + SECOND)
+        put(storage, 1, 2, AT + SECOND)
+        put(storage, 2, 2, AT + SECOND)
         assert "finished_at" in asked()
 
     def test_an_older_answer_drops_nothing_that_a_newer_page_1_needs(self, storage: Storage) -> None:
-        put(store, 1, 2, AT + SECOND)
-        put(store, 2, 2, AT)
+        put(storage, 1, 2, AT + SECOND)
+        put(storage, 2, 2, AT)
         assert storage.pages.drop_beyond(CELL, 1, AT + SECOND / 2) == 0
         assert storage.pages.count() == 2
 
     def test_it_is_trusted_for_an_hour(self, storage: Storage, asked: Asked) -> None:
         """What goes by another way, by hand or with what a failover lost, is missed then."""
-        put(store, 1, 1)
+        put(storage, 1, 1)
         storage.backfills.finish(asked(), AT)
         storage.pages.collection.delete_many({})
         for at, found in ((AT, 0), (AT + TRUSTED - SECOND, 0), (AT + TRUSTED, 1), (AT - SECOND, 1)):
-            assert len(list(unfinished(store, at))) == found
+            assert len(list(unfinished(storage, at))) == found
 
     def test_what_failed_again_meanwhile_stays_in_quarantine(self, storage: Storage) -> None:
         storage.failures.add(KEY, Rejected("no"), AT)

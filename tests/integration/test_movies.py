@@ -14,8 +14,8 @@ from pymongo.database import Database
 
 from worker.errors import Unstorable
 from worker.keys import Cell, MovieKey, PageKey
+from worker.records import Details, Page
 from worker.storage.database import Storage, Wanted, list_item
-from worker.tmdb.responses import Details, Page
 
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 KEY = MovieKey(603)
@@ -23,7 +23,7 @@ HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
-def stores(mongo_url: str) -> Iterator[tuple[Store, Movies]]:
+def stores(mongo_url: str) -> Iterator[tuple[Storage, Storage]]:
     client: pymongo.MongoClient[dict[str, Any]]
     with pymongo.MongoClient(mongo_url, tz_aware=True, tzinfo=UTC) as client:
         database: Database[dict[str, Any]] = client.get_default_database()
@@ -31,12 +31,12 @@ def stores(mongo_url: str) -> Iterator[tuple[Store, Movies]]:
 
 
 @pytest.fixture
-def store(stores: tuple[Store, Movies]) -> Store:
+def storage(stores: tuple[Storage, Storage]) -> Storage:
     return stores[0]
 
 
 @pytest.fixture
-def movies(stores: tuple[Store, Movies]) -> Movies:
+def movies(stores: tuple[Storage, Storage]) -> Storage:
     return stores[1]
 
 
@@ -85,9 +85,7 @@ class TestWanted:
 
 
 class TestDetails:
-    def test_they_are_kept_raw_with_a_list_item_that_has_genre_ids(
-        self, storage: Storage, storage: Storage
-    ) -> None:
+    def test_they_are_kept_raw_with_a_list_item_that_has_genre_ids(self, storage: Storage) -> None:
         storage.movies.save_details(
             KEY, answer(runtime=136, credits={"cast": []}, tagline="", odd={"a.b": 1}), details=True
         )
@@ -98,25 +96,23 @@ class TestDetails:
         assert storage.movies.stored_parts(603) == {"credits"}
         assert storage.movies.stored_parts(604) is None
 
-    def test_of_a_movie_that_nobody_asked_for_nothing_is_kept(
-        self, storage: Storage, storage: Storage
-    ) -> None:
-        assert storage.movies.save_details(KEY, answer(), details=False) == (0, 0)
+    def test_of_a_movie_that_nobody_asked_for_nothing_is_kept(self, storage: Storage) -> None:
+        assert storage.movies.save_details(KEY, answer(), keep=False) == (0, 0)
         storage.backfills.save("a", {"genres": [{"id": 18}], "years": [1999], "requested_at": AT})
-        assert storage.movies.save_details(KEY, answer(), details=False) == (0, 0)
+        assert storage.movies.save_details(KEY, answer(), keep=False) == (0, 0)
         storage.backfills.save("b", {"genres": [{"id": 0}], "years": [1999], "requested_at": AT})
-        assert storage.movies.save_details(KEY, answer(), details=False) == (1, 0)
+        assert storage.movies.save_details(KEY, answer(), keep=False) == (1, 0)
         assert storage.movies.save_details(
             KEY, answer(AT + HOUR, release_date="1950-01-01"), details=False
         ) == (0, 1)
 
     def test_a_field_of_ours_is_unstorable(self, storage: Storage) -> None:
         with pytest.raises(Unstorable):
-            storage.movies.save_details(KEY, answer(_meta={}), details=True)
+            storage.movies.save_details(KEY, answer(_meta={}), keep=True)
 
-    def test_lacking_details_goes_by_age_and_parts(self, storage: Storage, storage: Storage) -> None:
+    def test_lacking_details_goes_by_age_and_parts(self, storage: Storage) -> None:
         storage.pages.save(PageKey(28, "1999", 1), page(601, 602, 603))
-        storage.movies.save_details(KEY, answer(credits={}), details=True)
+        storage.movies.save_details(KEY, answer(credits={}), keep=True)
         assert set(storage.movies.without_details(AT)) == {601, 602}
         assert set(storage.movies.without_details(AT, ["credits"])) == {601, 602}
         assert set(storage.movies.without_details(AT, ["keywords"])) == {601, 602, 603}
@@ -130,13 +126,13 @@ class TestDetails:
 
 
 class TestGone:
-    def test_it_falls_to_a_later_answer_in_any_order(self, storage: Storage, storage: Storage) -> None:
+    def test_it_falls_to_a_later_answer_in_any_order(self, storage: Storage) -> None:
         cell = PageKey(28, "1999", 1)
         storage.pages.save(cell, page(603))
         events: dict[str, Callable[[], object]] = {
             "gone": lambda: storage.movies.tombstone([603], AT + HOUR),
             "older": lambda: storage.pages.save(cell, page(603, at=AT + HOUR / 2)),
-            "newer": lambda: storage.movies.save_details(KEY, answer(AT + 2 * HOUR), details=False),
+            "newer": lambda: storage.movies.save_details(KEY, answer(AT + 2 * HOUR), keep=False),
         }
         for order in permutations(events):
             storage.movies.collection.delete_many({})
@@ -147,9 +143,7 @@ class TestGone:
             assert "gone_at" not in movie["_meta"], order
             assert movie["_meta"]["fetched_at"] == AT + 2 * HOUR
 
-    def test_until_then_it_stays_and_the_movie_is_no_longer_counted_as_there(
-        self, storage: Storage, storage: Storage
-    ) -> None:
+    def test_until_then_it_stays_and_the_movie_is_no_longer_counted_as_there(self, storage: Storage) -> None:
         storage.pages.save(PageKey(28, "1999", 1), page(603, 604))
         assert storage.movies.tombstone([603, 999], AT + HOUR) == 1
         assert storage.movies.tombstone([603], AT + 2 * HOUR) == 0  # it was gone already

@@ -110,7 +110,7 @@ def serve() -> Iterator[Callable[..., RawServer]]:
 @pytest.fixture(scope="module")
 def gate(redis_server: EmbeddedRedis) -> Limiter:
     """One gate for all; its listening thread needs the client for as long as this process lives."""
-    return Limiter(redis.Redis.from_url(redis_server.url), Rate(5000, 1), 500, gate="gate-of-test-session")
+    return Limiter(redis.Redis.from_url(redis_server.url), Rate(5000, 1), 500, key="gate-of-test-session")
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from producer.coverage import CoverageIndex
 from tests.chaos.harness import ChaosMongo
-from worker.errors import NO_RESPONSE, MongoUnavailable, Rejected, Unstorable
+from worker.errors import Response(0, b""), MongoUnavailable, Rejected, Unstorable
 from worker.keys import Cell, PageKey
 from worker.records import Page, Response
 from worker.storage.database import KEPT_BODY, Count, Storage
@@ -37,7 +37,7 @@ def connect(url: str, patience_ms: int = 5_000) -> pymongo.MongoClient[dict[str,
 
 
 @pytest.fixture
-def store(mongo_url: str) -> Iterator[Store]:
+def storage(mongo_url: str) -> Iterator[Storage]:
     with connect(mongo_url) as client:
         yield Storage(client.get_default_database())
 
@@ -87,23 +87,23 @@ class TestMerging:
         self, storage: Storage, data: st.DataObject
     ) -> None:
         deliveries: list[Delivery] = data.draw(st.lists(DELIVERIES, min_size=1, max_size=5))
-        empty(store)
+        empty(storage)
         for delivery in deliveries:
             storage.pages.save(*delivery)
-        once = contents(store)
+        once = contents(storage)
         repeated = data.draw(st.lists(st.sampled_from(deliveries), max_size=4))
-        empty(store)
+        empty(storage)
         for delivery in data.draw(st.permutations(deliveries + repeated)):
             storage.pages.save(*delivery)
-        assert contents(store) == once
+        assert contents(storage) == once
 
     @ON_ONE_DATABASE
     @given(st.lists(DELIVERIES, min_size=1, max_size=5))
     def test_what_is_left_is_the_newest_of_each(self, storage: Storage, deliveries: list[Delivery]) -> None:
-        empty(store)
+        empty(storage)
         for delivery in deliveries:
             storage.pages.save(*delivery)
-        movies, pages = contents(store)
+        movies, pages = contents(storage)
         seen: dict[int, list[tuple[datetime, dict[str, Any], str]]] = {}
         for key, page in deliveries:
             for movie in page.results:
@@ -128,15 +128,15 @@ class TestMerging:
         ]
         for delivery in deliveries:
             storage.pages.save(*delivery)
-        once = contents(store)
+        once = contents(storage)
         for _ in range(3):
-            empty(store)
+            empty(storage)
             failed = at_once(
                 [deliveries[n:] + deliveries[:n] for n in range(8)],
                 lambda delivery: storage.pages.save(*delivery),
             )
             assert failed == []
-            assert contents(store) == once
+            assert contents(storage) == once
 
     def test_threads_that_meet_count_every_movie_once(self, storage: Storage) -> None:
         def movies(word: str) -> list[dict[str, Any]]:
@@ -159,7 +159,7 @@ class TestMerging:
         storage.pages.save(KEY, page_of([{"id": 603, "title": "new", "more": 1}], total_pages=3, at=newer))
         saved = storage.pages.save(KEY, page_of([{"id": 603, "title": "old"}], total_pages=2, at=older))
         assert saved == (0, 0)
-        [movie], [mark] = contents(store)
+        [movie], [mark] = contents(storage)
         assert (movie["title"], movie["more"]) == ("new", 1)
         assert (movie["_meta"]["first_seen"], movie["_meta"]["fetched_at"]) == (older, newer)
         assert (mark["total_pages"], mark["fetched_at"]) == (3, newer)
@@ -174,7 +174,7 @@ class TestMerging:
         storage.pages.save(*first)
         just_before(monkeypatch, storage.movies.collection, "bulk_write", lambda: storage.pages.save(*newest))
         storage.pages.save(*between)
-        [movie], _ = contents(store)
+        [movie], _ = contents(storage)
         assert movie["title"] == "newest"
         assert movie["_meta"]["fetched_at"] == newest[1].fetched_at
 
@@ -188,27 +188,27 @@ class TestMerging:
         storage.pages.save(*first)
         just_before(monkeypatch, storage.movies.collection, "bulk_write", lambda: storage.pages.save(*newest))
         storage.pages.save(*older)
-        [movie], _ = contents(store)
+        [movie], _ = contents(storage)
         assert movie["_meta"]["first_seen"] == older[1].fetched_at
         assert movie["_meta"]["fetched_at"] == newest[1].fetched_at
 
     def test_a_newer_page_record_that_is_written_in_between_stays(
         self, storage: Storage, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        put(store, KEY, 1, at=AT)
+        put(storage, KEY, 1, at=AT)
         newest = AT + timedelta(seconds=2)
         just_before(
-            monkeypatch, storage.pages.collection, "replace_one", lambda: put(store, KEY, 3, at=newest)
+            monkeypatch, storage.pages.collection, "replace_one", lambda: put(storage, KEY, 3, at=newest)
         )
-        put(store, KEY, 2, at=AT + timedelta(seconds=1))
-        _, [mark] = contents(store)
+        put(storage, KEY, 2, at=AT + timedelta(seconds=1))
+        _, [mark] = contents(storage)
         assert (mark["total_pages"], mark["fetched_at"]) == (3, newest)
 
     def test_newer_wins_whole_so_that_a_field_can_go(self, storage: Storage) -> None:
         storage.pages.save(KEY, page_of([{"id": 603, "title": "old", "gone": 1}]))
         later = AT + timedelta(days=1)
         assert storage.pages.save(KEY, page_of([{"id": 603, "title": "new"}], at=later)) == (0, 1)
-        [movie], _ = contents(store)
+        [movie], _ = contents(storage)
         assert set(movie) == {"_id", "id", "title", "_meta"}
         assert (movie["_meta"]["first_seen"], movie["_meta"]["fetched_at"]) == (AT, later)
 
@@ -216,13 +216,13 @@ class TestMerging:
         movie = {"id": 603, "title": "same"}
         assert storage.pages.save(KEY, page_of([movie])) == (1, 0)
         assert storage.pages.save(KEY, page_of([movie], at=AT + timedelta(days=1))) == (0, 0)
-        [stored], _ = contents(store)
+        [stored], _ = contents(storage)
         assert stored["_meta"]["fetched_at"] == AT + timedelta(days=1)
 
     def test_a_page_keeps_the_order_and_the_twice_told(self, storage: Storage) -> None:
         page = page_of([{"id": id_} for id_ in (7, 3, 7, 5)], total_pages=9)
         assert storage.pages.save(KEY, page).inserted == 3
-        _, [mark] = contents(store)
+        _, [mark] = contents(storage)
         assert mark == {
             "_id": "18:1999:1",
             "genre_id": 18,
@@ -364,9 +364,9 @@ class TestQuarantine:
 
     def test_ends_when_the_page_is_stored_later(self, storage: Storage) -> None:
         storage.failures.add(KEY, Rejected("no"), AT)
-        put(store, KEY, at=AT - timedelta(seconds=1))
+        put(storage, KEY, at=AT - timedelta(seconds=1))
         assert list(storage.failures.quarantined()) == [KEY]
-        put(store, KEY, at=AT + timedelta(seconds=1))
+        put(storage, KEY, at=AT + timedelta(seconds=1))
         assert storage.failures.quarantined() == {}
 
 
@@ -375,74 +375,74 @@ class TestMissing:
         return [key.id for key in storage.pages.missing(cells or [CELL], fresh_after)]
 
     def test_of_nothing_page_1(self, storage: Storage) -> None:
-        assert self.missing(store) == ["18:1999:1"]
+        assert self.missing(storage) == ["18:1999:1"]
 
     def test_nothing_of_no_cells(self, storage: Storage) -> None:
         assert list(storage.pages.missing([], None)) == []
 
     @pytest.mark.parametrize("total_pages", [0, 1])
     def test_nothing_of_one_page_or_none(self, storage: Storage, total_pages: int) -> None:
-        put(store, KEY, total_pages)
-        assert self.missing(store) == []
+        put(storage, KEY, total_pages)
+        assert self.missing(storage) == []
 
     def test_what_page_1_tells_minus_what_is_stored(self, storage: Storage) -> None:
-        put(store, KEY, 5)
-        put(store, CELL.page(3), 5)
-        assert self.missing(store) == ["18:1999:2", "18:1999:4", "18:1999:5"]
+        put(storage, KEY, 5)
+        put(storage, CELL.page(3), 5)
+        assert self.missing(storage) == ["18:1999:2", "18:1999:4", "18:1999:5"]
 
     def test_while_page_1_is_missing_it_stands_for_all(self, storage: Storage) -> None:
-        put(store, CELL.page(2), 5)
-        assert self.missing(store) == ["18:1999:1"]
+        put(storage, CELL.page(2), 5)
+        assert self.missing(storage) == ["18:1999:1"]
 
     def test_pages_beyond_the_total_do_not_count(self, storage: Storage) -> None:
-        put(store, KEY, 3)
+        put(storage, KEY, 3)
         for number in (3, 4, 5, 6):
-            put(store, CELL.page(number), 6)
-        assert self.missing(store) == ["18:1999:2"]
+            put(storage, CELL.page(number), 6)
+        assert self.missing(storage) == ["18:1999:2"]
 
     def test_the_latest_page_1_counts(self, storage: Storage) -> None:
-        put(store, KEY, 2)
-        put(store, KEY, 3, at=AT + timedelta(seconds=1))
-        assert self.missing(store) == ["18:1999:2", "18:1999:3"]
+        put(storage, KEY, 2)
+        put(storage, KEY, 3, at=AT + timedelta(seconds=1))
+        assert self.missing(storage) == ["18:1999:2", "18:1999:3"]
 
     def test_what_is_older_than_asked_for(self, storage: Storage) -> None:
-        put(store, KEY, 3, at=AT)
-        put(store, CELL.page(2), 3, at=AT - timedelta(milliseconds=1))
-        put(store, CELL.page(3), 3, at=AT)
-        assert self.missing(store, fresh_after=AT) == ["18:1999:2"]
-        assert self.missing(store, fresh_after=AT + timedelta(milliseconds=1)) == ["18:1999:1"]
+        put(storage, KEY, 3, at=AT)
+        put(storage, CELL.page(2), 3, at=AT - timedelta(milliseconds=1))
+        put(storage, CELL.page(3), 3, at=AT)
+        assert self.missing(storage, fresh_after=AT) == ["18:1999:2"]
+        assert self.missing(storage, fresh_after=AT + timedelta(milliseconds=1)) == ["18:1999:1"]
 
     def test_not_what_is_in_quarantine(self, storage: Storage) -> None:
-        put(store, KEY, 3)
+        put(storage, KEY, 3)
         storage.failures.add(CELL.page(2), Rejected("no"), AT)
         other = Cell(35, "1999")
         storage.failures.add(other.page(1), Rejected("no"), AT)
-        assert self.missing(store, CELL, other) == ["18:1999:3"]
+        assert self.missing(storage, CELL, other) == ["18:1999:3"]
 
     def test_what_was_quarantined_before_the_refresh_is_asked_for_again(self, storage: Storage) -> None:
-        put(store, KEY, 2, at=AT)
+        put(storage, KEY, 2, at=AT)
         storage.failures.add(CELL.page(2), Rejected("no"), AT - timedelta(seconds=1))
-        assert self.missing(store, fresh_after=AT) == ["18:1999:2"]
-        assert self.missing(store) == []
+        assert self.missing(storage, fresh_after=AT) == ["18:1999:2"]
+        assert self.missing(storage) == []
 
     def test_above_500_pages_both_halves(self, storage: Storage) -> None:
-        put(store, KEY, 501)
+        put(storage, KEY, 501)
         first, second = CELL.halves()
-        assert self.missing(store) == [first.page(1).id, second.page(1).id]
-        put(store, first.page(1), 2)
-        assert self.missing(store) == [first.page(2).id, second.page(1).id]
-        put(store, second.page(1), 501)
+        assert self.missing(storage) == [first.page(1).id, second.page(1).id]
+        put(storage, first.page(1), 2)
+        assert self.missing(storage) == [first.page(2).id, second.page(1).id]
+        put(storage, second.page(1), 501)
         quarters = [half.page(1).id for half in second.halves()]
-        assert sorted(self.missing(store)) == sorted([first.page(2).id, *quarters])
+        assert sorted(self.missing(storage)) == sorted([first.page(2).id, *quarters])
 
     def test_above_500_pages_of_one_day_the_first_500(self, storage: Storage) -> None:
         day = Cell(18, "1999-01-01/1999-01-01")
-        put(store, day.page(1), 733)
-        assert self.missing(store, day) == [day.page(number).id for number in range(2, 501)]
+        put(storage, day.page(1), 733)
+        assert self.missing(storage, day) == [day.page(number).id for number in range(2, 501)]
 
     def test_many_cells_in_their_order(self, storage: Storage) -> None:
         cells = [Cell(genre, str(year)) for year in range(1900, 1950) for genre in (18, 35, 27)]
-        assert self.missing(store, *cells) == [cell.page(1).id for cell in cells]
+        assert self.missing(storage, *cells) == [cell.page(1).id for cell in cells]
 
 
 #: Of one page: not stored, stored before AT or at AT; never failed, failed before AT or at AT.
@@ -477,22 +477,22 @@ class TestCoverage:
         fates: list[tuple[datetime | None, datetime | None]],
         fresh_after: datetime | None,
     ) -> None:
-        empty(store)
+        empty(storage)
         for number, (stored_at, failed_at) in enumerate(fates, start=1):
             if stored_at:
-                put(store, CELL.page(number), total_pages, at=stored_at)
+                put(storage, CELL.page(number), total_pages, at=stored_at)
             if failed_at:
                 storage.failures.add(CELL.page(number), Rejected("no"), failed_at)
         would_be_fetched = list(storage.pages.missing([CELL], fresh_after))
-        assert CoverageIndex.read(store, [fresh_after])[fresh_after].coverage(CELL).missing == len(
+        assert CoverageIndex.read(storage, [fresh_after])[fresh_after].coverage(CELL).missing == len(
             would_be_fetched
         )
 
     def test_each_moment_takes_off_what_is_older(self, storage: Storage) -> None:
         for number, offset_s in ((1, -60), (2, 0), (3, 60)):
-            put(store, CELL.page(number), 3, at=AT + timedelta(seconds=offset_s))
+            put(storage, CELL.page(number), 3, at=AT + timedelta(seconds=offset_s))
         other = Cell(35, "1999-01-01/1999-06-30")
-        put(store, other.page(1), 1, at=AT - timedelta(milliseconds=1))
+        put(storage, other.page(1), 1, at=AT - timedelta(milliseconds=1))
         later = AT + timedelta(seconds=61)
         wanted = {
             None: {CELL: Count(0b1110, 3), other: Count(0b10, 1)},
@@ -511,16 +511,16 @@ class TestCoverage:
         assert sorted(storage.pages.collection.index_information()) == ["_id_", "fetched_at_1", "page_1"]
         assert storage.pages.counts(wanted) == wanted
         # What is fetched anew while the index is there is not old any more.
-        put(store, other.page(1), 1, at=later)
+        put(storage, other.page(1), 1, at=later)
         assert storage.pages.counts([later]) == {later: {other: Count(0b10, 1)}}
 
     def test_of_a_split_cell_its_first_page_and_both_halves(self, storage: Storage) -> None:
-        put(store, KEY, 501)
-        put(store, CELL.page(2), 501)  # of an earlier time, when the cell was smaller
+        put(storage, KEY, 501)
+        put(storage, CELL.page(2), 501)  # of an earlier time, when the cell was smaller
         first, second = CELL.halves()
-        put(store, first.page(1), 3)
-        put(store, first.page(3), 3)
-        coverage = CoverageIndex.read(store, [None])[None].coverage(CELL)
+        put(storage, first.page(1), 3)
+        put(storage, first.page(3), 3)
+        coverage = CoverageIndex.read(storage, [None])[None].coverage(CELL)
         assert coverage.as_dict() == {
             "cells": 1,
             "opened": 1,
@@ -529,15 +529,15 @@ class TestCoverage:
             "missing": 2,
             "quarantined": 0,
         }
-        put(store, first.page(2), 3)
-        put(store, second.page(1), 1)
-        assert CoverageIndex.read(store, [None])[None].coverage(CELL).missing == 0
+        put(storage, first.page(2), 3)
+        put(storage, second.page(1), 1)
+        assert CoverageIndex.read(storage, [None])[None].coverage(CELL).missing == 0
 
 
 class TestRest:
     def test_a_page_is_fresh_or_not(self, storage: Storage) -> None:
         assert not storage.pages.is_fresh(KEY, None)
-        put(store, KEY, 7)
+        put(storage, KEY, 7)
         assert storage.pages.is_fresh(KEY, None)
         assert storage.pages.is_fresh(KEY, AT)
         assert not storage.pages.is_fresh(KEY, AT + timedelta(milliseconds=1))
@@ -579,7 +579,7 @@ class TestRest:
                 lambda: away.fresh(KEY, None),
                 lambda: put(away, KEY),
                 lambda: list(away.missing([CELL], None)),
-                lambda: away.quarantine(KEY, Rejected("no", NO_RESPONSE), AT),
+                lambda: away.quarantine(KEY, Rejected("no", Response(0, b"")), AT),
                 away.count_movies,
                 lambda: list(away.each_movie()),
             ):
@@ -600,14 +600,14 @@ class TestRest:
             ChaosMongo(folder=tmp_path) as server,
             pymongo.MongoClient(server.url, appname="reelhaul", tz_aware=True, tzinfo=UTC) as client,
         ):
-            store = Storage(client["reelhaul"])
+            storage = Storage(client["reelhaul"])
             server.fail("insert", "update", **error)
             with pytest.raises(MongoUnavailable):
                 storage.pages.save(KEY, page_of([{"id": 603}]))
             with pytest.raises(MongoUnavailable):
                 storage.movies.save_page("popular:1", page_of([{"id": 604}]))
             with pytest.raises(MongoUnavailable):
-                storage.failures.add(KEY, Rejected("no", NO_RESPONSE), AT)
+                storage.failures.add(KEY, Rejected("no", Response(0, b"")), AT)
             server.heal()
             storage.pages.save(KEY, page_of([{"id": 603}]))
             assert storage.pages.is_fresh(KEY, None)

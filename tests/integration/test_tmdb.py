@@ -60,7 +60,7 @@ def tmdb() -> Iterator[EmulatorProcess]:
 def gate(redis_server: EmbeddedRedis) -> Limiter:
     """One gate for all; its listening thread needs the client for as long as this process lives."""
     client = redis.Redis.from_url(redis_server.url)
-    return Limiter(client, Rate(2000, 1), 50, gate=KEY)
+    return Limiter(client, Rate(2000, 1), 50, key=KEY)
 
 
 @pytest.fixture
@@ -221,7 +221,7 @@ class TestFaults:
             assert not storage.pages.is_fresh(KEY, None)
             return
         storage.pages.save(KEY, page)
-        assert_stored_as_sent(store, page)
+        assert_stored_as_sent(storage, page)
 
     def test_200_levels_are_stored_or_refused_but_no_surprise(
         self, struck: Callable[[str], Any], storage: Storage
@@ -232,7 +232,7 @@ class TestFaults:
             storage.pages.save(KEY, page)
         except Unstorable:
             return
-        assert_stored_as_sent(store, page)
+        assert_stored_as_sent(storage, page)
 
 
 def a_minute_passes(server: EmbeddedRedis, limiter: Limiter) -> None:
@@ -404,7 +404,7 @@ class TestSecrets:
 
 
 @pytest.fixture
-def store(mongo_url: str) -> Iterator[Store]:
+def storage(mongo_url: str) -> Iterator[Storage]:
     database: pymongo.MongoClient[dict[str, Any]]
     with pymongo.MongoClient(mongo_url, tz_aware=True) as database:
         yield Storage(database.get_default_database())
@@ -490,7 +490,7 @@ class TestRecordings:
         assert json.dumps(page.results) == json.dumps(sent["results"])
         assert (page.total_pages, page.total_results) == (sent["total_pages"], sent["total_results"])
         storage.pages.save(key, page)
-        assert_stored_as_sent(store, page)
+        assert_stored_as_sent(storage, page)
         assert storage.pages.is_fresh(key, page.fetched_at)
 
     @pytest.mark.parametrize("path", recorded("error"), ids=lambda path: path.stem)

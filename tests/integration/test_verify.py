@@ -42,7 +42,7 @@ class Shelf:
 
     def __init__(self, stage: Stage) -> None:
         self._database = stage.database
-        self.store = Storage(stage.database)
+        self.storage = Storage(stage.database)
         request = {"genres": [{"id": GENRE, "name": "Drama"}], "years": [YEAR], "max_age_s": None}
         self.storage.backfills.save("of a test", {**request, "requested_at": AT, "duty": ""})
 
@@ -84,10 +84,10 @@ class TestWhatProvesNothing:
         code, told = proof(stage)
         assert (code, told["pages_missing"]) == (1, 1)
         assert told["gaps"][0]["reason"] == "missing"
-        assert shelf.store.count_pages() == 0
+        assert shelf.storage.pages.count() == 0
 
     def test_the_only_page_is_in_quarantine(self, stage: Stage, shelf: Shelf) -> None:
-        shelf.store.quarantine(CELL.page(1), Rejected("HTTP 404"), AT)
+        shelf.storage.failures.add(CELL.page(1), Rejected("HTTP 404"), AT)
         code, told = proof(stage)
         assert (code, told["pages_missing"]) == (1, 0)
         assert [gap["quarantined"] for gap in told["gaps"]] == [["18:2024:1"]]
@@ -99,7 +99,7 @@ class TestWhatProvesNothing:
         self, stage: Stage, shelf: Shelf
     ) -> None:
         shelf.put_whole()
-        shelf.store.quarantine(CELL.page(3), Rejected("HTTP 404"), AT + timedelta(days=1))
+        shelf.storage.failures.add(CELL.page(3), Rejected("HTTP 404"), AT + timedelta(days=1))
         assert reasons(stage) == (1, ["quarantined"])
 
     def test_a_newer_page_tells_more_movies_than_page_1(self, stage: Stage, shelf: Shelf) -> None:
@@ -217,16 +217,16 @@ def test_a_page_1_that_is_fetched_while_all_are_read_is_no_proof(
     from producer.completeness import Reason, check_cells  # noqa: PLC0415 -- the others run the command
 
     shelf.put_whole()
-    read_first_pages = Store.first_pages
+    read_first_pages = Storage.first_pages
 
     def then_it_changes(storage: Storage) -> Any:
-        found = read_first_pages(store)
+        found = read_first_pages(storage)
         newer = {"$set": {"fetched_at": AT + timedelta(days=1)}}
         stage.database["pages"].update_one({"_id": CELL.page(1).id}, newer)
         return found
 
-    monkeypatch.setattr(Store, "first_pages", then_it_changes)
-    [check] = check_cells(shelf.store, [CELL])
+    monkeypatch.setattr(Storage, "first_pages", then_it_changes)
+    [check] = check_cells(shelf.storage, [CELL])
     assert check.problem
     assert check.problem.reason is Reason.CHANGING
 

@@ -45,10 +45,10 @@ def _draw(demo: ChildProcess, folder: Path) -> None:
     told = dict(re.findall(r"(REDIS_URL|MONGO_URL|Flower at)[= ](\S+?);?\s", demo.log_text()))
     client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(told["MONGO_URL"], tz_aware=True)
     with client:
-        store = Storage(client.get_default_database())
+        storage = Storage(client.get_default_database())
         wait_for(lambda: storage.pages.collection.count_documents({"page": 1}) >= SOME, watching=[demo])
-        write(IMAGES / "coverage.png", draw(grid(measure_all(store))))
-        wait_for(lambda: not measure_all(store)[0].total.missing, watching=[demo])
+        write(IMAGES / "coverage.png", draw(grid(measure_all(storage))))
+        wait_for(lambda: not measure_all(storage)[0].total.missing, watching=[demo])
         draw_pairs(tally(storage.movies.each_genre_ids()), storage.genres.names(), IMAGES / "genres.png")
     with browser_page(folder) as page:
         page.goto(f"{told['Flower at']}/tasks")

@@ -13,7 +13,7 @@ from worker import retry as attempts
 from worker.errors import ApiFailure, MongoUnavailable, NotNow, Poison, RateLimited, Rejected
 from worker.keys import GENRE_IDS, MovieKey, PageKey
 from worker.retry import Deadlines, fetch, retry_storage
-from worker.tmdb.client import flakiness as blame
+from worker.tmdb import flakiness as blame
 from worker.tmdb.flakiness import COMPARISONS, ENOUGH, FREE, FlakinessWindow
 
 KEY = PageKey(18, "2020", 3)
@@ -99,7 +99,7 @@ class TestBlame:
         self, api: Api, lately: FlakinessWindow
     ) -> None:
         for key in pages(100):
-            lately.note(key.id, well=True)
+            lately.record(key.id, succeeded=True)
         api.is_down = lambda asked: asked == KEY
         with pytest.raises(Poison):
             api.fetch(KEY)
@@ -159,9 +159,9 @@ class TestBlame:
         self, api: Api, lately: FlakinessWindow
     ) -> None:
         for key in pages(100):
-            lately.note(key.id, well=key.genre_id != 35)
+            lately.record(key.id, succeeded=key.genre_id != 35)
         for number in range(20):
-            lately.note(f"35:1999:{number}", well=False)
+            lately.record(f"35:1999:{number}", succeeded=False)
         api.is_down = lambda asked: asked == KEY
         with pytest.raises(NotNow, match="now and then"):
             api.fetch(KEY)
@@ -213,9 +213,9 @@ class TestLately:
 
     def test_each_counts_once_by_its_last_word_and_the_page_itself_not(self, lately: FlakinessWindow) -> None:
         for well in (False, True):
-            lately.note("one", well=well)
-            lately.note("another", well=not well)
-            lately.note("itself", well=False)
+            lately.record("one", succeeded=well)
+            lately.record("another", succeeded=not well)
+            lately.record("itself", succeeded=False)
         assert lately.others("itself") == [True, False]
 
     def test_it_forgets_the_oldest(self) -> None:

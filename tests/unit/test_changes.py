@@ -63,7 +63,7 @@ def feed(changes: list[tuple[int, datetime]], now: datetime, *, whole_last_day: 
 
 def run(shelf: Shelf, ask: Any, since: datetime, now: datetime) -> None:
     for day in days_to_read(since, now):
-        read_day(ask, cast("Movies", shelf), day, now)
+        read_day(ask, cast("Storage", shelf), day, now)
     shelf.fetch_all(now + timedelta(minutes=1))
 
 
@@ -99,7 +99,7 @@ def test_asked_again_what_was_seen_today_is_fetched_again() -> None:
     shelf, now = Shelf(), START + timedelta(hours=3)
     ask = feed([(3, START)], now, whole_last_day=True)
     for _ in range(2):
-        read_day(ask, cast("Movies", shelf), now.date(), now, again=True)
+        read_day(ask, cast("Storage", shelf), now.date(), now, again=True)
         shelf.fetch_all(now)
     assert [id_ for id_, _ in shelf.fetches] == [3, 3]
 

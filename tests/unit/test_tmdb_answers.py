@@ -51,7 +51,7 @@ HTML = b"<html><body><h1>503 Service Temporarily Unavailable</h1></body></html>"
 
 #: Bodies that are errors, but not as TMDB words them.
 NOT_TMDB: list[Any] = [
-    b"", b"[]", {"message": "KeyRejected"}, {"status_message": "no code"}, {"status_code": 34}, {"errors": []},
+    b"", b"[]", {"message": "Forbidden"}, {"status_message": "no code"}, {"status_code": 34}, {"errors": []},
     {"errors": [{"message": "x"}]}, {"status_code": "34", "status_message": "x"}, {"errors": [None, "x"]},
     {"status_code": True, "status_message": "x"}, {"status_code": 34, "status_message": ["x"]},
 ]  # fmt: skip
