@@ -14,6 +14,7 @@ from producer.enqueue import Backfill, begin
 from producer.progress import Progress, measure
 from producer.schedule.tasks import feed
 from worker.app import app
+from worker.clients import limiter, storage
 from worker.errors import KeyRejected, RedisUnavailable, UsageError
 from worker.limiter.client import Limiter
 from worker.limiter.state import LimiterState
@@ -125,3 +126,16 @@ class _Stall:
                 f"no worker answers and {lacking}; start some with "
                 "`celery -A worker.app worker` or `reelhaul standalone`, then run this command again"
             )
+
+
+def follow_requested(*, detach: bool, quiet: bool) -> None:
+    """Wait until no movie is wanted any more; Ctrl-C detaches."""
+    out = console(quiet=quiet)
+    if detach:
+        out.print(f"{storage().movie_requests.count():,} movies wait for the workers")
+        return
+    try:
+        follow_movies(storage(), limiter(), quiet=quiet)
+    except KeyboardInterrupt:
+        left = storage().movie_requests.count()
+        out.print(f"\ndetached; beat feeds the workers what is left: {left:,} movies")
