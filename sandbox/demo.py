@@ -16,7 +16,7 @@ import typer
 from producer.cli.backfill import request
 from producer.cli.follow import follow, last_line
 from producer.cli.render import console
-from producer.enqueue import begin
+from producer.enqueue import enqueue_backfill
 from producer.plan import parse_years
 from producer.progress import Progress
 from sandbox.embedded import free_port
@@ -115,7 +115,7 @@ def _haul(genres: str, years: list[int]) -> Progress:
     """The backfill, followed until it ends; its Progress."""
     wanted = request(genres, years, None)
     close_api_client()
-    begin(storage(), wanted)
+    enqueue_backfill(storage(), wanted)
     return follow(storage(), limiter(), wanted)
 
 

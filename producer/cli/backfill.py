@@ -12,7 +12,7 @@ import typer
 from producer.cli.follow import follow, last_line
 from producer.cli.options import Detach, Genres, MaxAge, Quiet, Years
 from producer.cli.render import console
-from producer.enqueue import Backfill, begin
+from producer.enqueue import Backfill, enqueue_backfill
 from producer.plan import parse_genres, parse_years
 from producer.progress import measure
 from worker.clients import close_api_client, fleet_now, limiter, storage, tmdb_client
@@ -93,7 +93,7 @@ def run(wanted: Backfill, lane: str, *, detach: bool, quiet: bool) -> None:
     out = console(quiet=quiet)
     _open_limiter()
     close_api_client()
-    sent = begin(storage(), wanted, lane)
+    sent = enqueue_backfill(storage(), wanted, lane)
     if detach:
         out.print(
             f"backfill {wanted.id}: {sent:,} messages sent; `reelhaul status --watch` shows how far it is"

@@ -12,7 +12,7 @@ from producer.audit import missing_ids
 from producer.cli.follow import follow_requested
 from producer.cli.options import Detach, MaxAge, Quiet
 from producer.cli.render import advancing, console
-from producer.schedule.tasks import feed
+from producer.schedule.entries import enqueue_requested
 from worker.clients import close_api_client, fleet_now, limiter, storage, tmdb_client
 from worker.durations import parse_duration
 from worker.errors import UsageError
@@ -59,7 +59,7 @@ def details(  # noqa: PLR0913, PLR0917 -- a command's options
             ask(tmdb_client().check_key)
             close_api_client()
         if detach:
-            feed(lengths())
+            enqueue_requested(lengths())
         follow_requested(detach=detach, quiet=quiet)
 
 

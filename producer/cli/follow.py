@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from rich.live import Live
 
 from producer.cli.render import advancing, console, live_view, title
-from producer.enqueue import Backfill, begin
+from producer.enqueue import Backfill, enqueue_backfill
 from producer.progress import Progress, measure
-from producer.schedule.tasks import feed
+from producer.schedule.entries import enqueue_requested
 from worker.app import app
 from worker.clients import limiter, storage
 from worker.errors import KeyRejected, RedisUnavailable, UsageError
@@ -62,7 +62,7 @@ def follow(storage: Storage, limiter: Limiter, backfill: Backfill, *, quiet: boo
                 raise KeyRejected(look.gate.closed_reason)
             if stalled.for_long(look.progress.total.stored, look.gate):
                 lacking = f"{look.progress.total.missing:,} pages are missing"
-                stalled.mend(lambda: begin(storage, backfill), lacking)
+                stalled.mend(lambda: enqueue_backfill(storage, backfill), lacking)
     return look.progress
 
 
@@ -90,9 +90,9 @@ def follow_movies(storage: Storage, limiter: Limiter, *, quiet: bool = False) ->
             if gate.stopped:
                 raise KeyRejected(gate.closed_reason)
             if stalled.for_long(left, gate):
-                stalled.mend(lambda: feed(lengths()), f"{left:,} movies are wanted")
+                stalled.mend(lambda: enqueue_requested(lengths()), f"{left:,} movies are wanted")
             with suppress(RedisUnavailable):  # the workers wait for it too
-                feed(lengths())
+                enqueue_requested(lengths())
             time.sleep(LOOK_S)
             now = storage.movie_requests.count()
             on_movies(max(0, left - now))

@@ -90,7 +90,9 @@ def live_view(progress: Progress, gate: LimiterState) -> RenderableType:
 def title(progress: Progress) -> str:
     backfill = progress.backfill
     years = f"{min(backfill.years)}..{max(backfill.years)}" if len(backfill.years) > 1 else backfill.years[0]
-    name = f"{backfill.duty} ({backfill.id})" if backfill.duty else f"backfill {backfill.id}"
+    name = (
+        f"{backfill.schedule_entry} ({backfill.id})" if backfill.schedule_entry else f"backfill {backfill.id}"
+    )
     number = len(backfill.genres)
     genres = "any genre" if ANY_GENRE in backfill.genres and number == 1 else f"{number} genres"
     return f"{name}: {genres}, {years}"
@@ -119,7 +121,7 @@ def status_tables(progress: Progress, gate: LimiterState | None) -> Iterable[Ren
         f"{progress.movies:,} movies",
         style="bold",
     )
-    if progress.backfill.duty:
+    if progress.backfill.schedule_entry:
         return
     names = progress.backfill.genres
     yield _table("genre", ((names[genre_id], part) for genre_id, part in progress.by_genre.items()))
