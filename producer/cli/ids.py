@@ -17,7 +17,7 @@ import typer
 from rich.markup import escape
 from urllib3.exceptions import HTTPError
 
-from producer.audit import plain, words
+from producer.audit import as_dict, describe
 from producer.cli.render import advancing_bytes, console
 from worker.clients import fleet_now, storage
 from worker.errors import UsageError
@@ -49,9 +49,9 @@ def overview(
         return
     loaded = storage().id_export.current()
     if as_json:
-        typer.echo(json.dumps(plain(loaded) if loaded else None))
+        typer.echo(json.dumps(as_dict(loaded) if loaded else None))
     elif loaded:
-        console().print(escape(words(loaded)), soft_wrap=True)
+        console().print(escape(describe(loaded)), soft_wrap=True)
     else:
         console().print("no list of ids is loaded: `reelhaul ids load --help`")
 
