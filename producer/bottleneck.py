@@ -72,4 +72,4 @@ def _concurrency(allowed: float, threads: int, pages: float, share: Mapping[str,
     more = math.ceil(allowed * busy_s) - threads
     if more <= 0:
         return f"nothing for long: a concurrency of {threads} is enough for {allowed:.4g}/s"
-    return f"latency x concurrency: a page takes {1000 * busy_s:.0f} ms, {threads} threads; add {more}"
+    return f"concurrency: a page takes {1000 * busy_s:.0f} ms, {threads} threads are too few; add {more}"
