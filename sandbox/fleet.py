@@ -56,11 +56,11 @@ class Fleet:
         if self.metrics_port:
             environment = {"REELHAUL_METRICS_PORT": str(self._metrics_ports()[-1]), **environment}
         command = ("worker", "-n", f"{name}@%h", "--without-gossip", "--without-mingle", *options)
-        return self.celery(*command, module=module, name=name, **environment)
+        return self._celery(*command, module=module, name=name, **environment)
 
     def beat(self) -> ChildProcess:
         """Start celery beat."""
-        return self.celery("beat", module="producer.schedule", name="beat")
+        return self._celery("beat", module="producer.schedule", name="beat")
 
     def flower(self, port: int) -> ChildProcess:
         """Start Flower on loopback, its database in `folder`; SandboxError when the port is in use."""
@@ -69,13 +69,7 @@ class Fleet:
                 f"port {port} is in use: stop what listens there, or choose another for Flower"
             )
         database = self.folder.resolve() / "flower.db"
-        return self.celery("flower", f"--address={HOST}", f"--port={port}", f"--db={database}", name="flower")
-
-    def celery(
-        self, *command: str, module: str = "worker.app", name: str = "", **environment: str
-    ) -> ChildProcess:
-        """Start one of Celery's commands."""
-        return self.start(sys.executable, "-m", "celery", "-A", module, *command, name=name, **environment)
+        return self._celery("flower", f"--address={HOST}", f"--port={port}", f"--db={database}", module="worker.app", name="flower")
 
     def start(self, *argv: str, name: str = "", **environment: str) -> ChildProcess:
         """Start a process; `environment` is added to the fleet's, `name` is its log's."""
@@ -123,6 +117,9 @@ class Fleet:
             process.kill()
         while self.servers:
             self.servers.pop().stop(grace_s=0)
+
+    def _celery(self, *command: str, module: str, name: str, **environment: str) -> ChildProcess:
+        return self.start(sys.executable, "-m", "celery", "-A", module, *command, name=name, **environment)
 
     def _metrics_ports(self) -> list[int]:
         return [self.metrics_port + number for number in range(self._workers) if self.metrics_port]
