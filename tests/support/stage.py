@@ -30,8 +30,8 @@ SEND = """
 import json, sys
 from worker.keys import PageKey
 from worker.tasks import enqueue_pages
-for lane, keys in json.load(sys.stdin).items():
-    send([PageKey(*key) for key in keys], 0, lane)
+for queue, keys in json.load(sys.stdin).items():
+    enqueue_pages([PageKey(*key) for key in keys], 0, queue)
 """
 
 
