@@ -13,8 +13,8 @@ from typing import Annotated
 
 import typer
 
-from producer.cli.backfill import request
-from producer.cli.follow import follow, last_line
+from producer.cli.backfill import new_backfill
+from producer.cli.follow import follow, summary
 from producer.cli.render import console
 from producer.enqueue import begin
 from producer.plan import parse_years
@@ -24,7 +24,7 @@ from sandbox.emulator.items import CatalogError, read_catalog
 from sandbox.fleet import Fleet, ending_in_order
 from sandbox.processes import SandboxError
 from sandbox.servers import EmbeddedMongo, EmbeddedRedis, EmulatorProcess
-from worker.clients import close_api_client, limiter, storage
+from worker.clients import storage
 from worker.errors import UsageError
 from worker.settings import settings
 
@@ -76,12 +76,12 @@ def _demo(catalog: Path | None, rate: int, *, as_json: bool, keep: bool) -> None
             )
             out.print(f"MONGO_URL={os.environ['MONGO_URL']}; Ctrl-C ends it all", soft_wrap=True)
         ended = _haul(genres, chosen)
-        out.print(last_line(ended))
-        summary = _summary(ended, emulator, rate)
+        out.print(summary(ended))
+        figures = _summary(ended, emulator, rate)
         if as_json:
-            typer.echo(json.dumps(summary))
+            typer.echo(json.dumps(figures))
         else:
-            out.print(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in summary.items()))
+            out.print(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in figures.items()))
         if keep:
             signal.pause()
 
@@ -113,10 +113,9 @@ def _sandbox(catalog: Path | None, rate: int) -> Iterator[tuple[Fleet, EmulatorP
 
 def _haul(genres: str, years: list[int]) -> Progress:
     """The backfill, followed until it ends; its Progress."""
-    wanted = request(genres, years, None)
-    close_api_client()
+    wanted = new_backfill(genres, years, settings().reelhaul_retention)
     begin(storage(), wanted)
-    return follow(storage(), limiter(), wanted)
+    return follow(wanted)
 
 
 def _years_of(catalog: Path) -> str:

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from producer.cli.backfill import request, run
-from producer.cli.follow import follow_requested
-from producer.cli.options import Detach, Genres, Quiet
-from producer.cli.render import advancing, console
+from producer.cli.backfill import new_backfill
+from producer.cli.follow import run_backfill, run_movie_requests
+from producer.cli.options import Detach, Genres, Quiet, parse_max_age
+from producer.cli.render import console, progress_bar
 from producer.plan import parse_years
 from producer.schedule.change_tasks import ask_changes
 from producer.schedule.changes import LONGEST_GAP, Reading, days_to_read, end_reading, read_day
@@ -44,7 +44,7 @@ def refresh(  # noqa: PLR0913, PLR0917 -- a command's options
     quiet: Quiet = False,
 ) -> None:
     """Fetch again what is older than --max-age, or what changed, before anything else that waits."""
-    age = parse_duration(max_age, "--max-age")
+    age = parse_max_age(max_age)
     if since and not changes:
         raise UsageError(f"--since {since}: goes with --changes alone; without it, say --max-age")
     if changes and (years or genres != "all"):
@@ -56,7 +56,7 @@ def refresh(  # noqa: PLR0913, PLR0917 -- a command's options
         return
     this = fleet_now().year
     wanted_years = parse_years(years) if years else [this - 1, this]
-    run(request(genres, wanted_years, age), "refresh", detach=detach, quiet=quiet)
+    run_backfill(new_backfill(genres, wanted_years, age), "refresh", detach=detach, quiet=quiet)
 
 
 def _refresh_changes(back: timedelta | None, *, detach: bool, quiet: bool) -> None:
@@ -81,12 +81,12 @@ def _refresh_changes(back: timedelta | None, *, detach: bool, quiet: bool) -> No
         f"{len(total.listed):,} changed movies listed, {total.requests:,} requests: "
         f"{len(total.wanted):,} movies to fetch"
     )
-    follow_requested(detach=detach, quiet=quiet)
+    run_movie_requests(detach=detach, quiet=quiet)
 
 
 def _read_days(since: datetime, now: datetime, *, quiet: bool) -> Reading:
     days, total = days_to_read(since, now), Reading()
-    with advancing("days of changes", len(days), quiet=quiet) as on_day:
+    with progress_bar("days of changes", len(days), quiet=quiet) as on_day:
         for day in days:
             total.add(read_day(ask_changes, storage(), day, now, again=True))
             on_day()
