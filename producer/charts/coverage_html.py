@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from html import escape
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from producer.charts.grid import (
 )
 from producer.coverage import Coverage
 from worker.errors import UsageError
+from worker.monitoring.files import replace_file
 
 #: Pixels. Cells are as wide as fits a screen 1280 wide, within limits.
 WIDEST, NARROWEST, HEIGHT, SCREEN = 40, 8, 20, 1080
@@ -85,15 +84,11 @@ def _colour(share: float) -> str:
 
 def write(target: Path, content: bytes) -> None:
     """Write the file, whole or not at all; UsageError when it cannot be written."""
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
-        partial.write_bytes(content)
-        partial.replace(target)
+        with replace_file(target) as file:
+            file.write(content)
     except OSError as error:
         raise UsageError(f"{target}: cannot be written: {error.strerror or error}") from None
-    finally:
-        with suppress(OSError):  # a folder that cannot be used may refuse this too
-            partial.unlink()
 
 
 PAGE = """<!DOCTYPE html>

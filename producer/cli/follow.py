@@ -31,14 +31,16 @@ def run_backfill(backfill: Backfill, queue: str, *, detach: bool, quiet: bool) -
     open_limiter()
     sent = begin(storage(), backfill, queue)
     if detach:
-        out.print(f"backfill {backfill.id}: {sent:,} messages sent; `reelhaul status --watch` follows it")
+        out.print(
+            f"backfill {backfill.id}: {sent:,} messages sent; `reelhaul status --watch` shows its progress"
+        )
         return
     try:
         ended = follow(backfill, quiet=quiet)
     except KeyboardInterrupt:
         out.print(
             f"\ndetached; the workers go on with backfill {backfill.id}. "
-            "`reelhaul status --watch` follows it, and so does the same command again"
+            "`reelhaul status --watch` shows its progress, the same command follows it again"
         )
         return
     out.print(summary(ended))

@@ -9,9 +9,9 @@ import typer
 from rich.table import Table
 
 from producer.cli.options import AsJson
-from producer.cli.render import console, limiter_status, print_json, span
+from producer.cli.render import console, limiter_status, print_json
 from worker.clients import limiter
-from worker.durations import parse_duration
+from worker.durations import format_seconds, parse_duration
 from worker.limiter.rate import Rate
 from worker.limiter.state import LimiterState
 
@@ -35,7 +35,7 @@ def show(context: typer.Context, as_json: AsJson = False) -> None:
     table.add_row("configured", str(state.configured))
     table.add_row("current", f"{state.current_per_s:.4g}/s")
     table.add_row("limiter", limiter_status(state))
-    table.add_row("tokens", f"{state.tokens}" if state.tokens else f"next in {span(state.next_s)}")
+    table.add_row("tokens", f"{state.tokens}" if state.tokens else f"next in {format_seconds(state.next_s)}")
     table.add_row("used", f"{state.utilisation(10):.1%} of 10 s, {state.utilisation(60):.1%} of 60 s")
     table.add_row("requests", f"{state.granted:,} granted, {state.refused:,} refused")
     console().print(table)

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from producer.coverage import Coverage
 from producer.progress import Progress
+from worker.durations import format_seconds
 from worker.keys import ANY_GENRE
 from worker.limiter.state import LimiterState
 
@@ -75,25 +76,12 @@ def progress_bar(
         yield advance
 
 
-def span(seconds: float) -> str:
-    """A length of time in its two largest units: `2h 05m`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    minutes, rest_s = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes}m {rest_s:02d}s"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours}h {minutes:02d}m"
-    return f"{hours // 24}d {hours % 24:02d}h"
-
-
 def limiter_status(state: LimiterState) -> str:
     """`open`, or `closed: paused for 4m 10s`."""
     if not state.closed_reason:
         return "open"
-    return f"closed: {state.closed_reason}" + (f" for {span(state.closed_s)}" if state.closed_s else "")
+    wait = f" for {format_seconds(state.closed_s)}" if state.closed_s else ""
+    return f"closed: {state.closed_reason}{wait}"
 
 
 def limiter_line(state: LimiterState) -> str:
@@ -125,7 +113,7 @@ def live_view(progress: Progress, state: LimiterState) -> RenderableType:
         f"{state.refused:,} refused",
         Text(f"limiter {limiter_status(state)}" if state.closed_reason else "", style="bold yellow"),
     )
-    facts.add_row("left", span(left_s) if left_s else "nothing")
+    facts.add_row("left", format_seconds(left_s) if left_s else "nothing")
     bar = Table.grid()
     bar.add_row(
         ProgressBar(total=max(1, total.expected), completed=total.stored + total.quarantined, width=60)
@@ -146,7 +134,9 @@ def status_tables(progress: Progress, state: LimiterState | None) -> Iterable[Re
     """A backfill's line; unless the schedule requested it, also its tables by genre and by year."""
     total = progress.total
     missing = f"{total.missing:,} missing" if total.missing else "complete"
-    left = f", {span(progress.left_s(expected_rate(state)))} left" if state and total.missing else ""
+    left = ""
+    if state and total.missing:
+        left = f", {format_seconds(progress.left_s(expected_rate(state)))} left"
     yield Text(
         f"{title(progress)}: {total.opened:,}/{total.cells:,} cells open, "
         f"{total.stored:,}/{total.planned:,} pages, {missing}{_quarantined(total)}{left}, "

@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from producer.cli.options import AsJson, Yes
-from producer.cli.render import console, print_json, span
+from producer.cli.render import console, print_json
 from producer.freshness import freshness
 from worker.clients import fleet_now, storage
-from worker.durations import duration
+from worker.durations import format_duration, format_seconds
 from worker.settings import settings
 
 
@@ -33,16 +33,17 @@ def fresh(
 ) -> None:
     """Does the data need an update? Exit 0 when nothing is older than --max-age or missing, else 1."""
     found = freshness(max_age, genres, years)
-    age = duration(found.max_age)
+    age = format_duration(found.max_age)
     if as_json:
         print_json(asdict(found) | {"max_age": age, "fresh": found.is_fresh})
     else:
         quarantined = f" ({found.quarantined:,} in quarantine)" if found.quarantined else ""
+        takes = f"at least {format_seconds(found.takes_s)} at {settings().reelhaul_rate}"
         console(quiet=quiet).print(
             f"fresh: all {found.pages:,} pages are younger than {age}{quarantined}"
             if found.is_fresh
             else f"{found.stale:,} of {found.pages:,} pages are older than {age} or missing{quarantined}: "
-            f"`reelhaul refresh` takes at least {span(found.takes_s)} at {settings().reelhaul_rate}",
+            f"`reelhaul refresh` takes {takes}",
             soft_wrap=True,
         )
     if not found.is_fresh:
@@ -60,9 +61,9 @@ def expire(
     before = fleet_now() - retention
     found, out = storage().count_expired(before), console()
     if not any(found.values()):
-        out.print(f"nothing is older than {duration(retention)}")
+        out.print(f"nothing is older than {format_duration(retention)}")
         return
-    out.print(f"older than {duration(retention)}: {_listed(found)}")
+    out.print(f"older than {format_duration(retention)}: {_listed(found)}")
     if dry_run:
         return
     if not yes:

@@ -10,12 +10,12 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from producer.cli.render import console, span
+from producer.cli.render import console
 from producer.enqueue import lacking
 from producer.schedule.config import DEFAULT, ScheduleEntry, schedule_entries
 from producer.schedule.tasks import perform, running
 from worker.clients import fleet_now, storage
-from worker.durations import duration
+from worker.durations import format_duration, format_seconds
 from worker.errors import UsageError
 from worker.storage.mongo import Document
 
@@ -93,7 +93,7 @@ def _row(known: tuple[ScheduleEntry, dict[str, Any], bool]) -> dict[str, str]:
     return {
         "duty": duty.name,
         "does": duty.do,
-        "every": duration(duty.every),
+        "every": format_duration(duty.every),
         "last_run": claimed_at.isoformat() if claimed_at else "",
         "next_run": (claimed_at + duty.every).isoformat() if claimed_at else "",
         "outcome": f"running: {outcome}" if is_running else outcome,
@@ -107,4 +107,4 @@ def _ago(moment: str, now: datetime) -> str:
     seconds = (datetime.fromisoformat(moment) - now).total_seconds()
     if abs(seconds) < 1:
         return "now"
-    return f"in {span(seconds)}" if seconds > 0 else f"{span(-seconds)} ago"
+    return f"in {format_seconds(seconds)}" if seconds > 0 else f"{format_seconds(-seconds)} ago"

@@ -27,7 +27,7 @@ from producer.cli.render import (
 )
 from producer.progress import Progress, measure_all
 from worker.clients import limiter, redis_client, storage
-from worker.durations import duration
+from worker.durations import format_duration
 from worker.errors import RedisUnavailable
 from worker.limiter.state import LimiterState
 from worker.monitoring.stats import fleet_stats
@@ -126,8 +126,8 @@ def _shown(now: Report) -> Group:
 
 def _expiring(pages: int) -> str:
     retention = settings().reelhaul_retention
-    max_age = duration(max(retention - SOON, timedelta(0)))
+    max_age = format_duration(max(retention - SOON, timedelta(0)))
     return (
-        f"{counted(pages, 'page')} will pass REELHAUL_RETENTION ({duration(retention)}) within "
-        f"{duration(SOON)}: `reelhaul refresh --max-age {max_age} --years ...`"
+        f"{counted(pages, 'page')} will pass REELHAUL_RETENTION ({format_duration(retention)}) within "
+        f"{format_duration(SOON)}: `reelhaul refresh --max-age {max_age} --years ...`"
     )
