@@ -1,4 +1,4 @@
-"""How much of each cell is stored: one question to MongoDB, the rest is arithmetic."""
+"""How many pages of each cell are planned, stored and in quarantine; MongoDB is read once for all cells."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from worker.storage.page_counts import Count, count_pages
 
 @dataclass
 class Coverage:
-    """Pages of one cell, or of many: what is known of the plan and what is stored of it."""
+    """Numbers of pages, of one cell or of several."""
 
     cells: int = 0
-    #: Cells whose page 1 is stored: only then are their other pages known.
+    #: Cells whose page 1 is stored: it says how many pages they have.
     opened: int = 0
     planned: int = 0
     stored: int = 0
@@ -33,12 +33,12 @@ class Coverage:
 
     @property
     def missing(self) -> int:
-        """Pages known to be needed, neither stored nor given up."""
+        """Planned pages that are neither stored nor in quarantine."""
         return self.planned - self.stored - self.quarantined
 
     @property
     def expected(self) -> int:
-        """Pages in all, cells that are not open yet taken to be as long as the others."""
+        """Estimated pages in total: cells that are not open yet count as long as the open ones on average."""
         length = self.planned / self.opened if self.opened else 1.0
         return self.planned + round((self.cells - self.opened) * max(0.0, length - 1))
 
@@ -54,7 +54,7 @@ class Coverage:
 
 
 class CoverageIndex:
-    """What is stored and given up of every cell, as of one reading."""
+    """The stored and quarantined pages of every cell, as of one reading of MongoDB."""
 
     def __init__(
         self,
@@ -63,18 +63,18 @@ class CoverageIndex:
         quarantined: Mapping[PageKey | MovieKey, Document],
     ) -> None:
         self._counts = counts
-        self._given_up: Counter[Cell] = Counter()  # bit n: page n
+        self._quarantined: Counter[Cell] = Counter()  # bit n: page n
         for key, failure in quarantined.items():
             if isinstance(key, PageKey) and (
                 believed is None or believed[0] <= failure["last_at"] <= believed[1]
             ):
-                self._given_up[key.cell] |= 1 << key.page
+                self._quarantined[key.cell] |= 1 << key.page
 
     @classmethod
     def read(
         cls, storage: Storage, moments: Iterable[datetime | None]
     ) -> dict[datetime | None, CoverageIndex]:
-        """A ledger for each moment from which pages count as fresh (None: all do); the store is read once."""
+        """An index for each moment: pages requested before it count as missing (None: no page does)."""
         quarantined, latest = storage.failures.quarantined(), storage.mongo.latest()
         return {
             moment: cls((moment, latest) if moment else None, counts, quarantined)
@@ -82,15 +82,15 @@ class CoverageIndex:
         }
 
     def coverage(self, cell: Cell) -> Coverage:
-        """Of the cell, with all windows it was split into."""
-        given_up, count = self._given_up[cell], self._counts.get(cell)
+        """The coverage of the cell, including the windows it was split into."""
+        quarantined, count = self._quarantined[cell], self._counts.get(cell)
         if count is None or count.total_pages < 0:
-            return Coverage(cells=1, planned=1, quarantined=given_up >> 1 & 1)
+            return Coverage(cells=1, planned=1, quarantined=quarantined >> 1 & 1)
         halves = cell.halves() if count.total_pages > MAX_PAGE else ()
         planned = 1 if halves else min(max(count.total_pages, 1), MAX_PAGE)
-        wanted = (1 << planned + 1) - 2  # pages beyond are left over from when the cell was larger
+        wanted = (1 << planned + 1) - 2  # pages beyond it remain from when the cell was larger
         stored = count.pages & wanted
-        whole = Coverage(1, 1, planned, stored.bit_count(), (given_up & wanted & ~stored).bit_count())
+        whole = Coverage(1, 1, planned, stored.bit_count(), (quarantined & wanted & ~stored).bit_count())
         for half in halves:
             part = self.coverage(half)
             part.cells = part.opened = 0

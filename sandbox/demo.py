@@ -16,7 +16,7 @@ import typer
 from producer.cli.backfill import new_backfill
 from producer.cli.follow import follow, summary
 from producer.cli.render import console
-from producer.enqueue import begin
+from producer.enqueue import enqueue_backfill
 from producer.plan import parse_years
 from producer.progress import Progress
 from sandbox.embedded import free_port
@@ -114,7 +114,7 @@ def _sandbox(catalog: Path | None, rate: int) -> Iterator[tuple[Fleet, EmulatorP
 def _haul(genres: str, years: list[int]) -> Progress:
     """The backfill, followed until it ends; its Progress."""
     wanted = new_backfill(genres, years, settings().reelhaul_retention)
-    begin(storage(), wanted)
+    enqueue_backfill(storage(), wanted)
     return follow(wanted)
 
 

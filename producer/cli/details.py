@@ -13,7 +13,7 @@ from producer.cli.follow import run_movie_requests
 from producer.cli.options import Detach, MaxAge, Quiet, parse_max_age
 from producer.cli.render import console, counted, progress_bar
 from producer.cli.tmdb import open_limiter
-from producer.schedule.tasks import feed
+from producer.schedule.entries import enqueue_requested
 from worker.clients import fleet_now, storage
 from worker.errors import UsageError
 from worker.queues import lengths
@@ -63,7 +63,7 @@ def details(  # noqa: PLR0913, PLR0917 -- a command's options
     if requested:
         open_limiter()
         if detach:
-            feed(lengths())
+            enqueue_requested(lengths())
         run_movie_requests(detach=detach, quiet=quiet)
 
 

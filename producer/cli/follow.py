@@ -10,9 +10,9 @@ from rich.live import Live
 
 from producer.cli.render import at_intervals, console, counted, live_view, progress_bar, title
 from producer.cli.tmdb import open_limiter
-from producer.enqueue import Backfill, begin
+from producer.enqueue import Backfill, enqueue_backfill
 from producer.progress import Progress, measure
-from producer.schedule.tasks import feed
+from producer.schedule.entries import enqueue_requested
 from worker.app import app
 from worker.clients import limiter, storage
 from worker.errors import KeyRejected, RedisUnavailable, UsageError
@@ -29,7 +29,7 @@ def run_backfill(backfill: Backfill, queue: str, *, detach: bool, quiet: bool) -
     """Enqueue what the backfill lacks and follow it; exit code 1 when pages are in quarantine."""
     out = console(quiet=quiet)
     open_limiter()
-    sent = begin(storage(), backfill, queue)
+    sent = enqueue_backfill(storage(), backfill, queue)
     if detach:
         out.print(
             f"backfill {backfill.id}: {sent:,} messages sent; `reelhaul status --watch` shows its progress"
@@ -61,7 +61,7 @@ def follow(backfill: Backfill, *, quiet: bool = False) -> Progress:
                 live.update(live_view(progress, state), refresh=True)
             total = progress.total
             if stall.messages_lost(total.stored, state, f"{counted(total.missing, 'page')} missing"):
-                begin(storage(), backfill)
+                enqueue_backfill(storage(), backfill)
             if not total.missing:
                 break
     return progress
@@ -96,7 +96,7 @@ def _follow_movies(left: int, *, quiet: bool) -> None:
         while left:
             stall.messages_lost(left, limiter().state(), f"{counted(left, 'movie')} requested")
             with suppress(RedisUnavailable):  # the workers wait for it too
-                feed(lengths())
+                enqueue_requested(lengths())
             time.sleep(INTERVAL_S)
             now = storage().movie_requests.count()
             advance(max(0, left - now))

@@ -16,7 +16,7 @@ import typer
 from rich.markup import escape
 from urllib3.exceptions import HTTPError
 
-from producer.audit import plain, words
+from producer.audit import as_dict, describe
 from producer.cli.options import AsJson, Quiet
 from producer.cli.render import console, counted, print_json, progress_bar
 from worker.clients import fleet_now, storage
@@ -44,9 +44,9 @@ def overview(context: typer.Context, as_json: AsJson = False) -> None:
         return
     loaded = storage().id_export.current()
     if as_json:
-        print_json(plain(loaded) if loaded else None)
+        print_json(as_dict(loaded) if loaded else None)
     elif loaded:
-        console().print(escape(words(loaded)), soft_wrap=True)
+        console().print(escape(describe(loaded)), soft_wrap=True)
     else:
         console().print("no list of ids is loaded: `reelhaul ids load --help`")
 

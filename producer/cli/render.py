@@ -125,7 +125,8 @@ def title(progress: Progress) -> str:
     """The backfill's name, genres and years."""
     backfill = progress.backfill
     years = f"{min(backfill.years)}..{max(backfill.years)}" if len(backfill.years) > 1 else backfill.years[0]
-    name = f"{backfill.duty} ({backfill.id})" if backfill.duty else f"backfill {backfill.id}"
+    entry = backfill.schedule_entry
+    name = f"{entry} ({backfill.id})" if entry else f"backfill {backfill.id}"
     genres = "any genre" if list(backfill.genres) == [ANY_GENRE] else counted(len(backfill.genres), "genre")
     return f"{name}: {genres}, {years}"
 
@@ -143,7 +144,7 @@ def status_tables(progress: Progress, state: LimiterState | None) -> Iterable[Re
         f"{progress.movies:,} movies",
         style="bold",
     )
-    if progress.backfill.duty:
+    if progress.backfill.schedule_entry:
         return
     names = progress.backfill.genres
     yield _coverage_table("genre", ((names[genre_id], part) for genre_id, part in progress.by_genre.items()))

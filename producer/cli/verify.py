@@ -10,11 +10,11 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from producer.audit import Audit, audit, plain, words
+from producer.audit import Audit, as_dict, audit, describe
 from producer.cli.options import AsJson, Quiet
 from producer.cli.render import console, counted, print_json, progress_bar
 from producer.completeness import REPAIRED, CellCheck, Reason, check_cells
-from producer.enqueue import known_backfills
+from producer.enqueue import all_backfills
 from worker.clients import fleet_now, storage
 from worker.errors import UsageError
 from worker.tasks import enqueue_pages
@@ -53,7 +53,7 @@ def verify(
             raise UsageError("--repair fetches cells again, and --ids checks no cell: use one of them")
         _verify_ids(as_json=as_json, quiet=quiet)
         return
-    backfills = known_backfills(storage())
+    backfills = all_backfills(storage())
     if not backfills:
         raise UsageError(
             "nothing was asked for yet, so there is nothing to prove: `reelhaul backfill --help`"
@@ -79,7 +79,7 @@ def verify(
 
 
 def _row(gap: CellCheck) -> dict[str, Any]:
-    row = {"cell": gap.cell.id, "found": gap.found, "said": gap.said}
+    row = {"cell": gap.cell.id, "found": gap.found, "expected": gap.expected}
     if gap.problem:
         row |= {"reason": gap.problem.reason, "text": gap.problem.text}
     return row | {"quarantined": [key.id for key in gap.quarantined]}
@@ -109,7 +109,7 @@ def _verify_ids(*, as_json: bool, quiet: bool) -> None:
     if as_json:
         print_json(
             {
-                "list": plain(found.loaded),
+                "list": as_dict(found.loaded),
                 "stored": found.stored,
                 "missing": found.missing.tolist(),
                 "missing_adult": found.missing_adult,
@@ -125,7 +125,7 @@ def _verify_ids(*, as_json: bool, quiet: bool) -> None:
 
 
 def _print_audit(out: Console, found: Audit) -> None:
-    lines = [f"{words(found.loaded)}; {found.stored:,} stored"]
+    lines = [f"{describe(found.loaded)}; {found.stored:,} stored"]
     if found.missing:
         flags = f" ({found.missing_adult:,} adult, {found.missing_video:,} video)"
         lines.append(f"{len(found.missing):,} missing{flags}: {_first(found.missing)}")

@@ -72,17 +72,17 @@ def test_status_names_what_holds_back_and_draws_it(stage: Stage, request: pytest
     begun = stage.reelhaul("backfill", "--years", "2010..2019", "--detach")
     assert begun.returncode == 0, begun.stderr
     # Two slots at a second a page: never more than 2 of 20 requests a second.
-    wait_for(lambda: "slots; add" in str(stage.progress()["held_back_by"]), watching=[worker])
+    wait_for(lambda: "threads are too few" in str(stage.progress()["held_back_by"]), watching=[worker])
     told = stage.progress()
     assert re.search(
-        r"latency x slots: a page takes \d+ ms, 2 slots; add \d+ more slots", told["held_back_by"]
+        r"concurrency: a page takes \d+ ms, 2 threads are too few; add \d+", told["held_back_by"]
     )
     assert told["limit_per_s"] == 20
     assert told["requests_per_s"] <= 3
     assert told["left_s"] > 0
 
     shown = stage.reelhaul("status", COLUMNS="80")
-    assert "held back by latency x slots" in shown.stdout
+    assert "held back by concurrency" in shown.stdout
     assert " left, " in " ".join(shown.stdout.split())
     assert max(map(len, shown.stdout.splitlines())) <= 80
     assert "\x1b" not in shown.stdout
