@@ -7,20 +7,20 @@ from typing import Annotated
 
 import typer
 
-from producer.cli.backfill import request, run
-from producer.cli.follow import follow_requested
-from producer.cli.options import Detach, Genres, Quiet
-from producer.cli.render import advancing, console
+from producer.cli.backfill import new_backfill
+from producer.cli.follow import run_backfill, run_movie_requests
+from producer.cli.options import Detach, Genres, Quiet, parse_max_age
+from producer.cli.render import console, progress_bar
+from producer.cli.tmdb import checked_tmdb
 from producer.plan import parse_years
 from producer.schedule.change_tasks import ask_changes
 from producer.schedule.changes import LONGEST_GAP, ChangesPage, Place, end_reading, read_page
 from producer.schedule.entries import changes_since, full_sweep
-from worker.clients import close_api_client, fleet_now, storage, tmdb_client
+from worker.clients import fleet_now, storage
 from worker.durations import parse_duration
 from worker.errors import UsageError
 from worker.keys import MovieKey
 from worker.movie_tasks import enqueue_movies
-from worker.retry import ask
 from worker.settings import settings
 
 
@@ -48,7 +48,7 @@ def refresh(  # noqa: PLR0913, PLR0917 -- a command's options
     quiet: Quiet = False,
 ) -> None:
     """Fetch again what is older than --max-age, or what changed, ahead of everything else in the queues."""
-    age = parse_duration(max_age, "--max-age")
+    age = parse_max_age(max_age)
     if since and not changes:
         raise UsageError(f"--since {since}: needs --changes; without that, use --max-age")
     if changes and (years or genres != "all"):
@@ -60,7 +60,7 @@ def refresh(  # noqa: PLR0913, PLR0917 -- a command's options
         return
     this_year = fleet_now().year
     wanted_years = parse_years(years) if years else [this_year - 1, this_year]
-    run(request(genres, wanted_years, age), "refresh", detach=detach, quiet=quiet)
+    run_backfill(new_backfill(genres, wanted_years, age), "refresh", detach=detach, quiet=quiet)
 
 
 def _refresh_changes(back: timedelta | None, *, detach: bool, quiet: bool) -> None:
@@ -69,31 +69,30 @@ def _refresh_changes(back: timedelta | None, *, detach: bool, quiet: bool) -> No
     if unknown_since is None:
         raise UsageError("nothing is stored yet, so nothing can have changed: `reelhaul backfill --help`")
     since = now - back if back is not None else unknown_since
-    ask(tmdb_client().check_key)  # any other request with a wrong key would stop the fleet
-    if now - since > LONGEST_GAP:
-        sent = full_sweep(now)
-        out.print(
-            f"{(now - since).days} days since changes were read, TMDB keeps {LONGEST_GAP.days}: "
-            f"full sweep, {sent:,} messages sent; `reelhaul status --watch` shows its progress"
-        )
-    pages = _read_changes(since, now, quiet=quiet)
-    if since <= unknown_since:
-        end_reading(storage(), now)
-    close_api_client()
+    with checked_tmdb():
+        if now - since > LONGEST_GAP:
+            sent = full_sweep(now)
+            out.print(
+                f"{(now - since).days} days since changes were read, TMDB keeps {LONGEST_GAP.days}: "
+                f"full sweep, {sent:,} messages sent; `reelhaul status --watch` shows its progress"
+            )
+        pages = _read_changes(since, now, quiet=quiet)
+        if since <= unknown_since:
+            end_reading(storage(), now)
     listed = {id_ for page in pages for id_ in page.listed}
     requested = {id_ for page in pages for id_ in page.requested}
     enqueue_movies(map(MovieKey, requested), "refresh")
     out.print(
         f"{len(listed):,} changed movies listed, {len(pages):,} requests: {len(requested):,} movies to fetch"
     )
-    follow_requested(detach=detach, quiet=quiet)
+    run_movie_requests(detach=detach, quiet=quiet)
 
 
 def _read_changes(since: datetime, now: datetime, *, quiet: bool) -> list[ChangesPage]:
     """Read the change feed to its end, with a progress bar of days."""
     place, pages = Place.first(since, now), list[ChangesPage]()
     days = (now.date() - place.listed_on).days + 1
-    with advancing("days of changes", days, quiet=quiet) as on_day:
+    with progress_bar("days of changes", days, quiet=quiet) as on_day:
         while True:
             pages.append(read_page(ask_changes, storage(), place, again=True))
             following = place.following(pages[-1].total_pages)

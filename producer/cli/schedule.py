@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
-from producer.cli.render import console
+from producer.cli.options import AsJson
+from producer.cli.render import console, plain_table, print_json
 from producer.enqueue import incomplete
 from producer.schedule.change_tasks import NEVER
 from producer.schedule.config import DEFAULT, ScheduleEntry, schedule_entries
@@ -30,7 +29,7 @@ schedule = typer.Typer(
 @schedule.callback()
 def overview(
     context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False,
+    as_json: AsJson = False,
     default: Annotated[
         bool,
         typer.Option("--default", help="The default schedule as TOML, a template for REELHAUL_SCHEDULE."),
@@ -50,11 +49,9 @@ def overview(
         for state in [states.get(entry.name, {})]
     ]
     if as_json:
-        typer.echo(json.dumps(rows))
+        print_json(rows)
         return
-    table = Table(
-        "schedule entry", "does", "every", "last run", "next run", "outcome", box=None, pad_edge=False
-    )
+    table = plain_table("schedule entry", "does", "every", "last run", "next run", "outcome")
     for row in rows:
         last, following = (_relative(row[name], now) for name in ("last_run", "next_run"))
         cells = (row["schedule_entry"], row["does"], row["every"], last, following, row["outcome"])
