@@ -4,6 +4,7 @@ from tests.mutants.mutant import Mutant
 
 TRANSPORT = "worker/patches/kombu_redis.py"
 SCHEDULE = "producer/schedule/tasks.py"
+ENTRIES = "producer/schedule/entries.py"
 COMPOSE = "docker-compose.yml"
 QUEUES = "tests/integration/test_lanes.py"
 LAYOUT = "tests/unit/test_layout.py"
@@ -26,7 +27,7 @@ MUTANTS = (
         "producer/export.py",
         "return _encode(_without_infinities(movie))",
         "return json.dumps(movie)",
-        "tests/integration/test_export.py::test_every_line_is_json_though_a_number_is_none_that_json_has",
+        "tests/integration/test_export.py::test_an_infinity_or_nan_is_exported_as_null",
     ),
     Mutant(
         "movies-before-pages",
@@ -47,8 +48,8 @@ MUTANTS = (
     Mutant(
         "sweep-waits-for-movies",
         "the sweep brings them back, however many movies wait",
-        SCHEDULE,
-        "sum(number for lane, number in waiting.items() if lane != MOVIES)",
+        ENTRIES,
+        "sum(number for queue, number in waiting.items() if queue != MOVIES)",
         "sum(waiting.values())",
         f"{QUEUES}::test_pages_that_redis_lost_come_back_however_many_movies_wait",
     ),
@@ -64,9 +65,9 @@ MUTANTS = (
         "refresh-never-ends",
         "a refresh by the schedule that lacks nothing has ended, and the next one runs",
         SCHEDULE,
-        'lacking(store(), note.get("backfills", ()))',
-        'set(note.get("backfills", ()))',
-        "tests/acceptance/test_refresh.py::test_refresh_runs_again_however_much_waits",
+        'incomplete(storage(), state.get("backfills", ()))',
+        'set(state.get("backfills", ()))',
+        "tests/acceptance/test_refresh.py::test_a_complete_refresh_runs_again_though_the_queue_is_never_short",
     ),
     Mutant(
         "any-redis-address",
@@ -165,12 +166,12 @@ MUTANTS = (
         f"{SURROUNDINGS}::test_doctor_and_all_else_does_without_what_managed_redis_refuses",
     ),
     Mutant(
-        "half-a-file-that-never-was",
+        "export-crashes",
         "a file or folder that cannot be written, a `.env` that cannot be read, a standard output that is full",
         "producer/export.py",
-        "with suppress(OSError):",
-        "with suppress(FileNotFoundError):",
-        "tests/integration/test_export.py::test_a_place_that_cannot_be_written_is_one_line[file.txt/movies.jsonl]",
+        "    except OSError as error:",
+        "    except ZeroDivisionError as error:",
+        "tests/integration/test_export.py::test_a_file_that_cannot_be_written_is_a_usage_error_and_leaves_nothing[file.txt/movies.jsonl]",
     ),
     Mutant(
         "standard-output-is-full",
@@ -202,6 +203,6 @@ MUTANTS = (
         "worker/tmdb/responses.py",
         'ids = [row["id"] for row in results if 0 < row["id"] < 2**63]',
         'ids = [row["id"] for row in results if 0 < row["id"] < 2**63 and row.get("adult", False) is not None]',
-        "tests/acceptance/test_refresh.py::test_refresh_changes_by_hand_and_the_cursor",
+        "tests/acceptance/test_refresh.py::test_refresh_changes_fetches_what_changed_and_moves_the_cursor",
     ),
 )

@@ -229,7 +229,7 @@ MUTANTS = (
         "future-request",
         "A clock that was ahead freezes nothing",
         "producer/enqueue.py",
-        'if document["requested_at"] > store.latest():',
+        'if document["requested_at"] > storage.mongo.latest():',
         "if False:",
         "tests/integration/test_clock_ahead.py::test_what_was_asked_for_in_the_future_is_fetched_once_and_then_done",
     ),
