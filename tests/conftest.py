@@ -1,8 +1,9 @@
-"""Real servers for tests: one Redis and one MongoDB per session, started when first needed."""
+"""Real servers for tests: one Redis and one MongoDB per session, started when first used."""
 
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -10,12 +11,14 @@ from uuid import uuid4
 import pymongo
 import pytest
 import redis
+from pymongo.database import Database
 
 from sandbox.servers import EmbeddedMongo, EmbeddedRedis, EmulatorProcess
 from tests.support.redis_faults import DelayingProxy, LeapingRedis
 from tests.support.stage import Stage
+from worker.storage.database import Storage
 
-#: Redis' logical databases in turn, so that a stray process does not write into the next test's.
+#: Of Redis' 16 logical databases. They take turns: what a stray process still writes misses the next test.
 REDIS_DATABASES = itertools.cycle(range(1, 16))
 
 
@@ -35,7 +38,7 @@ def mongo_server() -> Iterator[EmbeddedMongo]:
 
 @pytest.fixture
 def redis_url(redis_server: EmbeddedRedis) -> Iterator[str]:
-    """The test's own logical database, empty before and after."""
+    """A logical database of the test's own, empty before and after."""
     url = f"redis://127.0.0.1:{redis_server.port}/{next(REDIS_DATABASES)}"
     with redis.Redis.from_url(url) as client:
         client.flushdb()
@@ -45,21 +48,21 @@ def redis_url(redis_server: EmbeddedRedis) -> Iterator[str]:
 
 @pytest.fixture
 def delaying_proxy(redis_url: str) -> Iterator[DelayingProxy]:
-    """A proxy for the test's own logical database; it delays replies once `.delay_s` is set."""
+    """In front of the test's own logical database; it delays nothing until told to: `.delay_s = 0.8`."""
     with DelayingProxy(redis_url) as proxy:
         yield proxy
 
 
 @pytest.fixture
 def leaping_redis() -> Iterator[LeapingRedis]:
-    """The test's own Redis, whose clock can be set; the test needs the mark `needs_faketime`."""
+    """A Redis of the test's own whose clock can be set. Needs the mark `needs_faketime`."""
     with LeapingRedis(appendonly=False) as server:
         yield server
 
 
 @pytest.fixture
 def mongo_url(mongo_server: EmbeddedMongo) -> Iterator[str]:
-    """The test's own database, named in the URL's path, dropped afterwards."""
+    """A database of the test's own, named in the URL's path, dropped after."""
     database = f"reelhaul_test_{uuid4().hex[:12]}"
     yield f"{mongo_server.url}/{database}"
     client: pymongo.MongoClient[dict[str, Any]]
@@ -68,14 +71,28 @@ def mongo_url(mongo_server: EmbeddedMongo) -> Iterator[str]:
 
 
 @pytest.fixture
+def database(mongo_url: str) -> Iterator[Database[dict[str, Any]]]:
+    """The test's own database, at `mongo_url`."""
+    client: pymongo.MongoClient[dict[str, Any]]
+    with pymongo.MongoClient(mongo_url, tz_aware=True, tzinfo=UTC) as client:
+        yield client.get_default_database()
+
+
+@pytest.fixture
+def storage(database: Database[dict[str, Any]]) -> Storage:
+    """The collections of the test's own database, by this machine's clock."""
+    return Storage(database)
+
+
+@pytest.fixture
 def emulator() -> Iterator[Callable[..., EmulatorProcess]]:
-    """Starts emulated TMDBs with the options of `python -m sandbox.emulator`; they stop after the test."""
+    """Starts an emulated TMDB with the options of `python -m sandbox.emulator`; all stop after the test."""
     with ExitStack() as started:
         yield lambda *options: started.enter_context(EmulatorProcess(*options))
 
 
 @pytest.fixture
 def stage(tmp_path: Path, redis_url: str, mongo_url: str) -> Iterator[Stage]:
-    """A fleet on the test's own databases; it ends with the test."""
+    """A fleet on the test's own databases; it starts what is asked for, and ends with the test."""
     with closing(Stage(tmp_path, redis_url, mongo_url)) as stage:
         yield stage
