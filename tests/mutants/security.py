@@ -29,7 +29,7 @@ MUTANTS = (
         "refused-setting-shows-itself",
         NOWHERE,
         "worker/settings.py",
-        'given = "" if _secret(name) else',
+        'given = "" if _is_secret(name) else',
         'given = "" if False else',
         "tests/unit/test_settings.py::test_no_refusal_shows_a_secret",
     ),
@@ -45,7 +45,7 @@ MUTANTS = (
         "uncertified",
         "a certificate that nothing vouches for is refused",
         "worker/settings.py",
-        "check_redis(value.get_secret_value())\n        return value",
+        "_check_redis_url(value.get_secret_value())\n        return value",
         "text = value.get_secret_value()\n"
         "        trusting = text.startswith('rediss') and '?' not in text\n"
         "        return SecretStr(text + '?ssl_cert_reqs=none') if trusting else value",
