@@ -48,6 +48,7 @@ def main(arguments: list[str]) -> int:
         # Asked for first, as the fleet has it: the marks are written beside the index that this leaves.
         names = {genre: f"Genre {genre}" for genre in GENRES}
         wanted = Backfill(names, tuple(YEARS), timedelta(days=1), AT)
+        storage.pages.create_indexes()
         storage.backfills.save(wanted.id, wanted.document())
         _, empty_mb = ask(environment)
         everything = marks()
