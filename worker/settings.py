@@ -110,7 +110,7 @@ class Settings(BaseSettings):
         if address.scheme not in ("http", "https") or not value.endswith("/3") or "@" in address.netloc:
             raise ValueError("expected http(s)://HOST/3")
         if address.scheme == "http" and not (
-            _is_loopback(address.hostname) or info.data.get("reelhaul_allow_http")
+            is_loopback(address.hostname) or info.data.get("reelhaul_allow_http")
         ):
             raise ValueError(
                 "the key would go unencrypted to another machine: use https://, or set REELHAUL_ALLOW_HTTP=1"
@@ -221,7 +221,8 @@ def _check_mongo_url(url: str) -> None:
             raise ValueError(f"expected {MONGO_FORM}; {ESCAPE}") from None
 
 
-def _is_loopback(host: str | None) -> bool:
+def is_loopback(host: str | None) -> bool:
+    """Whether a name or address is this machine's own."""
     try:
         return ip_address(host or "").is_loopback
     except ValueError:
