@@ -90,14 +90,15 @@ def _refresh_changes(back: timedelta | None, *, detach: bool, quiet: bool) -> No
 
 def _read_changes(since: datetime, now: datetime, *, quiet: bool) -> list[ChangesPage]:
     """Read the change feed to its end, with a progress bar of days."""
-    place, pages = Place.first(since, now), list[ChangesPage]()
-    days = (now.date() - place.listed_on).days + 1
-    with progress_bar("days of changes", days, quiet=quiet) as on_day:
-        while True:
+    pages: list[ChangesPage] = []
+    first = Place.first(since, now)
+    days = (now.date() - first.listed_on).days + 1
+    place: Place | None = first
+    with progress_bar("days of changes", days, quiet=quiet) as advance:
+        while place:
+            day = place.day
             pages.append(read_page(ask_changes, storage(), place, again=True))
-            following = place.following(pages[-1].total_pages)
-            if following is None or following.day != place.day:
-                on_day()
-            if following is None:
-                return pages
-            place = following
+            place = place.following(pages[-1].total_pages)
+            if place is None or place.day != day:
+                advance()
+    return pages

@@ -48,7 +48,7 @@ class MemoryStorage:
 
 
 def feed(changes: list[tuple[int, datetime]], now: datetime, *, with_next_day: bool = True) -> Any:
-    """/movie/changes at a moment, two ids per page; whether a range includes its last day is not documented."""
+    """/movie/changes at a moment, two ids per page; TMDB does not document where a range ends."""
 
     def ask(day: date, page: int) -> Changes:
         last = day + DAY if with_next_day else day
