@@ -1,1 +1,1 @@
-"""What Reelhaul promises, measured on this machine against the emulated TMDB."""
+"""Measurements of Reelhaul's promises on this machine, against the emulated TMDB."""

@@ -1,11 +1,11 @@
-"""`python -m benchmarks [NAME] [--quick] [--json]`: one benchmark by name, or all of them."""
+"""`python -m benchmarks [NAME] [--quick] [--json]`: run one benchmark, or all of them."""
 
 from __future__ import annotations
 
 import importlib
 import sys
 
-#: Modules here with a `main(arguments)` that returns an exit code.
+#: Modules with a `main(arguments)` that returns an exit code.
 NAMES = ("limit", "status", "ids")
 
 

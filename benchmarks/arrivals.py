@@ -1,4 +1,4 @@
-"""What an API saw: judges a log of arrivals against a limit. Pure."""
+"""Judges a log of arrivals at an API against a limit. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 
-#: The shortest window that is judged. What scheduling bunches within less is no burst to a server.
+#: The shortest window that is judged; requests that scheduling bunches within less are no burst to a server.
 SHORTEST_S = 0.1
 
 
@@ -15,12 +15,12 @@ def worst_excess(
 ) -> float:
     """By how many requests the worst window of T >= `shortest_s` exceeds capacity + rate x T.
 
-    Exact over all windows of a sorted log, in one pass: a window is worst when it begins and ends with an
-    arrival, or when it is as short as may be. Below 0 when every window has room left.
+    Exact for all windows of a sorted log, in one pass: the worst window begins and ends with an arrival, or
+    is `shortest_s` long. Below 0 when no window exceeds it.
     """
     worst = float("-inf")
     first = 0  # oldest arrival less than shortest_s before this one
-    lead = float("-inf")  # most that a window which begins before `first` can have: rate x start - its index
+    lead = float("-inf")  # maximum of rate x start - index over the windows that begin before `first`
     for index, now in enumerate(times):
         while times[first] <= now - shortest_s:
             lead = max(lead, rate * times[first] - first)
@@ -32,17 +32,17 @@ def worst_excess(
 
 
 def utilisation(times: Sequence[float], rate: float, capacity: float) -> float:
-    """(arrivals - capacity) / (rate x seconds from first to last): what a bucket may hold does not count."""
+    """(arrivals - capacity) / (rate x seconds from first to last): the initial burst does not count."""
     return (len(times) - capacity) / (rate * (times[-1] - times[0]))
 
 
 def longest_gap(times: Sequence[float]) -> float:
-    """Seconds between the two neighbours that are farthest apart."""
+    """The longest time between two arrivals, in seconds."""
     return max((later - earlier for earlier, later in pairwise(times)), default=0.0)
 
 
 def least_share(arrivals: Sequence[tuple[float, str]], window_s: float = 10.0) -> float:
-    """The smallest share of its due that a source gets in any whole window; 1 means its fair part.
+    """The least that any source gets in any whole window, as a share of its fair part.
 
     `arrivals` are (time, source); windows begin every second, and the sources are those of the whole log.
     """

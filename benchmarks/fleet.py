@@ -1,72 +1,62 @@
-"""Load processes behind one gate, the emulator that they load, and the log that judges them."""
+"""Load processes that share one limiter, and the emulated TMDB that they load."""
 
 from __future__ import annotations
 
-import signal
+import os
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from redis import Redis
 
-from sandbox.processes import ChildProcess, spawn
+from sandbox.fleet import READY_S, Fleet
+from sandbox.processes import ChildProcess
 from sandbox.servers import EmbeddedRedis, EmulatorProcess
 from worker.limiter.client import Limiter
 from worker.limiter.rate import Rate
 
-READY_S = 30.0
-STOP_S = 20.0
-
 
 class LoadFleet:
-    """Processes of benchmarks.load with one gate of their own, their logs in `folder`."""
+    """Processes of benchmarks.load with a limiter of their own, their logs in `folder`."""
 
     def __init__(
         self, redis: EmbeddedRedis, emulator: EmulatorProcess, folder: Path, rate: str, capacity: int = 5
     ) -> None:
-        self._redis, self._emulator, self._folder = redis, emulator, folder
-        self._rate, self._capacity = rate, capacity
-        self._gate = f"{{load:{time.monotonic_ns()}}}:gate"
-        self.processes: list[ChildProcess] = []
+        self._redis, self._emulator, self._rate, self._capacity = redis, emulator, rate, capacity
+        self._key = f"{{load:{time.monotonic_ns()}}}:limiter"
+        self._fleet = Fleet(os.environ, folder)
+
+    @property
+    def processes(self) -> list[ChildProcess]:
+        return self._fleet.processes
 
     @contextmanager
-    def gate(self) -> Iterator[Limiter]:
-        """The fleet's gate, seen from here."""
+    def limiter(self) -> Iterator[Limiter]:
+        """A client of the fleet's limiter."""
         with Redis.from_url(self._redis.url) as client:
-            yield Limiter(client, Rate.parse(self._rate), self._capacity, self._gate)
+            yield Limiter(client, Rate.parse(self._rate), self._capacity, self._key)
 
     def start(self, count: int = 1, *, wait: bool = True, **options: Any) -> list[ChildProcess]:
-        """Start processes, each a number of its own; `wait` until their threads run."""
-        begun = [self._start(len(self.processes), options) for _ in range(count)]
-        if wait:
-            for process in begun:
-                process.wait_until(partial(_is_ready, process), READY_S)
-        return begun
+        """Start processes with these options of benchmarks.load; with `wait`, return when they are ready."""
+        started = [self._start(len(self.processes), options) for _ in range(count)]
+        for process in started if wait else ():
+            process.wait_until(lambda process=process: "ready" in process.log_text(), READY_S)  # type: ignore[misc]
+        return started
 
     def _start(self, number: int, options: dict[str, Any]) -> ChildProcess:
-        argv = [sys.executable, "-m", "benchmarks.load", self._redis.url, self._emulator.base_url, self._gate]
+        argv = [sys.executable, "-m", "benchmarks.load", self._redis.url, self._emulator.base_url, self._key]
         argv += ["--number", str(number), "--rate", self._rate, "--capacity", str(self._capacity)]
         for name, value in options.items():
             argv += [f"--{name.replace('_', '-')}", str(value)]
-        process = spawn(argv, log_path=self._folder / f"load{number}.log")
-        self.processes.append(process)
-        return process
-
-    def output(self) -> str:
-        """All that they wrote."""
-        return "".join(process.log_text() for process in self.processes)
+        return self._fleet.start(*argv, name=f"load{number}")
 
     def stop(self) -> None:
-        """SIGTERM to all, then wait for each."""
-        for process in self.processes:
-            process.send(signal.SIGTERM)
-        for process in self.processes:
-            process.stop(STOP_S)
+        """Send SIGTERM to all, then wait for each."""
+        self._fleet.stop()
 
     def __enter__(self) -> LoadFleet:
         return self
@@ -75,14 +65,12 @@ class LoadFleet:
         self.stop()
 
 
-def _is_ready(process: ChildProcess) -> bool:
-    return "ready" in process.log_text()
-
-
 @contextmanager
-def surroundings(*emulator_options: str) -> Iterator[tuple[EmbeddedRedis, EmulatorProcess, Path]]:
+def servers(*emulator_options: str) -> Iterator[tuple[EmbeddedRedis, EmulatorProcess, Path]]:
     """A Redis, an emulated TMDB and a folder for logs."""
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="reelhaul-load-")))
-        redis = stack.enter_context(EmbeddedRedis(appendonly=False))
-        yield redis, stack.enter_context(EmulatorProcess("--movies", "1", *emulator_options)), folder
+    with (
+        tempfile.TemporaryDirectory(prefix="reelhaul-load-") as folder,
+        EmbeddedRedis(appendonly=False) as redis,
+        EmulatorProcess("--movies", "1", *emulator_options) as emulator,
+    ):
+        yield redis, emulator, Path(folder)

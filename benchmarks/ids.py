@@ -1,4 +1,4 @@
-"""`reelhaul ids load` of 1,200,000 lines into the embedded MongoDB, then `verify --ids`: seconds, memory."""
+"""Time and memory of `reelhaul ids load` and `verify --ids` with 1,200,000 ids in the embedded MongoDB."""
 
 from __future__ import annotations
 
@@ -6,34 +6,30 @@ import gzip
 import json
 import os
 import random
-import sys
 import tempfile
 import time
 from pathlib import Path
 
+from sandbox.fleet import REELHAUL, Fleet
 from sandbox.servers import EmbeddedMongo, EmbeddedRedis
 
 LINES, QUICK_LINES = 1_200_000, 100_000
-REELHAUL = (sys.executable, "-c", "from producer.cli.main import main; main()")
-#: What loading may take on an idle machine with two cores.
+#: Bounds of loading on an idle machine with two cores.
 BOUND_S, BOUND_MB = 60.0, 200
 
 
 def main(arguments: list[str]) -> int:
     """Exit code 0 when loading keeps both bounds."""
     number = QUICK_LINES if "--quick" in arguments else LINES
-    with tempfile.TemporaryDirectory() as folder, EmbeddedMongo() as mongo, EmbeddedRedis() as redis:
+    with tempfile.TemporaryDirectory() as folder, Fleet(os.environ, Path(folder)) as fleet:
+        fleet.serve(EmbeddedRedis())
+        mongo = fleet.serve(EmbeddedMongo())
         file = Path(folder, "movie_ids_05_15_2026.json.gz")
         write_list(file, number)
-        environment = {
-            **os.environ,
-            "MONGO_URL": f"{mongo.url}/reelhaul",
-            "REDIS_URL": f"redis://127.0.0.1:{redis.port}/0",
-        }
         load = [*REELHAUL, "ids", "load", str(file), "--quiet"]
-        seconds, peak_mb, code = measured(load, environment)
-        again_s, _, again_code = measured(load, environment)
-        audit_s, audit_mb, audit_code = measured([*REELHAUL, "verify", "--ids", "--quiet"], environment)
+        seconds, peak_mb, code = measured(load, fleet.environment)
+        again_s, _, again_code = measured(load, fleet.environment)
+        audit_s, audit_mb, audit_code = measured([*REELHAUL, "verify", "--ids", "--quiet"], fleet.environment)
         figures = {
             "lines": number,
             "file_mb": round(file.stat().st_size / 1e6, 1),
@@ -50,7 +46,7 @@ def main(arguments: list[str]) -> int:
 
 
 def write_list(file: Path, number: int) -> None:
-    """As TMDB's: ids with gaps, in no strict order, titles of all lengths."""
+    """Write a list like TMDB's: ids with gaps, not quite in order, titles of all lengths."""
     chance = random.Random(7)  # noqa: S311 -- titles, no secret
     with gzip.open(file, "wt", compresslevel=5, encoding="utf-8") as lines:
         for place in range(number):
@@ -65,14 +61,14 @@ def write_list(file: Path, number: int) -> None:
 
 
 def measured(argv: list[str], environment: dict[str, str]) -> tuple[float, float, int]:
-    """Seconds that a process took, the most memory it held in MB, its exit code."""
-    begun = time.monotonic()
+    """A command's seconds, peak memory in MB, and exit code."""
+    started = time.monotonic()
     pid = os.posix_spawn(argv[0], argv, environment)
     _, status, usage = os.wait4(pid, 0)
-    return time.monotonic() - begun, usage.ru_maxrss / 1024, os.waitstatus_to_exitcode(status)
+    return time.monotonic() - started, usage.ru_maxrss / 1024, os.waitstatus_to_exitcode(status)
 
 
 def resident_mb(pid: int) -> float:
-    """What a process holds in memory now, in MB."""
+    """A process's resident memory in MB."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

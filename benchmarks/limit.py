@@ -1,7 +1,7 @@
-"""Does the fleet keep the limit, and does it use it up? Judged by the arrival log of an API that enforces it.
+"""Measure that a fleet keeps the limit and uses it up, by the arrival log of an API that enforces it.
 
-Steady: the API allows what is configured, with 100 ms worth of requests more for what arrives bunched.
-Adaptive: the API allows half of what is configured, or changes its mind during the run.
+Steady: the API allows the configured rate, and 100 ms worth of requests more for those that arrive bunched.
+Adaptive: the API allows half the configured rate, or changes its limit during the run.
 """
 
 from __future__ import annotations
@@ -11,81 +11,28 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from benchmarks import arrivals, plot
-from benchmarks.fleet import LoadFleet, surroundings
+from benchmarks.fleet import LoadFleet, servers
+from benchmarks.runs import Adaptive, Steady
 from sandbox.servers import EmulatorProcess
 
 RESULTS = Path(__file__).with_name("results")
 LATENCY_MS = 150
 CAPACITY = 5
-#: What the API admits above the limit's own capacity, in seconds of the rate (at least one request).
+#: Requests that the API admits above the limiter's capacity, in seconds of the rate (at least one request).
 GRACE_S = 0.1
-#: Slots, in seconds of the rate: twice the requests in flight, so that as many wait at the gate.
-SLOTS_PER_RATE = 0.3
-#: Promises: the least utilisation, and the most requests above the worst window's, in seconds of the rate.
-UTILISATION, EXCESS_S = 0.99, 0.1
-#: Of an adaptive run, steady is what is later than this after each change; until then it looks for the limit.
+#: Threads, in seconds of the rate: twice the requests in flight, so that as many wait for a token.
+THREADS_PER_RATE = 0.3
+#: Seconds after each change of the API's limit in which an adaptive run is not in its steady state yet.
 SETTLED_S = 60
-ADAPTED_UTILISATION, ADAPTED_REFUSED = 0.90, 0.01
-
-
-@dataclass(frozen=True)
-class Steady:
-    """One run against an API that allows what is configured."""
-
-    rate: float
-    processes: int
-    seconds: float
-    requests: int
-    utilisation: float
-    refused: int
-    #: Requests above capacity + rate x T in the worst window of T >= 0.1 s; below 0: none was.
-    worst_excess: float
-    #: The same in milliseconds of the rate.
-    worst_excess_ms: float
-    least_share: float
-
-    @property
-    def kept(self) -> bool:
-        return (
-            self.utilisation >= UTILISATION
-            and self.refused == 0
-            and self.worst_excess <= EXCESS_S * self.rate
-        )
-
-
-@dataclass(frozen=True)
-class Adaptive:
-    """One run against an API whose limit is not the configured one."""
-
-    name: str
-    configured: float
-    processes: int
-    seconds: int
-    #: Accepted requests by what the API would have accepted, in the steady state.
-    utilisation: float
-    #: Refused requests by all, in the steady state.
-    refused_share: float
-    #: The same of the whole run.
-    whole_utilisation: float
-    whole_refused_share: float
-    #: (seconds since the start, the API's rate from then on).
-    limits: list[tuple[int, float]]
-    #: Accepted and refused in each second.
-    accepted: list[int]
-    refused: list[int]
-
-    @property
-    def kept(self) -> bool:
-        return self.utilisation > ADAPTED_UTILISATION and self.refused_share < ADAPTED_REFUSED
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run, print, draw; 1 when a promise was broken."""
+    """Run, print and plot; 1 when a promise was broken."""
     options = _options(argv)
     report = _progress if sys.stderr.isatty() or not options.json else (lambda _: None)
     steady: list[Steady] = []
@@ -102,22 +49,22 @@ def main(argv: Sequence[str]) -> int:
     suffix = "-quick" if options.quick else ""
     if steady:
         plot.steady(steady, RESULTS / f"limit{suffix}.png")
-        _keep({**document, "adaptive": []}, RESULTS / f"limit{suffix}.json")
+        _write({**document, "adaptive": []}, RESULTS / f"limit{suffix}.json")
     if adaptive:
         plot.adaptive(adaptive, RESULTS / "limit-adaptive.png")
-        _keep({"adaptive": document["adaptive"]}, RESULTS / "limit-adaptive.json")
+        _write({"adaptive": document["adaptive"]}, RESULTS / "limit-adaptive.json")
     print(json.dumps(document, indent=1) if options.json else _table(steady, adaptive))
     return 0 if _kept(steady, adaptive) else 1
 
 
 def run_steady(rate: float, processes: int, seconds: float) -> Steady:
-    """All processes wait at a paused gate; from `resume` on, `seconds` count."""
-    with surroundings("--latency-ms", str(LATENCY_MS)) as (redis, emulator, folder):
-        emulator.configure(rate=rate, capacity=CAPACITY + max(1.0, GRACE_S * rate))
-        with LoadFleet(redis, emulator, folder, f"{rate:g}/s", CAPACITY) as fleet, fleet.gate() as gate:
-            gate.pause()
+    """All processes wait for a paused limiter; `seconds` begin when it resumes."""
+    with servers("--latency-ms", str(LATENCY_MS)) as (redis, emulator, folder):
+        _limit_to(emulator, rate)
+        with LoadFleet(redis, emulator, folder, f"{rate:g}/s", CAPACITY) as fleet, fleet.limiter() as limiter:
+            limiter.pause()
             fleet.start(processes, threads=_threads(rate, processes))
-            gate.resume()
+            limiter.resume()
             time.sleep(seconds)
         log = emulator.log()
     times = [row[1] for row in log]
@@ -136,19 +83,19 @@ def run_steady(rate: float, processes: int, seconds: float) -> Steady:
 
 
 def run_adaptive(name: str) -> Adaptive:
-    """Four processes at 40/s against an API that allows what SCENARIOS says."""
+    """Four processes at 40/s against an API with the limits of a scenario."""
     configured, processes = 40.0, 4
     seconds, limits = SCENARIOS[name]
-    with surroundings("--latency-ms", str(LATENCY_MS)) as (redis, emulator, folder):
+    with servers("--latency-ms", str(LATENCY_MS)) as (redis, emulator, folder):
         _limit_to(emulator, limits[0][1])
         with LoadFleet(redis, emulator, folder, f"{configured:g}/s", CAPACITY) as fleet:
             fleet.start(processes, threads=_threads(configured, processes))
-            begun = time.monotonic()
+            started = time.monotonic()
             for at, rate in limits[1:]:
-                time.sleep(begun + at - time.monotonic())
+                time.sleep(started + at - time.monotonic())
                 _limit_to(emulator, rate)
-            time.sleep(begun + seconds - time.monotonic())
-        log = [(int(row[1] - begun), row[2]) for row in emulator.log() if row[1] >= begun]
+            time.sleep(started + seconds - time.monotonic())
+        log = [(int(row[1] - started), row[2]) for row in emulator.log() if row[1] >= started]
     accepted, refused = [0] * seconds, [0] * seconds
     for second, status in log:
         if second < seconds:
@@ -166,9 +113,9 @@ def run_adaptive(name: str) -> Adaptive:
     )
 
 
-#: How long, and [(second, the API's rate from then on), ...].
+#: Seconds, and [(second, the API's rate from then on), ...].
 SCENARIOS: dict[str, tuple[int, list[tuple[int, float]]]] = {
-    "half of what is configured": (240, [(0, 20.0)]),
+    "half the configured rate": (240, [(0, 20.0)]),
     "a limit that changes": (480, [(0, 40.0), (120, 20.0), (240, 30.0), (360, 15.0)]),
 }
 
@@ -182,7 +129,7 @@ def _limit_to(emulator: EmulatorProcess, rate: float) -> None:
 
 
 def _threads(rate: float, processes: int) -> int:
-    return max(4, round(SLOTS_PER_RATE * rate / processes))
+    return max(4, round(THREADS_PER_RATE * rate / processes))
 
 
 def _plan(options: argparse.Namespace) -> list[tuple[float, int, float]]:
@@ -199,7 +146,7 @@ def _scenarios(options: argparse.Namespace) -> list[str]:
 
 
 def _document(steady: list[Steady], adaptive: list[Adaptive]) -> dict[str, Any]:
-    """All figures; the worst of the steady runs first."""
+    """All results, the worst figures of the steady runs first."""
     return {
         "utilisation": min((run.utilisation for run in steady), default=None),
         "refused": sum(run.refused for run in steady),
@@ -212,14 +159,14 @@ def _document(steady: list[Steady], adaptive: list[Adaptive]) -> dict[str, Any]:
 
 
 def _with_other_rates(steady: list[Steady]) -> list[Steady]:
-    """What was kept of the last run for other rates, and this one."""
-    measured = {run.rate for run in steady}
-    kept = json.loads((RESULTS / "limit.json").read_text())["runs"]
-    others = [Steady(**run) for run in kept if run["rate"] not in measured]
+    """This run's results, and those of earlier runs at other rates."""
+    rates = {run.rate for run in steady}
+    earlier = json.loads((RESULTS / "limit.json").read_text())["runs"]
+    others = [Steady(**run) for run in earlier if run["rate"] not in rates]
     return sorted([*others, *steady], key=lambda run: (run.rate, run.processes))
 
 
-def _keep(document: dict[str, Any], path: Path) -> None:
+def _write(document: dict[str, Any], path: Path) -> None:
     path.write_text(json.dumps(document) + "\n")
 
 
@@ -238,7 +185,7 @@ def _table(steady: list[Steady], adaptive: list[Adaptive]) -> str:
     if adaptive:
         lines += [
             "",
-            "| the API allows | configured | utilisation | refused | all along: utilisation | refused |",
+            "| the API allows | configured | utilisation | refused | whole run: utilisation | refused |",
             "|---|---:|---:|---:|---:|---:|",
         ]
     lines += [
@@ -257,8 +204,8 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks limit", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="40/s and 200/s with 4 processes, under 50 s")
     parser.add_argument("--json", action="store_true", help="JSON instead of a table")
-    parser.add_argument("--seconds", type=float, help="of one steady run")
-    parser.add_argument("--rates", type=float, nargs="+", help="measure these again, keep the others")
+    parser.add_argument("--seconds", type=float, help="length of one steady run")
+    parser.add_argument("--rates", type=float, nargs="+", help="measure these again, keep the other results")
     parser.add_argument("--steady", action="store_true", help="the steady runs only")
     parser.add_argument("--adaptive", action="store_true", help="the adaptive runs only")
     return parser.parse_args(argv)

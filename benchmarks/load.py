@@ -1,6 +1,6 @@
-"""One process that fetches as fast as the gate lets it: `python -m benchmarks.load REDIS_URL BASE_URL KEY`.
+"""A process that fetches as fast as the limiter allows: `python -m benchmarks.load REDIS_URL BASE_URL KEY`.
 
-Its requests name it in the arrival log: its number is the genre. SIGTERM ends it as a worker ends.
+Its number is the genre of its requests, so that the arrival log names it. SIGTERM ends it as a worker.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from worker.limiter.rate import Rate
 from worker.tmdb.client import TmdbClient
 from worker.tmdb.session import build_session
 
-#: No catalogue has so high a genre: pages are small, and the log tells the processes apart.
+#: Beyond every genre of a catalogue, so that pages are empty.
 FIRST_GENRE = 100_000
 WAIT_S = 30.0
 
@@ -34,7 +34,7 @@ def main() -> None:
         Redis.from_url(options.redis_url, socket_connect_timeout=3, socket_timeout=10),
         Rate.parse(options.rate),
         options.capacity,
-        options.gate,
+        options.limiter_key,
     )
     session = build_session("token", options.threads, options.base_url)
     client = TmdbClient(session, options.base_url, limiter, options.timeout_s, {})
@@ -49,11 +49,11 @@ def main() -> None:
     print("ready", flush=True)
     for thread in threads:
         while thread.is_alive():
-            thread.join(0.2)  # signals are handled between two joins
+            thread.join(0.2)  # signals are handled between joins
 
 
 def _fetch(client: TmdbClient, limiter: Limiter, genre_id: int, pages: itertools.count[int]) -> None:
-    """What worker.tasks.obtain does, without storing."""
+    """Fetch as worker.tasks does, and store nothing."""
     while True:
         number = next(pages)
         key = PageKey(genre_id, str(1900 + number // MAX_PAGE % 200), number % MAX_PAGE + 1)
@@ -66,13 +66,13 @@ def _fetch(client: TmdbClient, limiter: Limiter, genre_id: int, pages: itertools
                 limiter.sleep(0.1)
             except Stopping:
                 return
-        except NotNow as trouble:
-            if not isinstance(trouble, ApiFailure):
-                print(f"{type(trouble).__name__}: {trouble}", file=sys.stderr, flush=True)
+        except NotNow as error:
+            if not isinstance(error, ApiFailure):
+                print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
 
 
 def _shift_clock(offset_s: float) -> None:
-    """As if this machine's clocks were wrong: both the wall's and the monotonic one."""
+    """Shift this process's wall clock and its monotonic clock."""
     wall, monotonic = time.time, time.monotonic
     time.time = lambda: wall() + offset_s
     time.monotonic = lambda: monotonic() + offset_s
@@ -82,7 +82,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("redis_url")
     parser.add_argument("base_url")
-    parser.add_argument("gate")
+    parser.add_argument("limiter_key")
     parser.add_argument("--number", type=int, default=0, help="of this process")
     parser.add_argument("--rate", default="40/s")
     parser.add_argument("--capacity", type=int, default=5)

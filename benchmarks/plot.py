@@ -1,20 +1,17 @@
-"""The pictures of benchmarks.limit."""
+"""Plots for benchmarks.limit."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 
-mpl.use("Agg")  # no screen is needed
+from benchmarks.runs import Adaptive, Steady
+
+mpl.use("Agg")  # needs no screen
 import matplotlib.pyplot as plt
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from benchmarks.limit import Adaptive, Steady
 
 BLUE, RED, GREY = "#1f6fb4", "#c8372d", "#666666"
 SHADES = ("#9ecae1", "#4292c6", "#08519c")
@@ -34,7 +31,7 @@ def steady(runs: Sequence[Steady], path: Path) -> None:
         left.bar(places, [100 * run.utilisation for run in mine], width, color=shade, label=label)
         right.bar(places, [run.worst_excess_ms for run in mine], width, color=shade, label=label)
     left.axhline(99, color=RED, linewidth=1, linestyle="--", label="promise")
-    left.set(ylim=(lowest, 100.5), ylabel="utilisation of what is allowed, %")
+    left.set(ylim=(lowest, 100.5), ylabel="utilisation of the limit, %")
     right.axhline(100, color=RED, linewidth=1, linestyle="--", label="promise")
     right.axhline(0, color=GREY, linewidth=0.8)
     right.set(ylabel="worst window above capacity + rate x T,\nms of the rate")
@@ -43,7 +40,7 @@ def steady(runs: Sequence[Steady], path: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     refused = sum(run.refused for run in runs)
     figure.suptitle(
-        f"One gate for the fleet: {sum(run.requests for run in runs)} requests, {refused} refused"
+        f"One limiter for the fleet: {sum(run.requests for run in runs)} requests, {refused} refused"
     )
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", frameon=False)
@@ -52,7 +49,7 @@ def steady(runs: Sequence[Steady], path: Path) -> None:
 
 
 def adaptive(runs: Sequence[Adaptive], path: Path) -> None:
-    """Requests a second over time, one row a scenario."""
+    """Requests per second over time, one row per scenario."""
     figure, rows = plt.subplots(
         len(runs), 1, figsize=(10, 2.9 * len(runs)), layout="constrained", squeeze=False
     )
@@ -68,7 +65,7 @@ def adaptive(runs: Sequence[Adaptive], path: Path) -> None:
         )
         axes.plot(seconds, run.accepted, color=BLUE, linewidth=1.2, label="accepted")
         axes.bar(seconds, run.refused, color=RED, width=1.0, label="refused")
-        axes.set(xlim=(0, run.seconds), ylim=(0, 1.15 * run.configured), ylabel="requests a second")
+        axes.set(xlim=(0, run.seconds), ylim=(0, 1.15 * run.configured), ylabel="requests per second")
         axes.set_title(
             f"{run.name}: in the steady state {100 * run.utilisation:.1f} % used, "
             f"{100 * run.refused_share:.2f} % refused",

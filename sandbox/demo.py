@@ -1,4 +1,4 @@
-"""The main job on this machine alone: embedded servers, an emulated TMDB, two workers, one backfill."""
+"""`reelhaul demo`: one backfill on this machine, with embedded servers, an emulated TMDB and two workers."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ import os
 import signal
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from producer.cli.backfill import request
-from producer.cli.follow import follow, last_line
+from producer.cli.backfill import new_backfill
+from producer.cli.follow import follow, summary
 from producer.cli.render import console
-from producer.enqueue import begin
+from producer.enqueue import enqueue_backfill
 from producer.plan import parse_years
 from producer.progress import Progress
 from sandbox.embedded import free_port
 from sandbox.emulator.items import CatalogError, read_catalog
-from sandbox.fleet import Fleet, ending_in_order
+from sandbox.fleet import Fleet, interrupt_on_sigterm
 from sandbox.processes import SandboxError
 from sandbox.servers import EmbeddedMongo, EmbeddedRedis, EmulatorProcess
-from worker.clients import close_api_client, limiter, storage
+from worker.clients import storage
 from worker.errors import UsageError
 from worker.settings import settings
 
@@ -32,9 +32,9 @@ MOVIES, SEED = 20_000, 7
 GENRES, YEARS = "Drama,Comedy,Thriller,Horror,War", "2001..2025"
 CAPACITY = 5
 WORKERS = 2
-#: Milliseconds the emulator takes for an answer, about what TMDB takes.
+#: About what TMDB takes for a response.
 LATENCY_MS = 100
-#: What the emulator enforces beyond the fleet's own capacity: this share of a second's requests.
+#: The emulator admits the fleet's own capacity and this many seconds' requests more.
 SLACK_S = 0.1
 
 
@@ -47,11 +47,11 @@ def demo(
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave it running, with Flower, until Ctrl-C.")
     ] = False,
-    rate: Annotated[int, typer.Option(help="Requests a second, for the fleet.", min=1, max=1000)] = 30,
+    rate: Annotated[int, typer.Option(help="Requests per second, for the fleet.", min=1, max=1000)] = 30,
 ) -> None:
     """Watch a backfill from an empty machine: no key, no Docker, under a minute."""
     try:
-        with ending_in_order():
+        with interrupt_on_sigterm():
             _demo(catalog, rate, as_json=as_json, keep=keep)
     except SandboxError as error:
         raise UsageError(str(error)) from None
@@ -60,63 +60,58 @@ def demo(
 
 
 def _demo(catalog: Path | None, rate: int, *, as_json: bool, keep: bool) -> None:
-    # Read before anything starts: a bad line is told at once.
+    # Read before anything starts, so that a bad line is reported at once.
     genres, years = ("all", _years_of(catalog)) if catalog else (GENRES, YEARS)
     chosen = parse_years(years)
-    with _sandbox(catalog, rate) as (fleet, emulator):
+    with _fleet(catalog, rate) as (fleet, emulator):
         out = console()
-        out.print(f"emulated TMDB at {emulator.base_url}, limit {rate}/s; two workers with 16 slots each")
-        if fleet.metrics_ports:
-            out.print(f"metrics at {fleet.metrics(settings().reelhaul_metrics_address)}", soft_wrap=True)
-        if keep:  # before there is anything to see, so that all of it is seen
+        out.print(f"emulated TMDB at {emulator.base_url}, limit {rate}/s; {WORKERS} workers")
+        if fleet.metrics_port:
+            addresses = fleet.metrics_addresses(settings().reelhaul_metrics_address)
+            out.print(f"metrics at {addresses}", soft_wrap=True)
+        if keep:  # started before the first task, since Flower shows only what it has seen
             port = free_port()
             fleet.flower(port)
-            out.print(
-                f"Flower at http://127.0.0.1:{port}; REDIS_URL={os.environ['REDIS_URL']}", soft_wrap=True
-            )
-            out.print(f"MONGO_URL={os.environ['MONGO_URL']}; Ctrl-C ends it all", soft_wrap=True)
-        ended = _haul(genres, chosen)
-        out.print(last_line(ended))
-        summary = _summary(ended, emulator, rate)
+            redis, mongo = (fleet.environment[name] for name in ("REDIS_URL", "MONGO_URL"))
+            out.print(f"Flower at http://127.0.0.1:{port}; REDIS_URL={redis}", soft_wrap=True)
+            out.print(f"MONGO_URL={mongo}; Ctrl-C ends it all", soft_wrap=True)
+        wanted = new_backfill(genres, chosen, settings().reelhaul_retention)
+        enqueue_backfill(storage(), wanted)
+        ended = follow(wanted)
+        out.print(summary(ended))
+        figures = _summary(ended, emulator, rate)
         if as_json:
-            typer.echo(json.dumps(summary))
+            typer.echo(json.dumps(figures))
         else:
-            out.print(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in summary.items()))
+            out.print(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in figures.items()))
         if keep:
             signal.pause()
 
 
 @contextmanager
-def _sandbox(catalog: Path | None, rate: int) -> Iterator[tuple[Fleet, EmulatorProcess]]:
+def _fleet(catalog: Path | None, rate: int) -> Iterator[tuple[Fleet, EmulatorProcess]]:
+    """The fleet, its workers ready; this process uses its environment too."""
     served = ["--catalog", str(catalog)] if catalog else ["--movies", str(MOVIES), "--seed", str(SEED)]
     enforced = ["--rate", str(rate), "--capacity", str(CAPACITY + round(rate * SLACK_S))]
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="reelhaul-demo-")))
-        redis = stack.enter_context(EmbeddedRedis(appendonly=False))
-        mongo = stack.enter_context(EmbeddedMongo())
-        emulator = stack.enter_context(EmulatorProcess(*served, *enforced, "--latency-ms", str(LATENCY_MS)))
-        os.environ.update(
-            REDIS_URL=redis.url,
-            MONGO_URL=f"{mongo.url}/reelhaul",
-            TMDB_BASE_URL=emulator.base_url,
-            TMDB_TOKEN="a-token-of-nobody",  # noqa: S106 -- the emulator takes any
-            REELHAUL_RATE=str(rate),
-            REELHAUL_CAPACITY=str(CAPACITY),
-            REELHAUL_RUN_FOLDER=str(folder),
-        )
-        fleet = stack.enter_context(Fleet(os.environ, folder, settings().reelhaul_metrics_port))
+    with (
+        tempfile.TemporaryDirectory(prefix="reelhaul-demo-") as folder,
+        Fleet(os.environ, Path(folder)) as fleet,
+    ):
+        fleet.serve(EmbeddedRedis(appendonly=False))
+        fleet.serve(EmbeddedMongo())
+        emulator = fleet.serve(EmulatorProcess(*served, *enforced, "--latency-ms", str(LATENCY_MS)))
+        fleet.environment |= {
+            "TMDB_TOKEN": "a-token-of-nobody",  # the emulator accepts any
+            "REELHAUL_RATE": str(rate),
+            "REELHAUL_CAPACITY": str(CAPACITY),
+            "REELHAUL_RUN_FOLDER": folder,
+        }
+        os.environ.update(fleet.environment)
+        fleet.metrics_port = settings().reelhaul_metrics_port
         for _ in range(WORKERS):
             fleet.worker()
         fleet.wait_until_ready(WORKERS)
         yield fleet, emulator
-
-
-def _haul(genres: str, years: list[int]) -> Progress:
-    """The backfill, followed until it ends; its Progress."""
-    wanted = request(genres, years, None)
-    close_api_client()
-    begin(storage(), wanted)
-    return follow(storage(), limiter(), wanted)
 
 
 def _years_of(catalog: Path) -> str:
@@ -131,7 +126,7 @@ def _years_of(catalog: Path) -> str:
 
 
 def _summary(ended: Progress, emulator: EmulatorProcess, rate: int) -> dict[str, int | float]:
-    """The run in figures, requests judged by the emulator's own log."""
+    """The run in figures; requests are counted by the emulator's log."""
     total, stats = ended.total, emulator.stats()
     seconds = stats["last_arrival_s"] - stats["first_arrival_s"]
     requests = stats["arrivals"]

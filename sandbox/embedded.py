@@ -1,4 +1,4 @@
-"""A server of its own process on 127.0.0.1: a port, a folder, and a start that returns when it answers."""
+"""Base of the embedded servers: a child process with a port on 127.0.0.1 and a folder."""
 
 import errno
 import socket
@@ -10,17 +10,18 @@ from typing import ClassVar, Self
 from sandbox.processes import ChildProcess, SandboxError, spawn
 
 HOST = "127.0.0.1"
-#: SecantusDB takes about a second to start on an idle machine; the rest is for a busy one.
+#: SecantusDB starts in about a second on an idle machine.
 START_TIMEOUT_S = 30.0
-#: A free port can be taken between choosing and binding it; then the next one is tried.
+#: Another process can take a free port before the server binds it; then another port is tried.
 FREE_PORT_ATTEMPTS = 5
 PROBE_TIMEOUT_S = 1.0
 
 
 class EmbeddedServer(ABC):
-    """One server on `port` (a free one by default) with its files in `folder` (a temporary one by default).
+    """A server on `port` (default: a free one) with its files in `folder` (default: a temporary one).
 
-    After kill(), start() brings it back on the same port with the same files. stop() removes a temporary one.
+    After kill(), start() brings it back on the same port with the same files. stop() removes a temporary
+    folder.
     """
 
     name: ClassVar[str]
@@ -37,23 +38,28 @@ class EmbeddedServer(ABC):
 
     @abstractmethod
     def _answers(self, child: ChildProcess, port: int) -> bool:
-        """Whether it is `child`, and no stranger, that serves requests on `port`."""
+        """Whether `child`, and no other process, serves requests on `port`."""
+
+    @property
+    @abstractmethod
+    def environment(self) -> dict[str, str]:
+        """The environment variables that make Reelhaul use this server."""
 
     @property
     def port(self) -> int:
-        """The TCP port; SandboxError when it is to be chosen by the first start()."""
+        """The TCP port; SandboxError before the first start() has chosen one."""
         if self._port is None:
-            raise SandboxError(f"{self.name} has no port before it was started")
+            raise SandboxError(f"{self.name} was not started and has no port yet")
         return self._port
 
     @property
     def pid(self) -> int:
-        """The server's own process id; SandboxError when it was not started."""
+        """The server's process id; SandboxError when it was not started."""
         return self._started().pid
 
     @property
     def folder(self) -> Path:
-        """Where data and log are kept."""
+        """The folder with its data and its log."""
         if self._folder is not None:
             return self._folder
         if self._scratch is None:
@@ -63,8 +69,8 @@ class EmbeddedServer(ABC):
     def start(self) -> Self:
         """Start the server and return when it answers.
 
-        Raises SandboxError when the port is taken, when the server ends at once, or when it does not answer
-        within START_TIMEOUT_S.
+        Raises SandboxError when the port is in use, or when the server ends or does not answer within
+        START_TIMEOUT_S.
         """
         if self._child is not None and self._child.running:
             raise SandboxError(f"{self.name} is running already, with pid {self._child.pid}")
@@ -82,7 +88,7 @@ class EmbeddedServer(ABC):
         )
 
     def _try_start(self, port: int) -> ChildProcess | None:
-        """The running server, or None when the port was taken."""
+        """The running server; None when the port is in use."""
         if not port_is_free(port):
             return None
         child = spawn(self._command(port, self.folder), log_path=self.folder / f"{self.name.lower()}.log")
@@ -96,19 +102,16 @@ class EmbeddedServer(ABC):
         return child
 
     def stop(self, grace_s: float = 10.0) -> None:
-        """End the server; one that keeps its files gets `grace_s` for it. A temporary folder is removed."""
+        """Stop the server; SIGKILL after `grace_s`, or at once when its folder is temporary and goes too."""
         if self._child is not None:
-            if self._scratch is None:
-                self._child.stop(grace_s)
-            else:
-                self._child.kill()
+            self._child.stop(0 if self._scratch else grace_s)
             self._child = None
         if self._scratch is not None:
             self._scratch.cleanup()
             self._scratch = None
 
     def kill(self) -> None:
-        """SIGKILL; the files stay, as after a crash."""
+        """Send SIGKILL and keep the files, as in a crash."""
         self._started().kill()
 
     def _started(self) -> ChildProcess:
@@ -132,7 +135,7 @@ def free_port() -> int:
 
 
 def port_is_free(port: int) -> bool:
-    """Whether a server could listen on `port`; connections of a former one that still linger do not count."""
+    """Whether a server could listen on `port`; lingering connections of an earlier server do not matter."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -145,7 +148,7 @@ def port_is_free(port: int) -> bool:
 
 
 def accepts_connections(port: int) -> bool:
-    """Whether anybody listens on `port`."""
+    """Whether a server listens on `port`."""
     try:
         socket.create_connection((HOST, port), PROBE_TIMEOUT_S).close()
     except OSError:

@@ -1,98 +1,130 @@
-"""Workers, beat and Flower as processes of this machine, stopped together."""
+"""A whole fleet on this machine: servers, workers, beat and Flower, started and stopped together."""
 
 from __future__ import annotations
 
 import itertools
+import os
 import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Self, TypeVar
 
-from sandbox.embedded import HOST, port_is_free
+from sandbox.embedded import HOST, EmbeddedServer, port_is_free
 from sandbox.processes import ChildProcess, SandboxError, spawn
 from worker.app import app
 
-#: A worker's tasks end within 30 s of its being asked to stop: a request, and a try to store what it brought.
-#: Waiting ones end at once.
+#: The command line, run by this interpreter.
+REELHAUL = (sys.executable, "-c", "from producer.cli.main import main; main()")
+#: A worker's tasks end within 30 s of SIGTERM: one request, and one attempt to store its response.
 STOP_S = 50.0
-#: Seconds for workers to start; they take about two on an idle machine.
+#: Workers start in about two seconds on an idle machine.
 READY_S = 60.0
+
+Server = TypeVar("Server", bound=EmbeddedServer)
 
 
 class Fleet:
-    """Celery processes with one environment, their logs in `folder`; stops them all when it is left.
+    """Servers and processes that share one environment, with their logs in `folder`.
 
-    With a metrics port its first worker answers Prometheus there, each further one at the next port.
+    Leaving its `with` block stops everything in order; kill() ends everything at once.
     """
 
     def __init__(self, environment: Mapping[str, str], folder: Path, metrics_port: int = 0) -> None:
-        self._environment, self._folder = dict(environment), folder
-        self._metrics_port = metrics_port
+        self.environment = dict(environment)
+        self.folder = folder
+        #: Prometheus port of the first worker, the next worker has the next port; 0 for none.
+        self.metrics_port = metrics_port
+        self.servers: list[EmbeddedServer] = []
         self.processes: list[ChildProcess] = []
-        self.metrics_ports: list[int] = []
-        self._numbers = itertools.count(1)
+        self._workers = 0
+        self._logs = itertools.count()
 
-    def worker(self, *options: str) -> ChildProcess:
-        """Start one worker; it consumes as soon as it has reached Redis."""
-        number = next(self._numbers)
-        name = f"worker{number}"
-        own: dict[str, str] = {}
-        if self._metrics_port:
-            self.metrics_ports.append(self._metrics_port + number - 1)
-            own["REELHAUL_METRICS_PORT"] = str(self.metrics_ports[-1])
-        quick = ("--without-gossip", "--without-mingle")
-        return self._start(name, "worker.app", "worker", "-n", f"{name}@%h", *quick, *options, **own)
+    def serve(self, server: Server, *, set_address: bool = True) -> Server:
+        """Start a server and, with `set_address`, point the processes started later at it."""
+        self.servers.append(server.start())
+        if set_address:
+            self.environment |= server.environment
+        return server
+
+    def worker(self, *options: str, module: str = "worker.app", **environment: str) -> ChildProcess:
+        """Start a worker; it consumes once it has reached Redis."""
+        self._workers += 1
+        name = f"worker{self._workers}"
+        if self.metrics_port:
+            environment = {"REELHAUL_METRICS_PORT": str(self._metrics_ports()[-1]), **environment}
+        command = ("worker", "-n", f"{name}@%h", "--without-gossip", "--without-mingle", *options)
+        return self._celery(*command, module=module, name=name, **environment)
 
     def beat(self) -> ChildProcess:
-        """Start the one that says every minute that something may be due."""
-        return self._start("beat", "producer.schedule", "beat")
+        """Start celery beat."""
+        return self._celery("beat", module="producer.schedule", name="beat")
 
     def flower(self, port: int) -> ChildProcess:
-        """Start Flower on loopback, its memory in the folder; SandboxError when the port is taken."""
+        """Start Flower on loopback, its database in `folder`; SandboxError when the port is in use."""
         if not port_is_free(port):
             raise SandboxError(
                 f"port {port} is in use: stop what listens there, or choose another for Flower"
             )
-        options = (f"--address={HOST}", f"--port={port}", f"--db={self._folder.resolve() / 'flower.db'}")
-        return self._start("flower", "worker.app", "flower", *options)
+        database = self.folder.resolve() / "flower.db"
+        return self._celery("flower", f"--address={HOST}", f"--port={port}", f"--db={database}", module="worker.app", name="flower")
+
+    def start(self, *argv: str, name: str = "", **environment: str) -> ChildProcess:
+        """Start a process; `environment` is added to the fleet's, `name` is its log's."""
+        log_path = self.folder / f"{name or next(self._logs)}.log"
+        process = spawn(argv, env=self.environment | environment, log_path=log_path)
+        self.processes.append(process)
+        return process
 
     def wait_until_ready(self, workers: int) -> None:
-        """Return when so many workers answer; SandboxError when one ends, or after READY_S."""
-        until = time.monotonic() + READY_S
+        """Return when this many workers answer; SandboxError when a process ends, or after READY_S.
+
+        Looks for them at the REDIS_URL of this process.
+        """
+        deadline = time.monotonic() + READY_S
         while len(app.control.ping(timeout=0.5) or ()) < workers:
             self.check()
-            if time.monotonic() > until:
-                raise SandboxError(
-                    f"{workers} workers do not answer within {READY_S:g} s; see {self._folder}"
-                )
+            if time.monotonic() > deadline:
+                raise SandboxError(f"{workers} workers do not answer within {READY_S:g} s; see {self.folder}")
 
     def check(self) -> None:
-        """Raise SandboxError when one of them has ended by itself."""
+        """Raise SandboxError when a process has ended by itself."""
         for process in self.processes:
             if not process.running:
                 raise SandboxError(f"{process} has ended:\n{process.log_tail()}")
 
+    def metrics_addresses(self, host: str) -> str:
+        """Where Prometheus finds the workers' metrics, on one line; empty without a metrics port."""
+        return ", ".join(f"http://{host}:{port}/metrics" for port in self._metrics_ports())
+
     def stop(self) -> None:
-        """SIGTERM to all, then wait for each."""
+        """Stop all processes with SIGTERM, then the servers, the last one first."""
         for process in self.processes:
             if process.running:
                 process.send(signal.SIGTERM)
         for process in self.processes:
             process.stop(STOP_S)
+        while self.servers:
+            self.servers.pop().stop()
 
-    def metrics(self, address: str) -> str:
-        """Where Prometheus asks its workers, as one line; "" when nowhere."""
-        return ", ".join(f"http://{address}:{port}/metrics" for port in self.metrics_ports)
+    def kill(self) -> None:
+        """End everything with SIGKILL, the children of killed processes too."""
+        for process in self.processes:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
+        while self.servers:
+            self.servers.pop().stop(grace_s=0)
 
-    def _start(self, name: str, app: str, *command: str, **own: str) -> ChildProcess:
-        argv = [sys.executable, "-m", "celery", "-A", app, *command]
-        process = spawn(argv, env=self._environment | own, log_path=self._folder / f"{name}.log")
-        self.processes.append(process)
-        return process
+    def _celery(self, *command: str, module: str, name: str, **environment: str) -> ChildProcess:
+        return self.start(sys.executable, "-m", "celery", "-A", module, *command, name=name, **environment)
 
-    def __enter__(self) -> Fleet:
+    def _metrics_ports(self) -> list[int]:
+        return [self.metrics_port + number for number in range(self._workers) if self.metrics_port]
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -100,8 +132,8 @@ class Fleet:
 
 
 @contextmanager
-def ending_in_order() -> Iterator[None]:
-    """SIGTERM, or a terminal that closes, ends the block as Ctrl-C does: what it started is stopped."""
+def interrupt_on_sigterm() -> Iterator[None]:
+    """Raise KeyboardInterrupt on SIGTERM and SIGHUP as on Ctrl-C, so that the block stops what it started."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt

@@ -1,10 +1,10 @@
-"""Turns into a server that cannot outlive whoever started it. Run as a file, with the standard library only:
+"""Run a command that cannot outlive the process that started it. Uses the standard library only:
 
     python -I -S lifeline.py LIFELINE_FD GRACE_S COMMAND [ARGUMENT...]
 
-LIFELINE_FD is the read end of a pipe whose write end only the starter holds: end of file means the starter is
-gone, however it went, SIGKILL included. A forked watcher waits for that; this process itself turns into the
-command by exec, so its pid is the server's own. No prctl, no preexec_fn: any POSIX system will do.
+LIFELINE_FD is the read end of a pipe whose write end only the starter holds: end of file means that the
+starter has ended, by SIGKILL too. A forked watcher waits for that, while this process becomes the command by
+exec, so that its pid is the command's. Works on any POSIX system, without prctl or preexec_fn.
 """
 
 import os
@@ -13,38 +13,38 @@ import signal
 import sys
 import time
 
-#: How often the watcher looks whether its server still lives, in seconds; a dead server ends the watcher too.
+#: Seconds between two checks that the command still runs; the watcher ends with it.
 WATCH_INTERVAL_S = 1.0
 
 
-def watch(lifeline_fd: int, server_pid: int, grace_s: float) -> None:
-    """Return when the server has ended; end it, politely first, once the starter is gone.
+def watch(lifeline_fd: int, command_pid: int, grace_s: float) -> None:
+    """Return when the command has ended; when the starter ends first, send SIGTERM, then SIGKILL.
 
-    The server is this process's parent: while getppid() names it, that pid cannot belong to a stranger.
+    The command is this process's parent: while getppid() returns its pid, the pid is not another process's.
     """
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
-    starter_lives = True
-    while starter_lives and os.getppid() == server_pid:
+    starter_runs = True
+    while starter_runs and os.getppid() == command_pid:
         readable, _, _ = select.select([lifeline_fd], [], [], WATCH_INTERVAL_S)
-        starter_lives = not readable
-    if os.getppid() != server_pid:
+        starter_runs = not readable
+    if os.getppid() != command_pid:
         return
-    os.kill(server_pid, signal.SIGTERM)
+    os.kill(command_pid, signal.SIGTERM)
     deadline = time.monotonic() + grace_s
-    while os.getppid() == server_pid and time.monotonic() < deadline:
+    while os.getppid() == command_pid and time.monotonic() < deadline:
         time.sleep(0.05)
-    if os.getppid() == server_pid:
-        os.kill(server_pid, signal.SIGKILL)
+    if os.getppid() == command_pid:
+        os.kill(command_pid, signal.SIGKILL)
 
 
 def main(lifeline_fd: int, grace_s: float, command: list[str]) -> None:
-    server_pid = os.getpid()
+    command_pid = os.getpid()
     if os.fork() == 0:
-        watch(lifeline_fd, server_pid, grace_s)
+        watch(lifeline_fd, command_pid, grace_s)
         os._exit(0)
     os.close(lifeline_fd)
-    # Python ignores these two, and exec hands ignored signals on; the server shall start as from a shell.
+    # Python ignores these two signals, and the command would inherit that.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     try:

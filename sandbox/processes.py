@@ -1,4 +1,4 @@
-"""Child processes that end with their parent, even when that is killed with SIGKILL."""
+"""Child processes that end with their parent, even when the parent is killed with SIGKILL."""
 
 import os
 import shlex
@@ -11,19 +11,19 @@ from pathlib import Path
 
 LIFELINE = Path(__file__).with_name("lifeline.py")
 
-#: What a child gets between SIGTERM and SIGKILL, in seconds, when its parent vanished.
+#: Seconds between SIGTERM and SIGKILL for a child whose parent is gone.
 ORPHAN_GRACE_S = 5.0
-#: Lines of the log that an error quotes.
+#: Lines of the log in an error's text.
 LOG_TAIL_LINES = 15
 POLL_S = 0.02
 
 
 class SandboxError(RuntimeError):
-    """A stand-in could not be started or has ended; the message says which and what to do."""
+    """A process could not be started or has ended; the message says which one and what to do."""
 
 
 class ChildProcess:
-    """One started command. `pid` is the command's own, so signals reach it and nothing else."""
+    """A running command. `pid` is the command's own, so that signals reach it and nothing else."""
 
     def __init__(
         self,
@@ -45,11 +45,11 @@ class ChildProcess:
         return self._popen.poll() is None
 
     def send(self, signum: signal.Signals) -> None:
-        """Send a signal; in silence when the process has ended already."""
+        """Send a signal; do nothing when the process has ended already."""
         self._popen.send_signal(signum)
 
     def wait(self, timeout_s: float) -> int:
-        """Wait for the process to end by itself and return its exit status, negative for a signal.
+        """The exit status, negative for a signal, once the process has ended by itself.
 
         Raises SandboxError when it is still running after `timeout_s`.
         """
@@ -57,31 +57,28 @@ class ChildProcess:
             status = self._popen.wait(timeout_s)
         except subprocess.TimeoutExpired:
             raise SandboxError(f"{self} still runs after {timeout_s:g} s") from None
-        self._let_go()
+        self._close_lifeline()
         return status
 
     def stop(self, grace_s: float = 10.0) -> int:
-        """SIGTERM, after `grace_s` SIGKILL, reap; returns the exit status. Harmless once it has ended."""
+        """Send SIGTERM, and SIGKILL after `grace_s`; return the exit status. Harmless once it has ended."""
         self.send(signal.SIGTERM)
         try:
             self._popen.wait(grace_s)
         except subprocess.TimeoutExpired:
             return self.kill()
-        self._let_go()
+        self._close_lifeline()
         return self._popen.returncode
 
     def kill(self) -> int:
-        """SIGKILL and reap; returns the exit status."""
+        """Send SIGKILL; return the exit status."""
         self.send(signal.SIGKILL)
         status = self._popen.wait()
-        self._let_go()
+        self._close_lifeline()
         return status
 
     def wait_until(self, ready: Callable[[], bool], timeout_s: float) -> None:
-        """Poll `ready` until it is true.
-
-        Raises SandboxError when the process ends first or `timeout_s` is over.
-        """
+        """Poll until `ready` is true; SandboxError when the process ends first, or after `timeout_s`."""
         deadline = time.monotonic() + timeout_s
         while not ready():
             if not self.running:
@@ -91,7 +88,7 @@ class ChildProcess:
             time.sleep(POLL_S)
 
     def log_text(self) -> str:
-        """All that this process wrote so far, to standard output and standard error."""
+        """What this process has written so far to standard output and standard error."""
         with self.log_path.open("rb") as log:
             log.seek(self._log_start)
             return log.read().decode("utf-8", errors="replace")
@@ -99,8 +96,8 @@ class ChildProcess:
     def log_tail(self) -> str:
         return "\n".join(self.log_text().splitlines()[-LOG_TAIL_LINES:])
 
-    def _let_go(self) -> None:
-        """Close the lifeline of a process that was reaped, which ends its watcher."""
+    def _close_lifeline(self) -> None:
+        """Close the lifeline of an ended process, which ends its watcher."""
         if self._lifeline_fd is not None:
             os.close(self._lifeline_fd)
             self._lifeline_fd = None
@@ -110,7 +107,7 @@ class ChildProcess:
 
 
 def spawn(argv: Sequence[str], *, env: Mapping[str, str] | None = None, log_path: Path) -> ChildProcess:
-    """Start `argv` so that it ends with this process, and return at once.
+    """Start `argv`, without waiting, so that it ends with this process.
 
     Its output is appended to `log_path`. It leads a session of its own: Ctrl-C in the terminal reaches only
     the parent, which stops its children in order. Without `env` it inherits this process's environment.
@@ -119,7 +116,7 @@ def spawn(argv: Sequence[str], *, env: Mapping[str, str] | None = None, log_path
     try:
         with log_path.open("ab") as log:
             log_start = log.tell()
-            popen = subprocess.Popen(  # noqa: S603 -- the command is the caller's own, no shell sees it
+            popen = subprocess.Popen(  # noqa: S603 -- the caller's own command, without a shell
                 [sys.executable, "-I", "-S", str(LIFELINE), str(read_fd), str(ORPHAN_GRACE_S), *argv],
                 env=env,
                 stdin=subprocess.DEVNULL,

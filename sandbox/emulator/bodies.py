@@ -12,14 +12,7 @@ from urllib.parse import quote
 
 from sandbox.emulator.faults import Fault
 from sandbox.emulator.items import encode
-from sandbox.emulator.replies import (
-    TMDB_ERRORS,
-    Headers,
-    Reply,
-    error_reply,
-    json_reply,
-    too_many_requests,
-)
+from sandbox.emulator.replies import TMDB_ERRORS, Headers, Reply, error_reply, json_reply, too_many_requests
 
 Page = dict[str, Any]
 

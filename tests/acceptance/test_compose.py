@@ -87,7 +87,7 @@ def test_the_fleet_works_and_the_command_line_beside_it(
     ].count_documents({})
 
     # What .env says of the schedule reaches those that need it.
-    assert [duty["duty"] for duty in json.loads(reelhaul("schedule", "--json"))] == ["now_and_then", "sweep"]
+    assert [entry["schedule_entry"] for entry in json.loads(reelhaul("schedule", "--json"))] == ["now_and_then", "sweep"]
     wait_for(lambda: stage.database["schedule"].find_one({"_id": "now_and_then"}) is not None)
     [told] = (compose.folder / "volume-run").glob("alive-beat-*.json")
     assert json.loads(told.read_text())["tick_s"] == 2
@@ -111,7 +111,7 @@ def test_without_a_schedule_of_their_own_all_have_the_default(
     compose = project()
     status, said = compose.run("reelhaul", "schedule", "--json", patience_s=PATIENCE_S)
     assert status == 0, said
-    assert [duty["duty"] for duty in json.loads(said)] == ["changes", "recent", "oldest", "sweep"]
+    assert [entry["schedule_entry"] for entry in json.loads(said)] == ["changes", "recent", "oldest", "sweep"]
     beat = compose.start("beat")
     wait_for(lambda: compose.is_healthy("beat", beat), watching=[beat])
 

@@ -71,7 +71,7 @@ def test_tasks_by_name_states_and_lanes_in_a_browser(stage: Stage, request: pyte
     stage.environment["FLOWER_BASIC_AUTH"] = ":".join(LOGIN)
     pictures = request.config.rootpath / PICTURES / request.node.name
     with flower(stage) as (address, process), browser_page(pictures, LOGIN) as page:
-        show(page, f"{address}/workers", "w0@")
+        show(page, f"{address}/workers", "worker1@")
         ended = stage.reelhaul("backfill", "--genres", "Drama", "--years", "2017")
         assert ended.returncode == 1, ended.stderr  # one page is in quarantine
         pages = stage.progress()["pages_planned"]
@@ -90,7 +90,7 @@ def test_tasks_by_name_states_and_lanes_in_a_browser(stage: Stage, request: pyte
         expect(page.locator("#task-page")).to_contain_text("Rejected('HTTP 404")
 
         page.goto(f"{address}/workers")
-        expect(page.locator("body")).to_contain_text("w0@")
+        expect(page.locator("body")).to_contain_text("worker1@")
         worker.stop()
         stage.send(cells=[(35, "2001", 1), (35, "2002", 1)], refresh=[(35, "2003", 1)])
         page.goto(f"{address}/broker")
@@ -111,7 +111,7 @@ def test_it_remembers_over_a_restart(stage: Stage) -> None:
         return {task["args"]: task["state"] for task in json.loads(told.content).values()}
 
     with flower(stage) as (address, _):
-        wait_for(lambda: "w0@" in requests.get(f"{address}/workers", auth=LOGIN, timeout=PATIENCE_S).text)
+        wait_for(lambda: "worker1@" in requests.get(f"{address}/workers", auth=LOGIN, timeout=PATIENCE_S).text)
         stage.send(cells=[(35, "2001", 1)])
         name = "genre 35 2001, page 1 (35:2001:1)"  # nobody has asked TMDB for names yet
         wait_for(lambda: tasks(address).get(name) == "SUCCESS")

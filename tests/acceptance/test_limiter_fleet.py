@@ -64,7 +64,7 @@ def sources(log: Arrivals) -> list[tuple[float, str]]:
 def test_the_limit_is_kept_and_used_up(redis_server: EmbeddedRedis, fleet_on: StartFleet) -> None:
     """By eight processes; `make bench-limit` has the other numbers, and the long runs."""
     fleet, api = fleet_on(redis_server)
-    with fleet.gate() as gate:
+    with fleet.limiter() as gate:
         gate.pause()
         fleet.start(8, threads=4)
         gate.resume()
@@ -82,7 +82,7 @@ def test_every_process_gets_its_share_whatever_its_clock_says(
 ) -> None:
     """A day behind, an hour ahead, and two that are right: the script takes no time from a caller."""
     fleet, api = fleet_on(redis_server)
-    with fleet.gate() as gate:
+    with fleet.limiter() as gate:
         gate.pause()
         for offset_s in (0, 0, 3_600, -86_400):
             fleet.start(threads=6, clock_offset_s=offset_s)

@@ -37,7 +37,7 @@ def busy(standing: Busy) -> Busy:
     """They, at work at the full rate; nothing that troubled them before is left."""
     fleet, api = standing
     api.configure(faults=[])
-    with fleet.gate() as gate:
+    with fleet.limiter() as gate:
         gate.resume()
         gate.set_rate(None)
         wait_for(lambda: not gate.state().closed_reason)
@@ -74,7 +74,7 @@ def test_a_429_pauses_the_whole_fleet_for_what_it_says(busy: Busy, retry_after: 
     wait_for(lambda: api.stats()["by_status"].get("429"))
     at = refusal(api)
     wait_for(lambda: arrivals(api.log(), at + pause_s + 1, at + 60))
-    with fleet.gate() as gate:
+    with fleet.limiter() as gate:
         state = gate.state()
     log = api.log()
     assert arrivals(log, at + IN_FLIGHT_S, at + pause_s) == []
@@ -88,7 +88,7 @@ def test_an_absurd_retry_after_is_capped(busy: Busy) -> None:
     fleet, api = busy
     api.configure(faults=["429=absurd:count=1"])
     wait_for(lambda: api.stats()["by_status"].get("429"))
-    with fleet.gate() as gate:
+    with fleet.limiter() as gate:
         state = wait_for(lambda: (now := gate.state()).closed_reason and now)
         assert state.closed_reason == "throttled"
         assert 0 < state.closed_s <= 300
@@ -103,7 +103,7 @@ def test_several_refusals_at_once_halve_the_rate_once(busy: Busy) -> None:
     # While the first answer takes half a second, more than five requests arrive.
     api.configure(faults=["429=3:count=5"], latency_ms=500)
     wait_for(lambda: api.stats()["by_status"].get("429", 0) == 5)
-    with fleet.gate() as gate:
+    with fleet.limiter() as gate:
         state = gate.state()
     api.configure(latency_ms=LATENCY_MS)
     assert (state.closed_reason, state.share) == ("throttled", 0.5)
@@ -123,7 +123,7 @@ def test_an_outage_is_met_by_one_probe_at_a_time_and_ends_quickly(busy: Busy, ou
     fleet, api = busy
     down = time.monotonic()
     api.configure(faults=OUTAGES[outage])
-    with fleet.gate() as gate:
+    with fleet.limiter() as gate:
         wait_for(lambda: gate.state().closed_reason == "outage")
         closed = time.monotonic()
         time.sleep(2.0)
@@ -154,7 +154,7 @@ def test_a_few_errors_close_nothing(busy: Busy) -> None:
     api.configure(faults=["status=500:every=5"])
     api.reset()
     wait_for(lambda: api.stats()["by_status"].get("500", 0) > 6)
-    with fleet.gate() as gate:
+    with fleet.limiter() as gate:
         assert gate.state().closed_reason == ""
 
 
@@ -164,7 +164,7 @@ def test_a_process_that_is_asked_to_stop_while_it_waits_stops(busy: Busy, shut: 
     one = fleet.start(1, threads=SLOTS)[0]
     if shut != "paused":
         api.configure(faults=["429=300:count=1" if shut == "throttled" else "status=503"])
-    with fleet.gate() as gate:
+    with fleet.limiter() as gate:
         if shut == "paused":
             gate.pause()
         wait_for(lambda: gate.state().closed_reason == shut)
@@ -177,7 +177,7 @@ def test_an_api_that_was_gone_is_found_again(busy: Busy) -> None:
     """Connections are refused while it is away."""
     fleet, api = busy
     api.kill()
-    with fleet.gate() as gate:
+    with fleet.limiter() as gate:
         wait_for(lambda: gate.state().closed_reason == "outage")
         api.start()
         up = time.monotonic()

@@ -1,6 +1,6 @@
-"""Runs the kill tests side by side, for they mostly wait, and ends with one table: `python -m tests.chaos`.
+"""Run all kill tests, several files at a time since they mostly wait, and print one table.
 
-Arguments are pytest's, and --quick. Without pytest's, the quick mutants follow (tests.mutants).
+`python -m tests.chaos [--quick] [PYTEST ARGUMENT...]`; without pytest arguments the quick mutants follow.
 """
 
 from __future__ import annotations
@@ -12,41 +12,41 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.chaos.harness import Outcome, table
+from tests.chaos.outcome import Outcome, table
 
 HERE = Path(__file__).parent
-#: Files of about the same length, run at the same time: more would only wait for the processor.
-LINES = (
+#: Groups of files that run side by side and take about equally long; more would only wait for the processor.
+GROUPS = (
     ("test_kills.py", "test_clocks.py", "test_hostile.py"),
     ("test_redis.py", "test_stops.py"),
     ("test_api.py",),
     ("test_mongo.py", "test_deliveries.py"),
 )
-#: pytest's codes: all passed, or a choice left none for this line.
+#: pytest's exit codes: all passed, or the arguments selected no test of this group.
 GOOD = (0, 5)
 
 
 def main(arguments: list[str]) -> int:
     """Exit code 0 when all passed."""
     begun = time.monotonic()
-    missing = {path.name for path in HERE.glob("test_*.py")} - {name for line in LINES for name in line}
+    missing = {path.name for path in HERE.glob("test_*.py")} - {name for group in GROUPS for name in group}
     if missing:
-        raise SystemExit(f"not in any line: {', '.join(sorted(missing))}")
+        raise SystemExit(f"not in any group: {', '.join(sorted(missing))}")
     with tempfile.TemporaryDirectory(prefix="reelhaul-chaos-") as folder:
-        rows = [Path(folder) / f"rows{number}.json" for number in range(len(LINES))]
-        logs = [Path(folder) / f"line{number}.log" for number in range(len(LINES))]
+        rows = [Path(folder) / f"rows{number}.json" for number in range(len(GROUPS))]
+        logs = [Path(folder) / f"group{number}.log" for number in range(len(GROUPS))]
         started = [
             subprocess.Popen(
                 [
                     *(sys.executable, "-m", "pytest", "--full", "-p", "no:cacheprovider"),
-                    *(f"--rows={file}", f"--basetemp={folder}/line{number}"),
-                    *(str(HERE / name) for name in line),
+                    *(f"--rows={file}", f"--basetemp={folder}/group{number}"),
+                    *(str(HERE / name) for name in group),
                     *arguments,
                 ],
                 stdout=log.open("wb"),
                 stderr=subprocess.STDOUT,
             )
-            for number, (line, file, log) in enumerate(zip(LINES, rows, logs, strict=True))
+            for number, (group, file, log) in enumerate(zip(GROUPS, rows, logs, strict=True))
         ]
         codes = [process.wait() for process in started]
         for code, log in zip(codes, logs, strict=True):
@@ -64,7 +64,7 @@ def main(arguments: list[str]) -> int:
     if set(arguments) <= {"--quick"}:
         sys.stdout.flush()
         good = subprocess.call([sys.executable, "-m", "tests.mutants", "--quick"]) == 0 and good
-    sys.stdout.write(f"{'all kept' if good else 'FAILED'}, {time.monotonic() - begun:.0f} s\n")
+    sys.stdout.write(f"{'every promise kept' if good else 'FAILED'}, {time.monotonic() - begun:.0f} s\n")
     return 0 if good else 1
 
 

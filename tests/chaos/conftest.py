@@ -1,4 +1,4 @@
-"""What `make chaos` asks for, and the table that it ends with."""
+"""Options, fixtures and the table of `make chaos`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.harness import Outcome, Rig, table
+from tests.chaos.harness import Rig
+from tests.chaos.outcome import Outcome, table
 
 OUTCOMES = pytest.StashKey[list[Outcome]]()
 
@@ -20,16 +21,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("chaos")
     group.addoption("--full", dest="chaos", action="store_const", const="full", help="every kill test")
     group.addoption("--quick", dest="chaos", action="store_const", const="quick", help="the quick kill tests")
-    group.addoption("--rows", type=Path, metavar="FILE", help="write the table's rows there, as JSON")
+    group.addoption("--rows", type=Path, metavar="FILE", help="write the table's rows to this file, as JSON")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "quick: of the kill tests, those that every test run includes")
+    config.addinivalue_line("markers", "quick: a kill test that every test run includes")
     config.stash[OUTCOMES] = []
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without --full, only the quick kill tests."""
+    """Without --full, leave out all but the quick kill tests."""
     if config.getoption("chaos", None) == "full":
         return
     left_out = [
@@ -53,18 +54,18 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 @pytest.fixture
 def full(request: pytest.FixtureRequest) -> bool:
-    """Whether time does not matter."""
+    """Whether --full was given."""
     return bool(request.config.getoption("chaos", None) == "full")
 
 
 @pytest.fixture
 def rig(tmp_path: Path) -> Iterator[Callable[..., Rig]]:
-    """Starts a run's servers with the options of `Rig`; all end after the test."""
+    """Starts a run with the options of `Rig`; all of it ends with the test."""
     with ExitStack() as stack:
         yield lambda **options: stack.enter_context(Rig(tmp_path, **options))
 
 
 @pytest.fixture
 def report(request: pytest.FixtureRequest) -> Callable[[str, Rig], None]:
-    """Adds the run's row to the table."""
+    """Adds a run's row to the table."""
     return lambda fault, rig: request.config.stash[OUTCOMES].append(rig.outcome(fault))

@@ -1,4 +1,4 @@
-"""TMDB fails in every way the emulator knows, alone and all at once."""
+"""TMDB fails in every way that the emulator can, one fault alone and all at once."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.chaos.harness import LOOK_S, Rig
+from tests.support.comparison import Comparison
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
 
 Start = Callable[..., Rig]
 Report = Callable[[str, Rig], None]
 
-#: What passes: an answer that is none, too late, or another one than was asked for.
+#: Short faults: a response that is missing, late, or not what was requested.
 PASSING = [
     "429=1", "status=500", "status=502/html", "status=503/empty", "error=24", "error=46", "error-200",
     "html", "empty", "gzip", "not-json", "reset=start", "reset=head", "reset=body", "close", "truncate",
@@ -25,17 +26,17 @@ PASSING = [
 ]  # fmt: skip
 
 
-#: What lasts too long, or slows the whole fleet down: told apart from what passes only for the sake of time.
+#: Faults that slow the whole fleet down; left out where a test would take too long.
 SLOW = ["429", "429=0", "429=date+1", "429=garbage", "hang", "drip=5", "drip-head=20", "latency=3"]
 
 
 @pytest.fixture(scope="module")
 def one_by_one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    """A fleet that meets one fault after the other."""
+    """A fleet for one fault after the other."""
     with Rig(
         tmp_path_factory.mktemp("faults"), movies=6_000, years=(2023, 2025), REELHAUL_TIMEOUT_S="2"
     ) as run:
-        run.start_beat()
+        run.beat()
         run.start_workers()
         yield run
 
@@ -46,37 +47,36 @@ def test_one_fault_alone(one_by_one: Rig, report: Report, fault: str) -> None:
     run.begin_anew()
     run.emulator.configure(faults=[f"{fault}:every=7:count=3"])
     run.backfill()
-    # A page that is struck three times is compared with others.
     run.completes(probing=True)
-    # An answer that still drips has no status yet, and is not named after its fault.
+    # A response that still drips has neither status nor fault in the log.
     assert any(row[6] is not None or row[2] is None for row in run.emulator.log())
-    report(f"one answer in seven: {fault}", run)
+    report(f"one response in seven: {fault}", run)
 
 
 @pytest.mark.quick
-def test_a_tenth_of_all_answers_is_spoiled(rig: Start, report: Report) -> None:
+def test_a_tenth_of_all_responses_is_spoiled(rig: Start, report: Report) -> None:
     run = rig()
     run.emulator.configure(faults=[f"{fault}:p={0.1 / len(PASSING):.6f}" for fault in PASSING])
-    run.start_beat()
+    run.beat()
     run.start_workers()
     run.backfill()
     run.completes()
     spoiled = sum(row[-1] is not None for row in run.emulator.log())
-    assert spoiled > 0.03 * run.audit.planned
-    report("every fault of the API at random, 10 % of answers", run)
+    assert spoiled > 0.03 * len(run.pages)
+    report("every fault of the API at random, 10 % of responses", run)
 
 
 @pytest.mark.parametrize("fault", ["redirect", "status=400/html", "error-200=11"])
 def test_an_outage_of_twenty_seconds(in_part: Rig, report: Report, fault: str) -> None:
-    """A portal, a proxy or the API itself answers, and neither 5xx nor silence says so."""
+    """A portal, a proxy or the API itself responds, but neither with 5xx nor with silence."""
     run = in_part
     run.begin_anew()
     run.backfill()
     run.until_stored(0.1)
     run.emulator.configure(faults=[fault])
-    nothing_is_given_up(run)
+    assert_no_failures(run)
     with run.redis_client() as client:
-        assert int(client.hget("{reelhaul}:gate", "closed") or 0) > 0
+        assert int(client.hget("{reelhaul}:limiter", "closed") or 0) > 0
     run.emulator.configure(faults=[])
     run.fault_is_over()
     run.completes(probing=True)
@@ -86,7 +86,7 @@ def test_an_outage_of_twenty_seconds(in_part: Rig, report: Report, fault: str) -
 def test_an_outage_of_two_minutes(rig: Start, report: Report) -> None:
     """First silence, then HTML with 503, then cut connections."""
     run = rig()
-    run.start_beat()
+    run.beat()
     run.start_workers()
     run.backfill()
     run.until_stored(0.3)
@@ -99,11 +99,11 @@ def test_an_outage_of_two_minutes(rig: Start, report: Report) -> None:
 
 @pytest.mark.parametrize("fault", ["status=500", "not-json"])
 def test_a_page_that_is_always_broken(rig: Start, report: Report, fault: str) -> None:
-    # A sweep every few seconds would send again what is being tried.
+    # A sweep every few seconds would send again what is being fetched.
     run = rig(REELHAUL_TICK_S="60")
     broken = "18:2020:2"
     run.emulator.configure(faults=[f"{fault}:match=with_genres=18&.*gte=2020-.*page=2(&|$)"])
-    run.start_beat()
+    run.beat()
     run.start_workers()
     run.backfill()
     run.completes(quarantined=1, probing=True)
@@ -118,9 +118,9 @@ def test_a_page_that_is_always_broken(rig: Start, report: Report, fault: str) ->
 
 
 def test_pages_shift_during_the_run(rig: Start, report: Report) -> None:
-    """New movies come first in their cells: what they displace is caught by a refresh."""
+    """New movies come first in their cells; a refresh finds the movies that they displaced."""
     run = rig()
-    run.start_beat()
+    run.beat()
     run.start_workers()
     run.backfill()
     some = [movie for movie in run.catalogue.values() if "2015" <= movie["release_date"][:4] <= "2025"][:40]
@@ -136,51 +136,48 @@ def test_pages_shift_during_the_run(rig: Start, report: Report) -> None:
     run.plan()
     run.reelhaul("refresh", "--max-age", "0s", *run.request(), "--detach")
     run.until("refreshed", lambda: run.stored(since=before) >= len(run.pages))
-    run.compare()
-    assert (run.audit.lost, run.audit.doubled, run.audit.wrong, run.audit.quarantined) == ([], [], [], [])
-    # The refresh asks for each page once more.
-    run.audit.extra = max(0, run.audit.extra - len(run.pages))
+    assert run.compare() == Comparison()
+    # The refresh requests each page once more.
+    run.extra = max(0, run.extra - len(run.pages))
     report("pages shift while they are fetched, then a refresh", run)
 
 
-def test_half_of_all_answers_is_bad(rig: Start, report: Report) -> None:
-    """Five bad answers in a row are then nobody's fault but the API's: no page is given up."""
+def test_half_of_all_responses_are_errors(rig: Start, report: Report) -> None:
+    """Five errors in a row are then the API's fault: no page goes into quarantine."""
     run = rig(years=(2021, 2024))
     run.emulator.configure(faults=["status=500:p=0.5:match=discover"])
-    run.start_beat()
+    run.beat()
     run.start_workers()
     run.backfill()
     run.until_complete()
-    audit = run.compare()
-    assert (audit.lost, audit.quarantined, audit.doubled, audit.wrong) == ([], [], [], [])
-    # Three failures in a row close the gate now and then; what is asked for besides the plan is its probes,
-    # and what the pages that fail are compared with.
-    assert audit.extra <= audit.besides + 0.05 * audit.planned
-    report("every second answer is bad", run)
+    assert run.compare() == Comparison()
+    # Requests beyond the plan are the limiter's probes, and pages that failing ones are compared with.
+    assert run.extra <= run.unplanned + 0.05 * len(run.pages)
+    report("every second response is an error", run)
 
 
-#: Seconds for which a part of the API is down, and for which nothing may be given up.
+#: How long a part of the API is down, in seconds.
 DOWN_S = 20.0
 PARTS = {
-    "whatever names a genre": "match=with_genres",
-    "one genre, while another goes on": "match=with_genres=18",
+    "all genres": "match=with_genres",
+    "one of two genres": "match=with_genres=18",
     "one year": "match=gte=2015-",
     "every second page": "match=[?&]page=2(&|$)",
-    "half of all queries by lot": "share=0.5:match=with_genres",
+    "a random half of all queries": "share=0.5:match=with_genres",
 }
 
 
 @pytest.fixture(scope="module")
 def in_part(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    """A fleet whose API is down in one part after the other."""
+    """A fleet for one part of the API after the other."""
     with Rig(tmp_path_factory.mktemp("parts"), movies=24_000, years=(2012, 2017)) as run:
-        run.start_beat()
+        run.beat()
         run.start_workers((), ("--pool", "prefork", "-c", "4"), ("--pool", "solo"))
         yield run
 
 
-def nothing_is_given_up(run: Rig) -> None:
-    """At no moment of DOWN_S."""
+def assert_no_failures(run: Rig) -> None:
+    """Nothing goes into quarantine for DOWN_S."""
     end = time.monotonic() + DOWN_S
     while time.monotonic() < end:
         assert list(run.database.failures.find({}, {"reason": 1})) == []
@@ -190,12 +187,12 @@ def nothing_is_given_up(run: Rig) -> None:
 
 @pytest.mark.parametrize("part", PARTS)
 def test_a_part_of_the_api_is_down(in_part: Rig, report: Report, part: str) -> None:
-    """However long it lasts: no page is blamed for it, at no moment; and soon after, all are there."""
+    """No page goes into quarantine meanwhile; soon after, all are stored."""
     run = in_part
     run.begin_anew()
     run.emulator.configure(faults=[f"status=500:{PARTS[part]}"])
     run.backfill()
-    nothing_is_given_up(run)
+    assert_no_failures(run)
     assert run.stored() < len(run.pages)
     run.emulator.configure(faults=[])
     run.fault_is_over()
@@ -205,7 +202,7 @@ def test_a_part_of_the_api_is_down(in_part: Rig, report: Report, part: str) -> N
 
 @pytest.mark.parametrize("pool", ["solo", "prefork"])
 def test_the_last_page_is_always_broken(rig: Start, pool: str) -> None:
-    """Nothing else is fetched that it could be compared with."""
+    """No other request of the plan is left to compare it with."""
     run = rig(movies=600, years=(2023, 2024), REELHAUL_TICK_S="60")
     run.emulator.configure(faults=["status=500:match=with_genres=18&.*gte=2024-.*page=1(&|$)"])
     run.start_workers(("--pool", pool, "-c", "1"))

@@ -1,4 +1,4 @@
-"""Clocks that are an hour off: nothing that matters is decided by a worker's own."""
+"""Clocks that are an hour off: nothing is decided by a worker's own clock."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240), needs_faketime]
 
 
 def off_by(hours: int) -> dict[str, str]:
-    """The environment of a process whose clock is so many hours off; time that passes is not touched."""
+    """The environment of a process whose wall clock is off; its monotonic clock is right."""
     return {
         "LD_PRELOAD": str(FAKETIME),
         "FAKETIME": f"{hours:+d}h",
@@ -28,12 +28,12 @@ def off_by(hours: int) -> dict[str, str]:
 def test_workers_an_hour_apart(rig: Start, report: Report) -> None:
     run = rig(rate=30, movies=20_000)
     begun = datetime.now(UTC)
-    run.start_beat()
+    run.beat()
     ahead, behind = run.start_workers((), **off_by(1)) + run.start_workers((), **off_by(-1))
     run.backfill()
     for share, victim, hours in ((0.2, ahead, 1), (0.5, behind, -1)):
         run.until_stored(share)
-        run.kill(victim)
+        run.kill_workers(victim)
         run.start_workers((), **off_by(hours))
     run.fault_is_over()
     run.completes()
@@ -43,25 +43,25 @@ def test_workers_an_hour_apart(rig: Start, report: Report) -> None:
 
 
 def test_redis_clock_leaps(rig: Start, report: Report) -> None:
-    """An hour ahead, back, an hour behind, and back: as when somebody sets it, and a failover undoes that."""
+    """An hour ahead, back, an hour behind, and back: a clock is set, and a failover undoes it."""
     run = rig(redis=LeapingRedis)
     assert isinstance(run.redis, LeapingRedis)
-    run.start_beat()
+    run.beat()
     run.start_workers()
     run.backfill()
     for share, offset_s in ((0.2, 3600), (0.4, 0), (0.6, -3600), (0.8, 0)):
         run.until_stored(share)
         run.redis.leap_to(offset_s)
     run.fault_is_over()
-    # What a clock that was ahead has stamped is not believed, and so fetched again.
+    # Pages dated by a clock that was ahead are fetched again.
     run.completes(again=len(run.pages))
     report("Redis' clock leaps by an hour, four times", run)
 
 
 def test_all_workers_an_hour_ahead_of_beat(rig: Start, report: Report) -> None:
-    """Beat's messages must not be taken for outdated: what is lost comes back by them alone."""
+    """Workers must not take beat's messages for expired: only they bring back what is lost."""
     run = rig()
-    run.start_beat()
+    run.beat()
     run.start_workers((), (), **off_by(1))
     run.backfill()
     run.until_stored(0.3)

@@ -1,4 +1,4 @@
-"""Messages come more than once: three times each, from two backfills, from two beats."""
+"""Messages are delivered more than once: three times each, by two backfills, by two beats."""
 
 from __future__ import annotations
 
@@ -10,26 +10,19 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.chaos.harness import Rig
+from worker.keys import PageKey
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
 
 Start = Callable[..., Rig]
 Report = Callable[[str, Rig], None]
 
-#: Puts page keys from standard input into one lane, in their order.
-SEND = """
-import sys
-from worker.keys import PageKey
-from worker.tasks import enqueue_pages
-send([PageKey.parse(word) for word in sys.stdin.read().split()], 0, "refresh")
-"""
-
 
 def test_every_message_comes_three_times_in_random_order(rig: Start, report: Report) -> None:
     run = rig()
     thrice = sorted(run.pages) * 3
     random.Random(7).shuffle(thrice)  # noqa: S311 -- an order, no secret
-    run.python(SEND, " ".join(thrice))
+    run.send(refresh=map(PageKey.parse, thrice))
     run.start_workers()
     run.completes()
     run.until("all messages done", run.is_idle)
@@ -38,13 +31,13 @@ def test_every_message_comes_three_times_in_random_order(rig: Start, report: Rep
 
 
 def test_two_identical_backfills_at_once(rig: Start, report: Report) -> None:
-    # So slow that both messages of a page are in work at the same time: a claim alone keeps them apart.
+    # With slow responses both messages of a page are worked on at once: only a claim prevents two requests.
     run = rig(latency_ms=400)
-    run.start_beat()
+    run.beat()
     run.start_workers()
     with ThreadPoolExecutor() as two:
-        for begun in [two.submit(run.backfill) for _ in range(2)]:
-            begun.result()
+        for started in [two.submit(run.backfill) for _ in range(2)]:
+            started.result()
     run.until_stored(0.5)
     run.backfill()
     run.completes()
@@ -57,18 +50,18 @@ def test_two_beats_refresh_once(rig: Start, report: Report) -> None:
     run.start_workers()
     run.backfill()
     run.completes()
-    beats = [run.start_beat(), run.start_beat()]
+    beats = [run.beat(), run.beat()]
 
     def ticks() -> int:
         return min(beat.log_text().count("Sending due task") for beat in beats)
 
-    def done(duty: str) -> int:
-        return sum(worker.log_text().count(f'"duty": "{duty}"') for worker in run.workers)
+    def done(entry: str) -> int:
+        return sum(worker.log_text().count(f'"entry": "{entry}"') for worker in run.workers)
 
     run.until("a refresh", lambda: done("recent") > 0)
     run.until("five ticks of each", lambda: ticks() >= 5)
     run.until("all messages done", run.is_idle)
-    assert [done(duty) for duty in ("recent", "changes", "oldest")] == [1, 1, 1]
-    asked = Counter(row[4] for row in run.emulator.log() if row[3] == "discover")
-    assert {key: times for key, times in asked.items() if times > 1} == {}
+    assert [done(entry) for entry in ("recent", "changes", "oldest")] == [1, 1, 1]
+    requested = Counter(row[4] for row in run.emulator.log() if row[3] == "discover")
+    assert {key: times for key, times in requested.items() if times > 1} == {}
     report("two beats: one refresh", run)

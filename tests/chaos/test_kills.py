@@ -1,4 +1,4 @@
-"""kill -9 while they work: of one worker, of a pool process, of all of them."""
+"""kill -9 of one worker, of pool processes and of all workers, while they work."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ PREFORK = ("--pool", "prefork", "-c", "4")
 @pytest.mark.quick
 def test_all_workers_killed_again_and_again(rig: Start, report: Report) -> None:
     run = rig(rate=30, movies=20_000)
-    run.start_beat()
+    run.beat()
     run.start_workers()
     run.backfill()
     for share in (0.2, 0.6):
         run.until_stored(share)
-        run.kill(*run.workers[:])
+        run.kill_workers(*run.workers[:])
         run.start_workers()
     run.fault_is_over()
     run.completes()
@@ -35,12 +35,12 @@ def test_all_workers_killed_again_and_again(rig: Start, report: Report) -> None:
 
 def test_one_worker_killed_again_and_again(rig: Start, report: Report) -> None:
     run = rig(rate=30, movies=20_000)
-    run.start_beat()
+    run.beat()
     run.start_workers()
     run.backfill()
     for share in (0.1, 0.25, 0.4, 0.55):
         run.until_stored(share)
-        run.kill(run.workers[0])
+        run.kill_workers(run.workers[0])
         run.start_workers(())
     run.fault_is_over()
     run.completes()
@@ -49,7 +49,7 @@ def test_one_worker_killed_again_and_again(rig: Start, report: Report) -> None:
 
 def test_pool_processes_killed_again_and_again(rig: Start, report: Report) -> None:
     run = rig(rate=30, movies=20_000)
-    run.start_beat()
+    run.beat()
     run.start_workers(PREFORK, PREFORK)
     run.backfill()
     for share in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6):
@@ -63,15 +63,15 @@ def test_pool_processes_killed_again_and_again(rig: Start, report: Report) -> No
 
 
 def test_main_process_of_a_pool_killed(rig: Start, report: Report) -> None:
-    """Its pool processes end by themselves: they would hold connections to the API that others may use."""
+    """Its pool processes end by themselves; otherwise they would keep their connections to the API."""
     run = rig(rate=30, movies=20_000)
-    run.start_beat()
+    run.beat()
     first, _ = run.start_workers(PREFORK, PREFORK)
     run.backfill()
     run.until_stored(0.3)
     orphans = children(first.pid)
     assert len(orphans) == 4
-    run.kill(first)
+    run.kill_workers(first)
     run.fault_is_over()
     run.completes()
     run.until("orphans have ended", lambda: not any(map(is_running, orphans)), 30)
@@ -79,18 +79,18 @@ def test_main_process_of_a_pool_killed(rig: Start, report: Report) -> None:
 
 
 def test_killed_pages_come_back_without_a_sweep(rig: Start, report: Report) -> None:
-    """No beat runs: Redis' visibility timeout alone brings them back, within two minutes.
+    """Without beat, Redis' visibility timeout brings them back within two minutes.
 
-    But for one: what the worker had just taken from the queue, and not noted yet. That takes a sweep.
+    One page may need a sweep: the message that the worker had taken from the queue and not recorded yet.
     """
     run = rig(rate=30, movies=20_000)
     run.start_workers()
     run.backfill()
     run.until_stored(0.3)
-    run.kill(run.workers[0])
+    run.kill_workers(run.workers[0])
     run.fault_is_over()
     run.until("all messages done", run.is_idle)
-    assert len(run.compare().lost) <= 1
-    run.start_beat()
+    assert len(run.compare().missing) <= 1
+    run.beat()
     run.completes()
     report("kill -9 of one of two workers, no beat", run)

@@ -1,4 +1,4 @@
-"""MongoDB fails: killed, away, stopped, slow, full. Pages wait; none is given up."""
+"""MongoDB fails: killed, stopped, slow, full. Pages wait; none goes into quarantine."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Report = Callable[[str, Rig], None]
 
 #: MongoDB's OutOfDiskSpace.
 FULL = 14031
-#: Pages that two workers hold at a time. Their claims end while they cannot be stored, and the sweep sends
-#: them again.
-IN_HAND = 16
+#: Pages that two workers fetch at a time. Their claims expire while they cannot be stored, and the sweep
+#: sends them again.
+IN_PROGRESS = 16
 
 
-def begun(run: Rig, share: float = 0.3) -> Rig:
+def started(run: Rig, share: float = 0.3) -> Rig:
     """A run with a share of its plan stored."""
-    run.start_beat()
+    run.beat()
     run.start_workers()
     run.backfill()
     run.until_stored(share)
@@ -35,23 +35,23 @@ def begun(run: Rig, share: float = 0.3) -> Rig:
 
 @pytest.mark.quick
 def test_mongo_is_killed_and_comes_back(rig: Start, report: Report, full: bool) -> None:
-    away_s = 30 if full else 1
-    run = begun(rig())
+    down_s = 30 if full else 1
+    run = started(rig())
     run.mongo.kill()
-    time.sleep(away_s)
+    time.sleep(down_s)
     run.mongo.start()
     run.fault_is_over()
-    run.completes(again=IN_HAND)
-    report(f"MongoDB killed, back after {away_s} s", run)
+    run.completes(again=IN_PROGRESS)
+    report(f"MongoDB killed, back after {down_s} s", run)
 
 
-def test_mongo_stands_still(rig: Start, report: Report) -> None:
-    run = begun(rig())
+def test_mongo_is_suspended(rig: Start, report: Report) -> None:
+    run = started(rig())
     os.kill(run.mongo.pid, signal.SIGSTOP)
     time.sleep(30)
     os.kill(run.mongo.pid, signal.SIGCONT)
     run.fault_is_over()
-    run.completes(again=IN_HAND)
+    run.completes(again=IN_PROGRESS)
     report("MongoDB stopped for 30 s (SIGSTOP)", run)
 
 
@@ -59,7 +59,7 @@ def test_every_write_takes_a_second(rig: Start, report: Report) -> None:
     # A sweep every few seconds would send again what is being written.
     run = rig(movies=8_000, REELHAUL_TICK_S="60")
     run.mongo.fail("insert", "update", blockConnection=True, blockTimeMS=1_000)
-    run.start_beat()
+    run.beat()
     run.start_workers()
     run.backfill()
     run.completes()
@@ -69,14 +69,14 @@ def test_every_write_takes_a_second(rig: Start, report: Report) -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        pytest.param({"errorCode": FULL}, id="command refused"),
+        pytest.param({"errorCode": FULL}, id="command fails"),
         pytest.param({"writeConcernError": {"code": 64, "errmsg": "journal"}}, id="not journalled"),
     ],
 )
 def test_writes_fail(
     rig: Start, report: Report, error: dict[str, Any], request: pytest.FixtureRequest
 ) -> None:
-    run = begun(rig())
+    run = started(rig())
     run.mongo.fail("insert", "update", **error)
     time.sleep(2)
     stored = run.stored()

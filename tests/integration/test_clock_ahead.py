@@ -13,7 +13,7 @@ import pymongo
 import pytest
 
 from producer.coverage import CoverageIndex
-from producer.enqueue import Backfill, unfinished
+from producer.enqueue import Backfill, find_missing
 from producer.schedule.tasks import begun_within
 from tests.support.redis_faults import LeapingRedis, needs_faketime
 from tests.support.stage import Stage
@@ -100,10 +100,10 @@ def test_a_schedule_entry_claimed_in_the_future_is_due(storage: Storage) -> None
 
 def test_what_was_asked_for_in_the_future_is_fetched_once_and_then_done(storage: Storage) -> None:
     asked = Backfill({18: "Drama"}, (1999,), timedelta(0), AHEAD)
-    storage.backfills.save(asked.id, asked.document())
-    assert [list(missing) for _, missing in unfinished(storage, NOW)] == [[KEY]]
+    storage.backfills.save(asked.id, asked.to_document())
+    assert [list(missing) for _, missing in find_missing(storage, NOW)] == [[KEY]]
     storage.pages.save(KEY, page(NOW))
-    assert [list(missing) for _, missing in unfinished(storage, NOW)] == []
+    assert [list(missing) for _, missing in find_missing(storage, NOW)] == []
 
 
 def test_changes_are_read_again_where_nobody_knows_from_when_on(storage: Storage) -> None:

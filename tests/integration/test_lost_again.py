@@ -10,7 +10,7 @@ import pymongo
 import pytest
 import redis
 
-from producer.enqueue import TRUSTED, unfinished
+from producer.enqueue import TRUSTED, find_missing
 from tests.support.stage import Stage, wait_for
 from worker.errors import Rejected
 from worker.keys import Cell
@@ -82,7 +82,7 @@ def storage(mongo_url: str) -> Iterator[Storage]:
 @pytest.fixture
 def asked(storage: Storage) -> Callable[[], dict[str, Any]]:
     """The request as it is kept: for one cell, and not finished yet."""
-    request = {"genres": [{"id": GENRE, "name": "Drama"}], "years": [YEAR], "max_age_s": None, "duty": ""}
+    request = {"genres": [{"id": GENRE, "name": "Drama"}], "years": [YEAR], "max_age_s": None, "schedule_entry": ""}
     storage.backfills.save("it", {**request, "requested_at": AT})
     return lambda: storage.backfills.all()[0]
 
@@ -145,7 +145,7 @@ class TestFinished:
         else:
             put(storage, 1, 3, later)
         assert "finished_at" not in asked()
-        assert len(list(unfinished(storage, later))) == 1
+        assert len(list(find_missing(storage, later))) == 1
 
     def test_a_refresh_that_finds_the_same_length_does_not(self, storage: Storage, asked: Asked) -> None:
         for number in (1, 2):
@@ -167,7 +167,7 @@ class TestFinished:
         storage.backfills.finish(asked(), AT)
         storage.pages.collection.delete_many({})
         for at, found in ((AT, 0), (AT + TRUSTED - SECOND, 0), (AT + TRUSTED, 1), (AT - SECOND, 1)):
-            assert len(list(unfinished(storage, at))) == found
+            assert len(list(find_missing(storage, at))) == found
 
     def test_what_failed_again_meanwhile_stays_in_quarantine(self, storage: Storage) -> None:
         storage.failures.add(KEY, Rejected("no"), AT)

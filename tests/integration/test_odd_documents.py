@@ -75,7 +75,7 @@ def test_times_beyond_the_calendar_can_be_read(stage: Stage) -> None:
 
 def ask_for_the_cell(stage: Stage) -> None:
     request = {"genres": [{"id": 18, "name": "Drama"}], "years": [2024], "max_age_s": 86400.0 * 180}
-    Storage(stage.database).remember("of a test", {**request, "requested_at": AT, "duty": ""})
+    Storage(stage.database).remember("of a test", {**request, "requested_at": AT, "schedule_entry": ""})
 
 
 def look_at_everything(stage: Stage) -> list[str]:

@@ -120,7 +120,7 @@ def test_messages_that_are_not_ours_are_refused_and_logged(rig: Start, tmp_path:
     assert not bomb.exists()
     run.backfill()
     run.until("complete", lambda: run.stored() >= len(run.pages))
-    assert run.compare().lost == []
+    assert run.compare().missing == []
     log = worker.log_text()
     assert len(log) < 1_000_000
     for word in ("pickle", "yaml", "os.system", "message refused"):
@@ -139,10 +139,10 @@ def test_secrets_are_seen_nowhere(rig: Start) -> None:
     )
     secrets = [TOKEN, *passwords.values()]
     run.emulator.configure(faults=[*ERRORS, *(f"{fault}:p=0.05:match=discover" for fault in PASSING)])
-    run.start_beat()
+    run.beat()
     run.start_workers((), ("--pool", "prefork", "-c", "2"))
     port = free_port()
-    flower = run.fleet.flower(port)
+    flower = run.flower(port)
     flower.wait_until(lambda: accepts_connections(port), 60)
     run.backfill()
 
@@ -307,13 +307,13 @@ def test_flower_counts_the_lanes_over_tls_with_a_password(rig: Start, tmp_path: 
 
 def test_everything_listens_on_loopback_only(rig: Start) -> None:
     run = rig(movies=100)
-    run.start_beat()
+    run.beat()
     run.start_workers((), ("--pool", "prefork", "-c", "2"))
     port = free_port()
-    flower = run.fleet.flower(port)
+    flower = run.flower(port)
     flower.wait_until(lambda: accepts_connections(port), 60)
     pids = [server.pid for server in (run.redis, run.mongo, run.emulator)]
-    pids += [process.pid for process in run.fleet.processes]
+    pids += [process.pid for process in run.processes]
     pids += [child for pid in pids for child in children(pid)]
     addresses = listening(pids)
     assert {port, run.redis.port, run.mongo.port, run.emulator.port} <= {number for _, number in addresses}

@@ -78,7 +78,7 @@ def test_the_emulator_counts_obeys_and_comes_back_on_its_port(
     assert server.stats()["arrivals"] == len(server.log()) == 1
     server.reset()
     assert server.log() == []
-    with pytest.raises(SandboxError, match=r"refuses POST config: .*no_such_option"):
+    with pytest.raises(SandboxError, match=r"rejects POST config: .*no_such_option"):
         server.configure(no_such_option=1)
     server.kill()
     assert server.start().base_url == url

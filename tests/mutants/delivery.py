@@ -11,7 +11,7 @@ SWEEP = "tests/integration/test_sweep.py"
 NOT_OURS = (
     "tests/integration/test_security.py::test_messages_that_are_not_ours_are_refused_and_logged[threads]"
 )
-STOPS = "tests/acceptance/test_limit_command.py::test_a_worker_that_waits_at_the_gate_stops_at_once"
+STOPS = "tests/acceptance/test_limit_command.py::test_worker_that_waits_for_a_token_stops_at_once"
 
 REFUSED = (
     "pickle, yaml, unknown tasks, wrong types and huge arguments are refused and logged; the worker lives"

@@ -1,1 +1,1 @@
-"""What tests share: fleets, browsers, faulty servers."""
+"""Shared by tests: fleets, the comparison of store and catalogue, browsers, faulty servers."""

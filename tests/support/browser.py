@@ -1,4 +1,4 @@
-"""A real browser for tests: the machine's own Chromium, a picture of every page when a test fails."""
+"""The machine's own Chromium for tests, with a screenshot when a test fails."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Error, Page, sync_playwright
 
-#: Where Debian, Ubuntu and others put it.
+#: Its names in Debian, Ubuntu and others.
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-#: Works as root and without a display; speaks to nobody but who it is sent to.
+#: For root and without a display; no requests of the browser's own.
 FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -23,13 +23,13 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-#: No test decides anything by this: it is how long a hang may last.
+#: How long a page may hang; no test measures by it.
 PATIENCE_MS = 30_000
 
 
 @contextmanager
 def browser_page(pictures: Path, login: tuple[str, str] | None = None) -> Iterator[Page]:
-    """One page of a fresh browser; should the block fail, its picture and text stay in `pictures`."""
+    """A page of a new browser; when the block fails, its screenshot and HTML are kept in `pictures`."""
     chromium = next(filter(None, map(shutil.which, NAMES)), None)
     if chromium is None:
         pytest.skip("no Chromium on this machine: apt-get install chromium")

@@ -1,4 +1,4 @@
-"""`reelhaul ARGUMENTS` as a process of its own, forked from one that has imported all: a second faster."""
+"""Run `reelhaul ARGUMENTS` in a process forked from one that has imported everything: a second faster."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-# What importing builds nothing of: settings and clients are made by the command itself, after the fork.
+# Importing these builds no settings and no clients.
 _CONTEXT.set_forkserver_preload(
     ["producer.cli.main", "producer.cli.registry", "producer.cli.details", "producer.cli.status"]
 )
@@ -20,7 +20,7 @@ _CONTEXT.set_forkserver_preload(
 def run_command(
     arguments: Sequence[str], environment: Mapping[str, str], folder: Path, patience_s: float
 ) -> subprocess.CompletedProcess[str]:
-    """What it printed and how it ended; killed, and subprocess.TimeoutExpired, when that takes too long."""
+    """Its exit code and output; after `patience_s` it is killed: subprocess.TimeoutExpired."""
     with TemporaryDirectory(prefix="reelhaul-command-") as scratch:
         out, err = Path(scratch) / "out", Path(scratch) / "err"
         child = _CONTEXT.Process(target=_run, args=(list(arguments), dict(environment), folder, out, err))
@@ -30,8 +30,8 @@ def run_command(
             child.kill()
             child.join()
             raise subprocess.TimeoutExpired(["reelhaul", *arguments], patience_s, out.read_bytes())
-        said = [path.read_text(encoding="utf-8") for path in (out, err)]
-        return subprocess.CompletedProcess(["reelhaul", *arguments], child.exitcode, *said)
+        output = [path.read_text(encoding="utf-8") for path in (out, err)]
+        return subprocess.CompletedProcess(["reelhaul", *arguments], child.exitcode, *output)
 
 
 def _run(arguments: list[str], environment: dict[str, str], folder: Path, out: Path, err: Path) -> None:

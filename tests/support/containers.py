@@ -1,7 +1,7 @@
-"""docker-compose.yml without an engine: its services as processes, as far as the kernel alone can show them.
+"""Runs the services of docker-compose.yml as processes in namespaces, without an engine.
 
-Each has the service's command, environment, user and volumes, a root that cannot be written to, a host name,
-process ids and a /tmp of its own, and no capability. Missing are the image, the networks, the engine's rules.
+Each has the service's command, environment, user and volumes, a read-only root, its own host name, process
+ids and /tmp, and no capabilities. The image, the networks and the engine's own rules are missing.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ import yaml
 from sandbox.processes import ChildProcess, spawn
 
 ROOT = Path(__file__).resolve().parents[2]
-#: What the image brings. Read-only to everybody but root.
+#: What the image holds; only root may write there.
 IMAGE = ("/usr", "/etc", str(ROOT), sys.prefix, sys.base_prefix, *filter(os.path.isdir, sys.path))
-#: Where the image has its commands; whatever runs the tests, these run the tree at hand.
+#: Where the image has its commands; here they run this tree.
 BIN = "/opt/reelhaul/bin"
 COMMANDS = {"reelhaul": "producer.cli.main", "celery": "celery.__main__"}
 _VARIABLE = re.compile(r"\$\{(\w+)(?:(:[-+?])([^}]*))?\}")
@@ -35,7 +35,7 @@ ENTER = (*NAMESPACES, "sh", str(ROOT / "tests" / "container.sh"))
 
 
 def can_run() -> bool:
-    """Whether this machine lets us make namespaces: root's right, with util-linux."""
+    """Whether this machine can make namespaces: that takes root and util-linux."""
     tools = all(map(shutil.which, ("unshare", "nsenter", "setpriv")))
     return (
         tools
@@ -45,7 +45,7 @@ def can_run() -> bool:
 
 
 def first_process(container: ChildProcess) -> int:
-    """What is process 1 inside, as this machine counts it; 0 before it is there."""
+    """This machine's pid of the container's process 1; 0 before it exists."""
     for child in Path(f"/proc/{container.pid}/task/{container.pid}/children").read_text().split():
         with suppress(OSError):
             if Path(f"/proc/{child}/ns/pid").readlink() != Path("/proc/self/ns/pid").readlink():
@@ -54,14 +54,14 @@ def first_process(container: ChildProcess) -> int:
 
 
 class Project:
-    """The compose file in a folder of its own, with the `.env` beside it; volumes are folders."""
+    """The compose file with a `.env`, in a folder of its own; volumes are folders."""
 
     def __init__(self, folder: Path, dotenv: Mapping[str, str], replaced: Mapping[str, str]) -> None:
         self.folder, self._dotenv, self._replaced = folder, dict(dotenv), dict(replaced)
         self.services: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
         dockerfile = (ROOT / "Dockerfile").read_text()
         self._uid = int(re.findall(r"useradd .*--uid (\d+)", dockerfile)[0])
-        #: What a new volume takes over from the image: who owns the folder, and its mode.
+        #: A new volume has the mode that its folder has in the image.
         self._modes = {target: int(mode, 8) for mode, target in _INSTALLED.findall(dockerfile)}
         self._started = 0
         self._processes: list[ChildProcess] = []
@@ -72,17 +72,17 @@ class Project:
             command.chmod(0o755)
 
     def stop(self) -> None:
-        """End all that was started."""
+        """Kill everything that was started."""
         for process in self._processes:
-            # What changes its user outlives its parent, whatever --kill-child says; process 1 of a namespace
-            # takes all others in it along.
+            # A process that changes its user survives its parent despite --kill-child; killing process 1 of
+            # a namespace kills all others in it.
             if process.running and (inner := first_process(process)):
                 with suppress(ProcessLookupError):
                     os.kill(inner, signal.SIGKILL)
             process.kill()
 
     def environment(self, name: str) -> dict[str, str]:
-        """What the service's processes see."""
+        """The environment of the service's processes."""
         service = self.services[name]
         seen = dict(self._dotenv) if service.get("env_file") == ".env" else {}
         seen |= {variable: self.filled(str(value)) for variable, value in service["environment"].items()}
@@ -95,7 +95,7 @@ class Project:
         return image | {variable: self._replaced.get(value, value) for variable, value in seen.items()}
 
     def start(self, name: str, *arguments: str, hostname: str = "") -> ChildProcess:
-        """`docker compose run NAME ARGUMENTS`, without waiting; without arguments as `up` would."""
+        """Start what `docker compose run NAME ARGUMENTS` would, or `up` when there are no arguments."""
         service, self._started = self.services[name], self._started + 1
         root = Path(tempfile.mkdtemp(dir=self.folder, prefix="root-"))
         user = self.filled(str(service.get("user", self._uid)))
@@ -116,12 +116,12 @@ class Project:
         return process
 
     def run(self, name: str, *arguments: str, patience_s: float) -> tuple[int, str]:
-        """The same until it ends: its exit status, and what it said."""
+        """Run the service to its end; its exit status and output."""
         process = self.start(name, *arguments)
         return process.wait(patience_s), process.log_text()
 
     def is_healthy(self, name: str, process: ChildProcess) -> bool:
-        """Whether the service's health check, inside the container, says so."""
+        """Whether the service's health check passes, run inside the container."""
         _, *test = self.services[name]["healthcheck"]["test"]
         inner = first_process(process)
         inside = ("nsenter", f"--target={inner}", "--mount", "--uts", "--pid", "--root", "--wd")
@@ -135,7 +135,7 @@ class Project:
         )
 
     def filled(self, text: str) -> str:
-        """As compose fills in variables, from `.env` alone."""
+        """Fill in variables as compose does, from `.env` alone."""
 
         def value(found: re.Match[str]) -> str:
             known, how, other = self._dotenv.get(found[1], ""), found[2], found[3]
@@ -146,11 +146,11 @@ class Project:
         return _VARIABLE.sub(value, text)
 
     def _volume(self, volume: str | Mapping[str, Any]) -> tuple[str, str]:
-        """What is mounted, and where."""
+        """The source and the target of a mount."""
         if not isinstance(volume, str):
             assert (volume["type"], volume["read_only"]) == ("bind", True)
             source, target = self.folder / self.filled(volume["source"]), volume["target"]
-            assert source.exists(), f"the engine would refuse to start: {source} does not exist"
+            assert source.exists(), f"the engine would not start: {source} does not exist"
             return str(source), target
         name, target = volume.split(":")[:2]
         source = self.folder / (name if name.startswith(".") else f"volume-{name}")
