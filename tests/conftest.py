@@ -1,4 +1,4 @@
-"""Real servers for tests: one Redis and one MongoDB per session, started when first used."""
+"""Real servers for tests: one Redis and one MongoDB per session, started when first needed."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ from tests.support.redis_faults import DelayingProxy, LeapingRedis
 from tests.support.stage import Stage
 from worker.storage.database import Storage
 
-#: Of Redis' 16 logical databases. They take turns: what a stray process still writes misses the next test.
+#: Redis' logical databases in turn, so that a stray process does not write into the next test's.
 REDIS_DATABASES = itertools.cycle(range(1, 16))
 
 
@@ -38,7 +38,7 @@ def mongo_server() -> Iterator[EmbeddedMongo]:
 
 @pytest.fixture
 def redis_url(redis_server: EmbeddedRedis) -> Iterator[str]:
-    """A logical database of the test's own, empty before and after."""
+    """The test's own logical database, empty before and after."""
     url = f"redis://127.0.0.1:{redis_server.port}/{next(REDIS_DATABASES)}"
     with redis.Redis.from_url(url) as client:
         client.flushdb()
@@ -48,21 +48,21 @@ def redis_url(redis_server: EmbeddedRedis) -> Iterator[str]:
 
 @pytest.fixture
 def delaying_proxy(redis_url: str) -> Iterator[DelayingProxy]:
-    """In front of the test's own logical database; it delays nothing until told to: `.delay_s = 0.8`."""
+    """A proxy for the test's own logical database; it delays replies once `.delay_s` is set."""
     with DelayingProxy(redis_url) as proxy:
         yield proxy
 
 
 @pytest.fixture
 def leaping_redis() -> Iterator[LeapingRedis]:
-    """A Redis of the test's own whose clock can be set. Needs the mark `needs_faketime`."""
+    """The test's own Redis, whose clock can be set; the test needs the mark `needs_faketime`."""
     with LeapingRedis(appendonly=False) as server:
         yield server
 
 
 @pytest.fixture
 def mongo_url(mongo_server: EmbeddedMongo) -> Iterator[str]:
-    """A database of the test's own, named in the URL's path, dropped after."""
+    """The test's own database, named in the URL's path, dropped afterwards."""
     database = f"reelhaul_test_{uuid4().hex[:12]}"
     yield f"{mongo_server.url}/{database}"
     client: pymongo.MongoClient[dict[str, Any]]
@@ -86,13 +86,13 @@ def storage(database: Database[dict[str, Any]]) -> Storage:
 
 @pytest.fixture
 def emulator() -> Iterator[Callable[..., EmulatorProcess]]:
-    """Starts an emulated TMDB with the options of `python -m sandbox.emulator`; all stop after the test."""
+    """Starts emulated TMDBs with the options of `python -m sandbox.emulator`; they stop after the test."""
     with ExitStack() as started:
         yield lambda *options: started.enter_context(EmulatorProcess(*options))
 
 
 @pytest.fixture
 def stage(tmp_path: Path, redis_url: str, mongo_url: str) -> Iterator[Stage]:
-    """A fleet on the test's own databases; it starts what is asked for, and ends with the test."""
+    """A fleet on the test's own databases; it ends with the test."""
     with closing(Stage(tmp_path, redis_url, mongo_url)) as stage:
         yield stage

@@ -3,6 +3,7 @@
 from tests.mutants.mutant import Mutant
 
 APP = "worker/app.py"
+SIGNALS = "worker/signals.py"
 TRANSPORT = "worker/patches/kombu_redis.py"
 SCHEDULE = "producer/schedule/tasks.py"
 ENTRIES = "producer/schedule/entries.py"
@@ -11,7 +12,7 @@ SWEEP = "tests/integration/test_sweep.py"
 NOT_OURS = (
     "tests/integration/test_security.py::test_messages_that_are_not_ours_are_refused_and_logged[threads]"
 )
-STOPS = "tests/acceptance/test_limit_command.py::test_a_worker_that_waits_at_the_gate_stops_at_once"
+STOPS = "tests/acceptance/test_limit_command.py::test_worker_that_waits_for_a_token_stops_at_once"
 
 REFUSED = (
     "pickle, yaml, unknown tasks, wrong types and huge arguments are refused and logged; the worker lives"
@@ -47,7 +48,7 @@ MUTANTS = (
     Mutant(
         "stopping-wakes-who-waits",
         "messages go back at once, nothing is fetched twice, gone within 10 s, at a closed gate too",
-        APP,
+        SIGNALS,
         "@signals.worker_shutting_down.connect\ndef",
         "def",
         f"{STOPS}[threads]",
@@ -55,8 +56,8 @@ MUTANTS = (
     Mutant(
         "stopping-wakes-pool-processes",
         "messages go back at once, nothing is fetched twice, gone within 10 s, at a closed gate too",
-        APP,
-        "bootstrap.limiter().interrupt_children()",
+        SIGNALS,
+        "clients.limiter().interrupt_children()",
         "pass",
         f"{STOPS}[prefork]",
     ),
@@ -64,17 +65,17 @@ MUTANTS = (
         "requeue",
         "messages go back at once, nothing is fetched twice, gone within 10 s, at a closed gate too",
         "worker/retry.py",
-        "raise Reject(str(trouble), requeue=True) from None",
-        "raise Reject(str(trouble), requeue=False) from None",
+        "raise Reject(str(error), requeue=True) from None",
+        "raise Reject(str(error), requeue=False) from None",
         f"{STOPS}[threads]",
     ),
     Mutant(
         "partly-busy-worker-survives",
         "workers of every pool consume again; the sweep brings back what was lost",
         TRANSPORT,
-        "except (Empty, *self.connection_errors):",
-        "except Empty:",
-        "tests/integration/test_transport.py::test_the_worker_lives_and_consumes_again",
+        "with suppress(Empty, *self.connection_errors):",
+        "with suppress(Empty):",
+        "tests/integration/test_patches.py::TestKombuChannelClose::test_worker_survives_and_consumes_again",
     ),
     Mutant(
         "redis-is-waited-for",
@@ -143,9 +144,9 @@ MUTANTS = (
     Mutant(
         "order-of-lanes",
         "Workers take what waits in the order of lanes: `refresh`, then `pages`",
-        TRANSPORT,
-        "lanes = self._lanes[:number]",
-        "lanes = sorted(self._lanes[:number])",
+        "worker/queues.py",
+        "queues = self._queues[:number]",
+        "queues = sorted(self._queues[:number])",
         "tests/integration/test_lanes.py::test_open_cells_are_drained_before_others_are_opened",
     ),
     Mutant(
@@ -168,7 +169,7 @@ MUTANTS = (
     Mutant(
         "no-call",
         REFUSED,
-        "worker/patches/celery_messages.py",
+        "worker/patches/celery_strategy.py",
         "if not _is_call(message.payload):",
         "if False:",
         NOT_OURS,
@@ -193,8 +194,8 @@ MUTANTS = (
         "no-page",
         REFUSED,
         "worker/tasks.py",
-        "if [type(word) for word in words] != [int, str, int]:",
-        "if False:",
+        "if [type(part) for part in (genre_id, window, page)] == [int, str, int]:",
+        "if True:",
         "tests/integration/test_tasks.py::test_messages_that_name_no_page_are_dropped_and_the_worker_goes_on",
     ),
 )
