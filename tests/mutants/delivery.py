@@ -83,7 +83,7 @@ MUTANTS = (
         APP,
         '"broker_connection_max_retries": None',
         '"broker_connection_max_retries": 2',
-        "tests/chaos/test_redis.py::test_redis_is_away",
+        "tests/chaos/test_redis.py::test_redis_is_unavailable",
     ),
     Mutant(
         "out-of-memory",

@@ -139,7 +139,7 @@ MUTANTS = (
         "Dockerfile",
         "--mode 0700 /run/reelhaul",
         "--mode 0777 /run/reelhaul",
-        f"{LAYOUT}::test_the_run_folder_is_its_users_alone",
+        f"{LAYOUT}::test_the_run_folder_belongs_to_its_user_alone",
     ),
     Mutant(
         "key-for-beat",
@@ -147,7 +147,7 @@ MUTANTS = (
         COMPOSE,
         "    # Of .env only what it needs",
         "    env_file: .env\n    # Of .env only what it needs",
-        f"{LAYOUT}::test_beat_learns_what_it_needs_and_no_key",
+        f"{LAYOUT}::test_beat_has_its_settings_and_no_key",
     ),
     Mutant(
         "redis-refuses-with-a-traceback",
