@@ -11,7 +11,7 @@ import typer
 from producer.cli.render import console, span
 from producer.freshness import freshness
 from worker.clients import fleet_now, storage
-from worker.durations import duration
+from worker.durations import format_duration
 from worker.settings import settings
 
 
@@ -33,7 +33,7 @@ def fresh(
 ) -> None:
     """Does the data need an update? Exit 0 when nothing is older than --max-age or missing, else 1."""
     found = freshness(max_age, genres, years)
-    age = duration(found.max_age)
+    age = format_duration(found.max_age)
     if as_json:
         figures = asdict(found) | {"max_age": age, "fresh": found.is_fresh}
         typer.echo(json.dumps(figures))
@@ -61,10 +61,11 @@ def expire(
     found = storage().count_expired(before)
     out = console()
     if not any(found.values()):
-        out.print(f"nothing is older than {duration(retention)}")
+        out.print(f"nothing is older than {format_duration(retention)}")
         return
     out.print(
-        f"older than {duration(retention)}: " + ", ".join(f"{n:,} {name}" for name, n in found.items() if n)
+        f"older than {format_duration(retention)}: "
+        + ", ".join(f"{n:,} {name}" for name, n in found.items() if n)
     )
     if dry_run:
         return

@@ -15,7 +15,7 @@ from producer.enqueue import lacking
 from producer.schedule.config import DEFAULT, ScheduleEntry, schedule_entries
 from producer.schedule.tasks import perform, running
 from worker.clients import fleet_now, storage
-from worker.durations import duration
+from worker.durations import format_duration
 from worker.errors import UsageError
 from worker.storage.mongo import Document
 
@@ -93,7 +93,7 @@ def _row(known: tuple[ScheduleEntry, dict[str, Any], bool]) -> dict[str, str]:
     return {
         "duty": duty.name,
         "does": duty.do,
-        "every": duration(duty.every),
+        "every": format_duration(duty.every),
         "last_run": claimed_at.isoformat() if claimed_at else "",
         "next_run": (claimed_at + duty.every).isoformat() if claimed_at else "",
         "outcome": f"running: {outcome}" if is_running else outcome,

@@ -19,7 +19,7 @@ from producer.charts.coverage_html import Grid, grid, write, write_html
 from producer.cli.render import console, gate_line, pace, status_tables
 from producer.progress import Progress, measure_all
 from worker.clients import limiter, redis_client, storage
-from worker.durations import duration
+from worker.durations import format_duration
 from worker.errors import RedisUnavailable, UsageError
 from worker.limiter.state import LimiterState
 from worker.monitoring.stats import fleet_stats
@@ -125,8 +125,9 @@ def _shown(now: Report) -> Group:
 
 def _expiring(pages: int) -> str:
     retention = settings().reelhaul_retention
-    younger = duration(max(retention - SOON, timedelta(0)))
+    younger = format_duration(max(retention - SOON, timedelta(0)))
     return (
         f"{pages:,} page{'s' if pages > 1 else ''} pass{'' if pages > 1 else 'es'} REELHAUL_RETENTION "
-        f"({duration(retention)}) within {duration(SOON)}: `reelhaul refresh --max-age {younger} --years ...`"
+        f"({format_duration(retention)}) within {format_duration(SOON)}: "
+        f"`reelhaul refresh --max-age {younger} --years ...`"
     )

@@ -62,9 +62,9 @@ MUTANTS = (
     Mutant(
         "heartbeat-through-a-link",
         "a heartbeat overwrites nothing through a link",
-        "worker/monitoring/heartbeat.py",
-        "        partial.unlink(missing_ok=True)",
-        '        partial.write_text("")\n        partial.unlink()',
+        "worker/monitoring/files.py",
+        "    partial.unlink(missing_ok=True)",
+        '    partial.write_text("")\n    partial.unlink()',
         "tests/unit/test_health.py::test_a_heartbeat_follows_no_link",
     ),
     Mutant(

@@ -60,9 +60,9 @@ def test_a_heartbeat_follows_no_link(tmp_path: Path) -> None:
     alive = Heartbeat("worker", tmp_path / "run")
     victim = tmp_path / "victim"
     victim.write_text("precious")
-    name = f"alive-worker-{socket.gethostname()}-{os.getpid()}"
-    for end in ("json", "partial"):
-        (tmp_path / "run" / f"{name}.{end}").symlink_to(victim)
+    name = f"alive-worker-{socket.gethostname()}-{os.getpid()}.json"
+    for link in (name, f".{name}.{os.getpid()}.partial"):
+        (tmp_path / "run" / link).symlink_to(victim)
     alive.write(done=1)
     assert victim.read_text() == "precious"
     assert [told["done"] for told in living("worker", tmp_path / "run")] == [1]

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from worker.monitoring.files import replace_file
 from worker.monitoring.run_folder import open_run_folder
 
 #: Seconds until a process that writes every second counts as hanging.
@@ -41,14 +42,8 @@ class Heartbeat:
         if self._removed:
             return
         self._path = open_run_folder(self._folder) / self._name
-        partial = self._path.with_suffix(".partial")
-        partial.unlink(missing_ok=True)
-        # A file that is new for certain: not one that a link leads to.
-        with os.fdopen(
-            os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "w"
-        ) as file:
+        with replace_file(self._path, "w", permissions=0o600) as file:
             json.dump({"pid": os.getpid(), "at": time.monotonic(), **figures}, file)
-        partial.replace(self._path)
 
     def remove(self) -> None:
         self._removed = True

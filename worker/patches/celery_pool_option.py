@@ -1,6 +1,6 @@
-"""Celery 5.7 takes `--pool prefork` for no choice when `worker_pool` is configured.
+"""Celery 5.7 ignores `--pool prefork` when the setting `worker_pool` names another pool.
 
-So the default pool is set where Celery's command line keeps it, and `worker_pool` stays unset.
+So `worker_pool` stays unset, and `threads` becomes the default of the option `--pool`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from typing import Any
 
 
 def install() -> None:
-    """Make `threads` the default of `celery worker --pool`, if this process is that command."""
+    """Change the option's default if this process is the `celery` command; others do not load the option."""
     module: Any = sys.modules.get("celery.bin.worker")
     if module:
-        for option in module.worker.params:
-            if option.name == "pool_cls":
-                option.default = "threads"
+        [option] = [option for option in module.worker.params if option.name == "pool"]
+        option.default = "threads"
