@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from worker.keys import MAX_PAGE, Cell, MovieKey, PageKey
+from worker.keys import MAX_PAGE, Cell, PageKey
 from worker.storage.database import Storage
-from worker.storage.mongo import Document
 from worker.storage.page_counts import Count, count_pages
 
 
@@ -56,41 +55,37 @@ class Coverage:
 class CoverageIndex:
     """The stored and quarantined pages of every cell, as of one reading of MongoDB."""
 
-    def __init__(
-        self,
-        believed: tuple[datetime, datetime] | None,
-        counts: Mapping[Cell, Count],
-        quarantined: Mapping[PageKey | MovieKey, Document],
-    ) -> None:
+    def __init__(self, counts: Mapping[Cell, Count], quarantined: Iterable[PageKey]) -> None:
         self._counts = counts
-        self._quarantined: Counter[Cell] = Counter()  # bit n: page n
-        for key, failure in quarantined.items():
-            if isinstance(key, PageKey) and (
-                believed is None or believed[0] <= failure["last_at"] <= believed[1]
-            ):
-                self._quarantined[key.cell] |= 1 << key.page
+        self._quarantined: defaultdict[Cell, set[int]] = defaultdict(set)
+        for key in quarantined:
+            self._quarantined[key.cell].add(key.page)
 
     @classmethod
     def read(
-        cls, storage: Storage, moments: Iterable[datetime | None]
+        cls, storage: Storage, moments: Collection[datetime | None]
     ) -> dict[datetime | None, CoverageIndex]:
         """An index for each moment: pages requested before it count as missing (None: no page does)."""
-        quarantined, latest = storage.failures.quarantined(), storage.mongo.latest()
-        return {
-            moment: cls((moment, latest) if moment else None, counts, quarantined)
-            for moment, counts in count_pages(storage.pages, latest, set(moments)).items()
-        }
+        failures, latest = storage.failures.quarantined(), storage.mongo.latest()
+
+        def quarantined(moment: datetime | None) -> Iterator[PageKey]:
+            for key, failure in failures.items():
+                if isinstance(key, PageKey) and (moment is None or moment <= failure["last_at"] <= latest):
+                    yield key
+
+        counts = count_pages(storage.pages, set(moments), latest)
+        return {moment: cls(count, quarantined(moment)) for moment, count in counts.items()}
 
     def coverage(self, cell: Cell) -> Coverage:
         """The coverage of the cell, including the windows it was split into."""
         quarantined, count = self._quarantined[cell], self._counts.get(cell)
-        if count is None or count.total_pages < 0:
-            return Coverage(cells=1, planned=1, quarantined=quarantined >> 1 & 1)
+        if count is None or count.total_pages is None:
+            return Coverage(cells=1, planned=1, quarantined=int(1 in quarantined))
         halves = cell.halves() if count.total_pages > MAX_PAGE else ()
         planned = 1 if halves else min(max(count.total_pages, 1), MAX_PAGE)
-        wanted = (1 << planned + 1) - 2  # pages beyond it remain from when the cell was larger
-        stored = count.pages & wanted
-        whole = Coverage(1, 1, planned, stored.bit_count(), (quarantined & wanted & ~stored).bit_count())
+        needed = set(range(1, planned + 1))  # records beyond remain from when the cell was longer
+        stored = needed & count.pages
+        whole = Coverage(1, 1, planned, len(stored), len(needed & quarantined - stored))
         for half in halves:
             part = self.coverage(half)
             part.cells = part.opened = 0

@@ -1,9 +1,9 @@
-"""The grammar of faults, and the choice of which request one strikes.
+"""The grammar of faults, and which request one strikes.
 
     KIND[=VALUE][:p=0..1][:share=0..1][:every=N][:from=S][:for=S][:count=N][:match=REGEX]
 
-Conditions stand in any order, `match` last: it takes the rest of the text, colons included. docs/emulator.md
-lists the kinds. What a fault does to a reply is in emulator_bodies and emulator_delivery.
+Conditions come in any order, `match` last: it takes the rest of the text, colons included. docs/emulator.md
+lists the kinds; bodies.py and delivery.py apply them.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from typing import Any, NamedTuple
 from sandbox.emulator.replies import TMDB_ERRORS
 
 _SECONDS = r"\d+(\.\d+)?"
-#: 25 is left out: it is what the kind 429 sends.
+#: Without 25, which the kind 429 sends.
 _TMDB_CODES = "|".join(str(code) for code in TMDB_ERRORS if code != 25)
 #: Every final status but 200.
 _STATUSES = r"(20[1-9]|2[1-9]\d|[345]\d\d)"
 _COUNT = r"[+-]?\d{1,18}"
 _RETRY_AFTERS = r"none|absurd|garbage|-?\d{1,12}|date[+-]\d{1,9}"
 
-#: What "hostile" can put into a page.
+#: The payloads of "hostile".
 HOSTILE = (
     "abyss", "bad-ids", "bad-rows", "big-id", "bigint", "duplicates", "keys", "megabyte", "nan", "nesting",
     "nul", "oversize", "reserved", "surrogate",
@@ -34,13 +34,13 @@ HOSTILE = (
 
 
 class FaultKind(NamedTuple):
-    """The values that a kind takes, as a regular expression and in words."""
+    """The values of a kind, as a regular expression and as text."""
 
     pattern: str = ""
     values: str = "no value"
-    #: The value when none is named; None when one must be.
+    #: None when a value is required.
     default: str | None = ""
-    #: Strikes discover, popular and search only: it needs a page of movies to spoil.
+    #: Strikes pages of movies only: discover, popular and search.
     needs_page: bool = False
 
 
@@ -80,27 +80,27 @@ FAULT_KINDS: dict[str, FaultKind] = {
 
 
 class FaultSyntaxError(ValueError):
-    """A fault that cannot be read; the text is one line, quotes it and says what was expected."""
+    """An invalid fault; the text is one line that quotes it and names what was expected."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One kind of trouble and when it strikes; `str()` gives the shortest spec that reads back as equal."""
+    """A kind of fault and its conditions; `str()` gives the shortest spec that parses to an equal one."""
 
     kind: str
     value: str = ""
-    #: Chance for each request that the other conditions let through.
+    #: For each request that meets the other conditions.
     probability: float = 1.0
-    #: Part of all requests, always the same ones: a request is struck each time it is made, or never.
+    #: Part of all requests, chosen by the seed: a request is struck each time it is made, or never.
     share: float = 1.0
-    #: Every Nth request that matches.
+    #: Strikes every Nth request that matches.
     every: int = 1
-    #: Seconds after the plan began, and how long from then on; None for ever.
+    #: Seconds after the start of the plan, and the seconds from then on; None without end.
     from_s: float = 0.0
     for_s: float | None = None
-    #: Strikes at most so often; None without end.
+    #: Strikes at most this often; None without limit.
     count: int | None = None
-    #: Searched in `path?query`.
+    #: Searched for in `path?query`.
     match: str = ""
 
     def __str__(self) -> str:
@@ -115,7 +115,7 @@ class Fault:
 
 
 def parse_fault(spec: str) -> Fault:
-    """Read a spec. Raises FaultSyntaxError."""
+    """The fault of a spec; FaultSyntaxError when it is invalid."""
     before_match, has_match, pattern = spec.partition(":match=")
     head, *conditions = before_match.split(":")
     fault = _parse_kind(spec, head)
@@ -175,7 +175,7 @@ def _read_regex(text: str) -> str:
     return text
 
 
-#: A condition's name in a spec, the field it sets, and what reads it: raises ValueError with what it must be.
+#: The conditions: each one's field, and its parser, whose ValueError says what the value must be.
 _CONDITIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "p": ("probability", _read_share),
     "share": ("share", _read_share),
@@ -188,7 +188,7 @@ _CONDITIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
 
 
 class _Watch:
-    """A fault, what it has seen, and its own source of chance: other faults do not shift its draws."""
+    """A fault with its counts and its own random numbers, which do not depend on other faults."""
 
     def __init__(self, fault: Fault, seed: str) -> None:
         self.fault = fault
@@ -198,7 +198,7 @@ class _Watch:
         self._seed = seed
         self._rng = Random(seed)  # noqa: S311 -- reproducible faults, not secrets
 
-    def wants(self, target: str, is_page: bool, elapsed_s: float) -> bool:
+    def strikes(self, target: str, is_page: bool, elapsed_s: float) -> bool:
         fault = self.fault
         if FAULT_KINDS[fault.kind].needs_page and not is_page:
             return False
@@ -219,7 +219,7 @@ class _Watch:
 
 
 class FaultPlan:
-    """The faults in force. The same seed and the same order of requests give the same faults."""
+    """The faults in force; the same seed and the same requests in the same order give the same faults."""
 
     def __init__(self, faults: Iterable[Fault], seed: int, began_s: float) -> None:
         self.faults = tuple(faults)
@@ -227,12 +227,12 @@ class FaultPlan:
         self._watches = [_Watch(fault, f"{seed}/{index}/{fault}") for index, fault in enumerate(self.faults)]
 
     def pick(self, target: str, *, is_page: bool, now_s: float) -> Fault | None:
-        """The first fault that wants this request, or None; each one counts every request that it matches.
+        """The first fault that strikes this request, if any; each one counts every request that it matches.
 
         `target` is `path?query`; `now_s` is on the same monotonic clock as `began_s`.
         """
-        willing = [watch for watch in self._watches if watch.wants(target, is_page, now_s - self._began_s)]
-        if not willing:
+        striking = [watch for watch in self._watches if watch.strikes(target, is_page, now_s - self._began_s)]
+        if not striking:
             return None
-        willing[0].struck += 1
-        return willing[0].fault
+        striking[0].struck += 1
+        return striking[0].fault

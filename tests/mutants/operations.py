@@ -4,6 +4,7 @@ from tests.mutants.mutant import Mutant
 
 TRANSPORT = "worker/patches/kombu_redis.py"
 SCHEDULE = "producer/schedule/tasks.py"
+ENTRIES = "producer/schedule/entries.py"
 COMPOSE = "docker-compose.yml"
 QUEUES = "tests/integration/test_lanes.py"
 LAYOUT = "tests/unit/test_layout.py"
@@ -26,7 +27,7 @@ MUTANTS = (
         "producer/export.py",
         "return _encode(_without_infinities(movie))",
         "return json.dumps(movie)",
-        "tests/integration/test_export.py::test_every_line_is_json_though_a_number_is_none_that_json_has",
+        "tests/integration/test_export.py::test_an_infinity_or_nan_is_exported_as_null",
     ),
     Mutant(
         "movies-before-pages",
@@ -47,8 +48,8 @@ MUTANTS = (
     Mutant(
         "sweep-waits-for-movies",
         "the sweep brings them back, however many movies wait",
-        SCHEDULE,
-        "sum(number for lane, number in waiting.items() if lane != MOVIES)",
+        ENTRIES,
+        "sum(number for queue, number in waiting.items() if queue != MOVIES)",
         "sum(waiting.values())",
         f"{QUEUES}::test_pages_that_redis_lost_come_back_however_many_movies_wait",
     ),
@@ -64,15 +65,15 @@ MUTANTS = (
         "refresh-never-ends",
         "a refresh by the schedule that lacks nothing has ended, and the next one runs",
         SCHEDULE,
-        'lacking(store(), note.get("backfills", ()))',
-        'set(note.get("backfills", ()))',
-        "tests/acceptance/test_refresh.py::test_refresh_runs_again_however_much_waits",
+        'incomplete(storage(), state.get("backfills", ()))',
+        'set(state.get("backfills", ()))',
+        "tests/acceptance/test_refresh.py::test_a_complete_refresh_runs_again_though_the_queue_is_never_short",
     ),
     Mutant(
         "any-redis-address",
         "an address that cannot be used is refused at the start",
         "worker/settings.py",
-        "        check_redis(value.get_secret_value())\n",
+        "        _check_redis_url(value.get_secret_value())\n",
         "",
         f"{SETTINGS}::test_an_address_that_no_client_can_use_is_refused_at_the_start",
     ),
@@ -80,7 +81,7 @@ MUTANTS = (
         "any-mongo-address",
         "an address that cannot be used is refused at the start",
         "worker/settings.py",
-        "        check_mongo(value.get_secret_value())\n",
+        "        _check_mongo_url(value.get_secret_value())\n",
         "",
         f"{SETTINGS}::test_an_address_that_no_client_can_use_is_refused_at_the_start",
     ),
@@ -138,7 +139,7 @@ MUTANTS = (
         "Dockerfile",
         "--mode 0700 /run/reelhaul",
         "--mode 0777 /run/reelhaul",
-        f"{LAYOUT}::test_the_run_folder_is_its_users_alone",
+        f"{LAYOUT}::test_the_run_folder_belongs_to_its_user_alone",
     ),
     Mutant(
         "key-for-beat",
@@ -146,7 +147,7 @@ MUTANTS = (
         COMPOSE,
         "    # Of .env only what it needs",
         "    env_file: .env\n    # Of .env only what it needs",
-        f"{LAYOUT}::test_beat_learns_what_it_needs_and_no_key",
+        f"{LAYOUT}::test_beat_has_its_settings_and_no_key",
     ),
     Mutant(
         "redis-refuses-with-a-traceback",
@@ -165,12 +166,12 @@ MUTANTS = (
         f"{SURROUNDINGS}::test_doctor_and_all_else_does_without_what_managed_redis_refuses",
     ),
     Mutant(
-        "half-a-file-that-never-was",
+        "export-crashes",
         "a file or folder that cannot be written, a `.env` that cannot be read, a standard output that is full",
         "producer/export.py",
-        "with suppress(OSError):",
-        "with suppress(FileNotFoundError):",
-        "tests/integration/test_export.py::test_a_place_that_cannot_be_written_is_one_line[file.txt/movies.jsonl]",
+        "    except OSError as error:",
+        "    except ZeroDivisionError as error:",
+        "tests/integration/test_export.py::test_a_file_that_cannot_be_written_is_a_usage_error_and_leaves_nothing[file.txt/movies.jsonl]",
     ),
     Mutant(
         "standard-output-is-full",
@@ -202,6 +203,6 @@ MUTANTS = (
         "worker/tmdb/responses.py",
         'ids = [row["id"] for row in results if 0 < row["id"] < 2**63]',
         'ids = [row["id"] for row in results if 0 < row["id"] < 2**63 and row.get("adult", False) is not None]',
-        "tests/acceptance/test_refresh.py::test_refresh_changes_by_hand_and_the_cursor",
+        "tests/acceptance/test_refresh.py::test_refresh_changes_fetches_what_changed_and_moves_the_cursor",
     ),
 )

@@ -38,11 +38,12 @@ def test_stock_celery_ignores_the_option_prefork_when_another_pool_is_configured
 def test_stock_billiard_waits_30_s_for_results_that_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
     monkeypatch.setattr("time.sleep", slept.append)
-    process: Any = SimpleNamespace(on_ready_counter=SimpleNamespace(value=0))
+    stock: Any = billiard.pool.Worker
+    process = SimpleNamespace(on_ready_counter=SimpleNamespace(value=0))
 
     def wait_s() -> float:
         slept.clear()
-        billiard.pool.Worker._ensure_messages_consumed(process, completed=1)
+        stock._ensure_messages_consumed(process, completed=1)
         return sum(slept)
 
     assert wait_s() == pytest.approx(30)

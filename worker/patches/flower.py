@@ -1,4 +1,4 @@
-"""Flower 2.2 executes a file in the working folder, serves /metrics to all and ignores TLS options in URLs."""
+"""Flower 2.2 executes a file in the working folder, serves /metrics to all, ignores TLS options in URLs."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class Channel(kombu_redis.Channel):
         Celery then closes the channel again without a client, and the worker ends with "Unrecoverable error:
         AttributeError". So read the BRPOP here, without failing, before kombu does.
         """
-        if self._in_poll:  # type: ignore[has-type] # kombu has no types
+        if self._in_poll:  # type: ignore[attr-defined] # kombu has no types
             with suppress(Empty, *self.connection_errors):  # type: ignore[attr-defined]
                 self._brpop_read()
         super().close()

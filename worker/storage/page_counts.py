@@ -1,83 +1,57 @@
-"""How many pages of each cell are stored."""
+"""Which pages of each cell are stored, counted by MongoDB in one pass over the page records."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any, NamedTuple
 
-import bson
-
-from worker.keys import MAX_PAGE, Cell, PageKey
-from worker.storage.documents import log_unreadable, parse_id, total_pages, with_keys
-from worker.storage.mongo import READ_BATCH, Document, translate_errors
+from worker.keys import Cell, PageKey
+from worker.storage.documents import parse_id, total_pages
+from worker.storage.mongo import Document, translate_errors
 from worker.storage.pages import PageStore
 
-#: Page n as bit n, by how its number is written.
-_BITS = {f"{number}": 1 << number for number in range(1, MAX_PAGE + 1)}
+#: One row a cell; its length is what page 1 says.
+_BY_CELL: list[Document] = [
+    {
+        "$group": {
+            "_id": {"genre_id": "$genre_id", "window": "$window"},
+            "total_pages": {"$max": {"$cond": [{"$eq": ["$page", 1]}, "$total_pages", -1]}},
+            "pages": {"$push": {"page": "$page", "at": "$fetched_at"}},
+        }
+    }
+]
+#: Rows in one round trip: each may hold 500 pages.
+_BATCH = 100
 
 
 class Count(NamedTuple):
     """What is stored of one cell."""
 
-    #: Bit n is set when page n is stored.
-    pages: int
-    #: What page 1 says; -1 while that is missing.
-    total_pages: int
+    pages: set[int]
+    #: What page 1 says; None while that is missing.
+    total_pages: int | None
 
 
 def count_pages(
-    store: PageStore, latest: datetime, moments: Collection[datetime | None]
+    store: PageStore, moments: Collection[datetime | None], latest: datetime
 ) -> dict[datetime | None, dict[Cell, Count]]:
-    """For each moment, what is stored of every cell of pages fetched then or later (None: ever)."""
-    ever = _stored(store, {})
-    pages: dict[datetime | None, dict[Cell, int]] = {None: ever}
-    ahead = _stored(store, {"fetched_at": {"$gt": latest}}) if set(moments) - {None} else {}
-    for moment in set(moments) - {None}:
-        # Read later than `ever`: a page that was fetched anew in between is not old any more.
-        old = _stored(store, {"fetched_at": {"$lt": moment}})
-        fresh = ((cell, stored & ~old.get(cell, 0) & ~ahead.get(cell, 0)) for cell, stored in ever.items())
-        pages[moment] = {cell: stored for cell, stored in fresh if stored}
-    pages = {moment: pages[moment] for moment in moments}
+    """For each moment, what is stored of every cell and was requested since (None: ever).
+
+    Times beyond `latest` are not believed.
+    """
+    counts: dict[datetime | None, dict[Cell, Count]] = {moment: {} for moment in moments}
     with translate_errors():
-        firsts = store.collection.find({"page": 1}, {"total_pages": 1}, batch_size=READ_BATCH)
-        totals = {
-            key.cell: total for key, record in with_keys(firsts) if (total := total_pages(record)) is not None
-        }
-    return {
-        moment: {
-            cell: Count(stored, totals.get(cell, -1) if stored & 0b10 else -1)
-            for cell, stored in cells.items()
-        }
-        for moment, cells in pages.items()
-    }
+        for row in store.collection.aggregate(_BY_CELL, batchSize=_BATCH):
+            id_ = f"{row['_id'].get('genre_id')}:{row['_id'].get('window')}:1"
+            if key := parse_id("pages", id_, PageKey.parse):
+                for moment, cells in counts.items():
+                    pages = {page["page"] for page in row["pages"] if _is_fresh(page, moment, latest)}
+                    if pages:
+                        cells[key.cell] = Count(pages, total_pages(row) if 1 in pages else None)
+    return counts
 
 
-def _stored(store: PageStore, query: Document) -> dict[Cell, int]:
-    """Pages of the records that match, as bits by cell."""
-    pages: dict[str, int] = {}  # a Cell for each of 200,000 records would take half a second
-    with translate_errors():
-        batches: Any = store.collection.find_raw_batches(query, {"_id": 1}, batch_size=READ_BATCH)
-        for batch in _ahead(batches):
-            for record in bson.decode_all(batch, store.collection.codec_options):
-                cell, _, number = str(record["_id"]).rpartition(":")
-                if bit := _BITS.get(number):
-                    pages[cell] = pages.get(cell, 0) | bit
-                else:
-                    log_unreadable("pages", record["_id"])
-    found: dict[Cell, int] = {}
-    for cell, bits in pages.items():
-        if key := parse_id("pages", f"{cell}:1", PageKey.parse):
-            found[key.cell] = bits
-    return found
-
-
-def _ahead(batches: Iterable[bytes]) -> Iterator[bytes]:
-    """The batches, each asked for while the one before is looked at."""
-    rest = iter(batches)
-    with ThreadPoolExecutor(1) as one:
-        coming = one.submit(next, rest, None)
-        while (batch := coming.result()) is not None:
-            coming = one.submit(next, rest, None)
-            yield batch
+def _is_fresh(page: dict[str, Any], moment: datetime | None, latest: datetime) -> bool:
+    at = page.get("at")
+    return "page" in page and (moment is None or (isinstance(at, datetime) and moment <= at <= latest))
