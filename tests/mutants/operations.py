@@ -1,12 +1,12 @@
-"""Data out, lanes, addresses, containers: the rest of docs/guarantees.md."""
+"""Export, queues, addresses, containers: the rest of docs/guarantees.md."""
 
 from tests.mutants.mutant import Mutant
 
-TRANSPORT = "worker/patches/kombu_redis.py"
+ORDER = "worker/queues.py"
 SCHEDULE = "producer/schedule/tasks.py"
 ENTRIES = "producer/schedule/entries.py"
 COMPOSE = "docker-compose.yml"
-QUEUES = "tests/integration/test_lanes.py"
+QUEUES = "tests/integration/test_queues.py"
 LAYOUT = "tests/unit/test_layout.py"
 CONTAINERS = "tests/acceptance/test_compose.py"
 SURROUNDINGS = "tests/acceptance/test_surroundings.py"
@@ -25,23 +25,23 @@ MUTANTS = (
         "infinity-is-exported",
         "`export` writes JSON that a strict parser reads",
         "producer/export.py",
-        "return _encode(_without_infinities(movie))",
-        "return json.dumps(movie)",
+        "return _encode(_without_infinities(item))",
+        "return json.dumps(item).encode()",
         "tests/integration/test_export.py::test_an_infinity_or_nan_is_exported_as_null",
     ),
     Mutant(
         "movies-before-pages",
         "each fourth message is a movie while pages wait",
-        TRANSPORT,
-        "lanes = self._lanes[:number]",
-        "lanes = sorted(self._lanes[:number], key=lambda lane: lane != MOVIES)",
+        ORDER,
+        "queues = self._queues[:number]",
+        "queues = sorted(self._queues[:number], key=lambda queue: queue != MOVIES)",
         f"{QUEUES}::test_a_backfill_ends_long_before_the_movies_that_waited_when_it_began",
     ),
     Mutant(
         "movies-starve",
         "movies have their share",
-        TRANSPORT,
-        "if self._since_movie >= SHARE - 1 and MOVIES in lanes:",
+        ORDER,
+        "if self._since_movie >= MOVIE_SHARE - 1 and MOVIES in queues:",
         "if False:",
         f"{QUEUES}::test_movies_have_their_share_of_a_backfill_that_does_not_end",
     ),
@@ -56,9 +56,9 @@ MUTANTS = (
     Mutant(
         "movie-before-a-refresh",
         "movies waiting when a refresh begins | the refresh goes first",
-        TRANSPORT,
-        "key=lambda lane: (lane != REFRESH, lane != MOVIES)",
-        "key=lambda lane: lane != MOVIES",
+        ORDER,
+        "key=lambda queue: (queue != REFRESH, queue != MOVIES)",
+        "key=lambda queue: queue != MOVIES",
         f"{QUEUES}::test_a_refresh_overtakes_movies_whose_turn_it_is",
     ),
     Mutant(
@@ -112,7 +112,7 @@ MUTANTS = (
     Mutant(
         "one-metrics-folder-for-all-hosts",
         "prefork workers that share the run folder count apart",
-        "worker/signals.py",
+        "worker/monitoring/metrics.py",
         'f"metrics-{socket.gethostname()}-{os.getpid()}"',
         'f"metrics-{os.getpid()}"',
         "tests/unit/test_metrics.py::test_containers_that_share_the_run_folder_count_apart",

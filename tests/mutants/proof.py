@@ -1,4 +1,4 @@
-"""What verify proves, what the store keeps, and what comes back: the promises of docs/guarantees.md."""
+"""What verify proves, what storage keeps, and what is fetched again: the promises of docs/guarantees.md."""
 
 from tests.mutants.mutant import Mutant
 
@@ -127,9 +127,9 @@ MUTANTS = (
         "odd-number",
         "unreadable documents in `pages` or `failures`",
         "worker/storage/page_counts.py",
-        "if bit := _BITS.get(number):",
-        "if bit := 1 << int(number):",
-        "tests/integration/test_storage_documents.py::test_unreadable_ids_are_left_out_and_logged_once",
+        'if key := parse_id("pages", id_, PageKey.parse):',
+        "if key := PageKey.parse(id_):",
+        "tests/integration/test_storage_documents.py::test_no_command_fails_at_an_unreadable_page_1",
     ),
     Mutant(
         "odd-logged-always",
