@@ -57,7 +57,7 @@ def project(stage: Stage, tmp_path: Path) -> Iterator[Callable[..., Project]]:
         one.stop()
 
 
-def test_the_fleet_works_and_the_command_line_beside_it(
+def test_fleet_and_command_line_work(
     stage: Stage, project: Callable[..., Project]
 ) -> None:
     """No file is shared between the two users: uid 1000 writes exports, 10001 fetches."""
@@ -93,7 +93,7 @@ def test_the_fleet_works_and_the_command_line_beside_it(
     assert json.loads(told.read_text())["tick_s"] == 2
 
 
-def test_nothing_outlives_its_container(stage: Stage, project: Callable[..., Project]) -> None:
+def test_processes_end_with_their_container(stage: Stage, project: Callable[..., Project]) -> None:
     """What did would take other tests' messages: they use the same Redis."""
     stage.emulator("--movies", "10")
     compose = project()
@@ -104,7 +104,7 @@ def test_nothing_outlives_its_container(stage: Stage, project: Callable[..., Pro
     wait_for(lambda: not Path(f"/proc/{inside}").exists())
 
 
-def test_without_a_schedule_of_their_own_all_have_the_default(
+def test_default_schedule(
     stage: Stage, project: Callable[..., Project]
 ) -> None:
     stage.emulator("--movies", "10")
@@ -116,7 +116,7 @@ def test_without_a_schedule_of_their_own_all_have_the_default(
     wait_for(lambda: compose.is_healthy("beat", beat), watching=[beat])
 
 
-def test_flower_keeps_its_memory_and_learns_nothing(stage: Stage, project: Callable[..., Project]) -> None:
+def test_flower_keeps_its_database_and_gets_no_key(stage: Stage, project: Callable[..., Project]) -> None:
     stage.emulator("--movies", "10")
     compose = project()
     port = free_port()
@@ -138,7 +138,7 @@ def metrics_folders(compose: Project) -> list[Path]:
     return list((compose.folder / "volume-run").glob("metrics-*"))
 
 
-def test_prefork_workers_of_two_containers_leave_each_others_metrics_alone(
+def test_prefork_workers_of_two_containers_keep_separate_metrics(
     stage: Stage, project: Callable[..., Project]
 ) -> None:
     stage.emulator("--movies", "10")

@@ -65,7 +65,7 @@ def search(page: Page, words: str) -> None:
     expect(page.locator("#tasks-table tbody tr")).to_have_count(1)
 
 
-def test_tasks_by_name_states_and_lanes_in_a_browser(stage: Stage, request: pytest.FixtureRequest) -> None:
+def test_tasks_and_queues_in_a_browser(stage: Stage, request: pytest.FixtureRequest) -> None:
     stage.emulator("--movies", "20000", "--fault", REFUSED)
     worker = stage.worker()
     stage.environment["FLOWER_BASIC_AUTH"] = ":".join(LOGIN)
@@ -100,7 +100,7 @@ def test_tasks_by_name_states_and_lanes_in_a_browser(stage: Stage, request: pyte
     assert "a-token-of-nobody" not in "".join(child.log_text() for child in stage.children)
 
 
-def test_it_remembers_over_a_restart(stage: Stage) -> None:
+def test_tasks_survive_a_restart(stage: Stage) -> None:
     stage.emulator("--movies", "500")
     stage.environment["FLOWER_BASIC_AUTH"] = ":".join(LOGIN)
     stage.worker()
@@ -119,7 +119,7 @@ def test_it_remembers_over_a_restart(stage: Stage) -> None:
         assert tasks(address)[name] == "SUCCESS"
 
 
-def test_nobody_looks_without_the_password_and_nobody_steers(stage: Stage) -> None:
+def test_password_is_required_and_control_is_off(stage: Stage) -> None:
     stage.environment["FLOWER_BASIC_AUTH"] = ":".join(LOGIN)
     with flower(stage, "--address=0.0.0.0") as (address, _):
         for path in ("", "workers", "tasks", "broker", "metrics", "api/workers", "api/tasks"):
@@ -132,14 +132,14 @@ def test_nobody_looks_without_the_password_and_nobody_steers(stage: Stage) -> No
             assert steer.status_code == 403, path
 
 
-def test_on_loopback_pages_are_shown_and_the_api_is_not(stage: Stage) -> None:
+def test_without_a_password_the_api_is_closed(stage: Stage) -> None:
     with flower(stage) as (address, _):
         assert requests.get(f"{address}/tasks", timeout=PATIENCE_S).ok
         assert requests.get(f"{address}/api/tasks", timeout=PATIENCE_S).status_code == 401
 
 
 @pytest.mark.parametrize("how", ["--address=", "FLOWER_ADDRESS"])
-def test_an_empty_address_is_loopback(stage: Stage, how: str) -> None:
+def test_empty_address_is_loopback(stage: Stage, how: str) -> None:
     """Tornado's meaning of an empty address is every address."""
     if how == "FLOWER_ADDRESS":
         stage.environment["FLOWER_ADDRESS"] = ""
@@ -149,7 +149,7 @@ def test_an_empty_address_is_loopback(stage: Stage, how: str) -> None:
     assert {address for address, _ in found if not address.is_loopback} == set()
 
 
-def test_what_would_show_the_fleet_to_anybody_does_not_start(stage: Stage) -> None:
+def test_flower_open_to_everybody_does_not_start(stage: Stage) -> None:
     for address in ("0.0.0.0", "::", "a-host.example"):  # noqa: S104 -- it is refused
         assert refusal(stage, f"--address={address}") == (
             f"reelhaul: Flower would show the fleet to anybody who reaches {address}: set "

@@ -71,7 +71,7 @@ def test_nothing_starts_on_a_folder_that_others_may_write_to(
 
 
 @pytest.mark.parametrize("how", ["--db", "FLOWER_DB", "in the run folder"])
-def test_flower_reads_no_memory_that_others_may_have_written(stage: Stage, tmp_path: Path, how: str) -> None:
+def test_flower_reads_no_database_that_others_may_write_to(stage: Stage, tmp_path: Path, how: str) -> None:
     run_folder = Path(stage.environment["REELHAUL_RUN_FOLDER"])
     folder = run_folder if how == "in the run folder" else tmp_path / "elsewhere"
     folder.mkdir(mode=0o700)

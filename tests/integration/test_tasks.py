@@ -62,7 +62,7 @@ def failures_of(fleet: Stage, year: int) -> dict[str, dict[str, object]]:
     return {found["_id"]: found for found in fleet.database["failures"].find({"window": str(year)})}
 
 
-def test_page_1_brings_the_rest_of_its_cell(fleet: Stage, tmdb: EmulatorProcess) -> None:
+def test_page_1_enqueues_the_rest_of_its_cell(fleet: Stage, tmdb: EmulatorProcess) -> None:
     fleet.send(cells=[(DRAMA, "2024", 1)])
     movies = catalogue(tmdb)
     wanted = expected_cell(movies, DRAMA, 2024)
@@ -75,7 +75,7 @@ def test_page_1_brings_the_rest_of_its_cell(fleet: Stage, tmdb: EmulatorProcess)
     assert set(page_requests(tmdb).values()) == {1}
 
 
-def test_what_is_stored_is_not_asked_for_but_what_its_cell_lacks_is(
+def test_only_missing_pages_are_requested(
     fleet: Stage, tmdb: EmulatorProcess
 ) -> None:
     fleet.send(cells=[(DRAMA, "2023", 1)])
@@ -91,7 +91,7 @@ def test_what_is_stored_is_not_asked_for_but_what_its_cell_lacks_is(
     assert page_requests(tmdb) == {"18:2023:2": 1}
 
 
-def test_messages_twice_and_in_any_order_leave_the_same(fleet: Stage, tmdb: EmulatorProcess) -> None:
+def test_repeated_and_shuffled_messages_leave_the_same_pages(fleet: Stage, tmdb: EmulatorProcess) -> None:
     wanted = expected_cell(catalogue(tmdb), DRAMA, 2022)
     pages = -(-len(wanted) // 20)
     messages = [(DRAMA, "2022", page) for page in range(1, pages + 1)] * 3
@@ -116,7 +116,7 @@ def test_messages_twice_and_in_any_order_leave_the_same(fleet: Stage, tmdb: Emul
         (2017, "error-200=34", ("rejected", 200)),
     ],
 )
-def test_a_page_that_can_never_be_had_is_quarantined_and_the_others_go_on(
+def test_hopeless_page_is_quarantined_and_the_others_are_stored(
     fleet: Stage, tmdb: EmulatorProcess, year: int, fault: str, becomes: tuple[str, int]
 ) -> None:
     tmdb.configure(faults=[f"{fault}:match=with_genres=18&.*gte={year}-.*page=2(&|$)"])
@@ -146,7 +146,7 @@ def test_a_page_that_can_never_be_had_is_quarantined_and_the_others_go_on(
         (2011, "truncate:count=3"),
     ],
 )
-def test_what_is_only_for_now_is_waited_out_and_costs_nothing(
+def test_passing_failure_quarantines_nothing(
     fleet: Stage, tmdb: EmulatorProcess, year: int, fault: str
 ) -> None:
     wanted = expected_cell(catalogue(tmdb), DRAMA, year)
@@ -176,7 +176,7 @@ app.send_task(fetch_page.name, args=(18, year, 1), kwargs={"surplus": 1}, queue=
 """
 
 
-def test_messages_that_name_no_page_are_dropped_and_the_worker_goes_on(
+def test_malformed_messages_are_rejected(
     fleet: Stage, tmdb: EmulatorProcess
 ) -> None:
     done = fleet.start(sys.executable, "-c", BAD_MESSAGES)
@@ -193,7 +193,7 @@ def test_messages_that_name_no_page_are_dropped_and_the_worker_goes_on(
     wait_for(lambda: "18:2010:1" in pages_of(fleet, 2010), watching=fleet.children)
 
 
-def test_no_secret_is_in_a_log_or_a_document(fleet: Stage) -> None:
+def test_no_secret_in_logs_and_documents(fleet: Stage) -> None:
     """Last in the file: by now the worker has met every kind of trouble."""
     token = fleet.environment["TMDB_TOKEN"]
     for child in fleet.children:

@@ -9,7 +9,7 @@ SCHEDULE = "producer/schedule/tasks.py"
 TESTS = "tests/integration/test_delivery.py"
 SWEEP = "tests/integration/test_sweep.py"
 NOT_OURS = (
-    "tests/integration/test_security.py::test_messages_that_are_not_ours_are_refused_and_logged[threads]"
+    "tests/integration/test_security.py::test_messages_that_are_not_ours_are_rejected_and_logged[threads]"
 )
 STOPS = "tests/acceptance/test_limit_command.py::test_worker_that_waits_for_a_token_stops_at_once"
 
@@ -25,7 +25,7 @@ MUTANTS = (
         APP,
         '"task_acks_late": True',
         '"task_acks_late": False',
-        f"{TESTS}::test_a_message_is_acknowledged_when_its_page_is_stored",
+        f"{TESTS}::test_message_is_acknowledged_when_its_page_is_stored",
         quick=True,
     ),
     Mutant(
@@ -34,7 +34,7 @@ MUTANTS = (
         APP,
         '"visibility_timeout": VISIBILITY_S',
         '"visibility_timeout": 10 * VISIBILITY_S',
-        f"{TESTS}::test_what_a_killed_worker_held_comes_back_within_two_minutes",
+        f"{TESTS}::test_message_of_a_killed_worker_is_delivered_again",
     ),
     Mutant(
         "worker-lost",
@@ -42,7 +42,7 @@ MUTANTS = (
         APP,
         '"task_reject_on_worker_lost": True',
         '"task_reject_on_worker_lost": False',
-        f"{TESTS}::test_what_a_killed_pool_process_worked_on_is_delivered_again",
+        f"{TESTS}::test_message_of_a_killed_pool_process_is_delivered_again",
     ),
     Mutant(
         "stopping-wakes-who-waits",
@@ -146,7 +146,7 @@ MUTANTS = (
         "worker/queues.py",
         "queues = self._queues[:number]",
         "queues = sorted(self._queues[:number])",
-        "tests/integration/test_lanes.py::test_open_cells_are_drained_before_others_are_opened",
+        "tests/integration/test_lanes.py::test_open_cells_are_finished_before_others_are_opened",
     ),
     Mutant(
         "connections-of-a-host",
@@ -195,6 +195,6 @@ MUTANTS = (
         "worker/tasks.py",
         "if [type(part) for part in (genre_id, window, page)] == [int, str, int]:",
         "if True:",
-        "tests/integration/test_tasks.py::test_messages_that_name_no_page_are_dropped_and_the_worker_goes_on",
+        "tests/integration/test_tasks.py::test_malformed_messages_are_rejected",
     ),
 )

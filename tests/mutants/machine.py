@@ -9,7 +9,7 @@ MUTANTS = (
         "worker/monitoring/run_folder.py",
         "    if found.st_uid not in (0, os.geteuid()):",
         "    if found.st_uid == -1:",
-        "tests/unit/test_run_folder.py::test_a_folder_of_somebody_else_is_refused",
+        "tests/unit/test_run_folder.py::test_folder_of_another_user_is_invalid",
     ),
     Mutant(
         "run-folder-writable-by-group",
@@ -17,7 +17,7 @@ MUTANTS = (
         "worker/monitoring/run_folder.py",
         "found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)",
         "found.st_mode & stat.S_IWOTH",
-        "tests/unit/test_run_folder.py::test_a_folder_that_others_may_write_to_is_refused",
+        "tests/unit/test_run_folder.py::test_folder_that_others_may_write_to_is_invalid",
     ),
     Mutant(
         "run-folder-is-a-link",
@@ -25,7 +25,7 @@ MUTANTS = (
         "worker/monitoring/run_folder.py",
         "    if stat.S_ISLNK(found.st_mode):",
         '    if path.name == "":',
-        "tests/unit/test_run_folder.py::test_a_link_is_refused_wherever_it_leads",
+        "tests/unit/test_run_folder.py::test_link_is_invalid",
     ),
     Mutant(
         "run-folders-parent-writable",
@@ -33,7 +33,7 @@ MUTANTS = (
         "worker/monitoring/run_folder.py",
         "        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:",
         "        if mode < 0:",
-        "tests/unit/test_run_folder.py::test_a_parent_in_which_others_may_replace_it_is_refused",
+        "tests/unit/test_run_folder.py::test_folder_that_others_may_replace_is_invalid",
     ),
     Mutant(
         "worker-opens-no-run-folder-at-start",
@@ -57,7 +57,7 @@ MUTANTS = (
         "worker/flowerconfig.py",
         "    if given.persistent:",
         "    if not given.persistent:",
-        "tests/acceptance/test_run_folder.py::test_flower_reads_no_memory_that_others_may_have_written[--db]",
+        "tests/acceptance/test_run_folder.py::test_flower_reads_no_database_that_others_may_write_to[--db]",
     ),
     Mutant(
         "heartbeat-through-a-link",
@@ -97,7 +97,7 @@ MUTANTS = (
         "worker/retry.py",
         "        if breaker().fail(key.id, reason):",
         "        if breaker().fail(key.id, reason) and not key.id:",
-        "tests/integration/test_breaker.py::test_a_fault_of_ours_stops_the_worker_and_leaves_the_queue[threads]",
+        "tests/integration/test_breaker.py::test_bug_on_every_page_stops_the_worker_and_leaves_the_queue[threads]",
     ),
     Mutant(
         "fault-of-ours-status-0",
@@ -105,7 +105,7 @@ MUTANTS = (
         "worker/signals.py",
         "        sender.exitcode = EX_FAILURE",
         "        sender.exitcode = 0",
-        "tests/integration/test_breaker.py::test_a_fault_of_ours_stops_the_worker_and_leaves_the_queue[solo]",
+        "tests/integration/test_breaker.py::test_bug_on_every_page_stops_the_worker_and_leaves_the_queue[solo]",
     ),
     Mutant(
         "success-does-not-reset",
@@ -113,7 +113,7 @@ MUTANTS = (
         "worker/retry.py",
         "        breaker().succeed()",
         "        breaker()",
-        "tests/integration/test_breaker.py::test_pages_that_alone_bring_out_a_fault_are_quarantined_alone",
+        "tests/integration/test_breaker.py::test_bug_on_some_pages_quarantines_those_alone",
     ),
     Mutant(
         "machines-faults-blamed-on-pages",
@@ -121,7 +121,7 @@ MUTANTS = (
         "worker/retry.py",
         "        if _is_host_failure(error):",
         "        if _is_host_failure(error) and not key.id:",
-        "tests/integration/test_breaker.py::test_what_the_machine_lacks_is_blamed_on_no_page",
+        "tests/integration/test_breaker.py::test_host_failure_quarantines_no_page",
     ),
     Mutant(
         "headers-as-they-came",
@@ -129,7 +129,7 @@ MUTANTS = (
         "worker/tmdb/client.py",
         "CaseInsensitiveDict(headers)",
         "answer.headers",
-        "tests/integration/test_security.py::test_an_answer_that_shows_our_key_gives_it_to_nobody[a key]",
+        "tests/integration/test_security.py::test_key_quoted_in_a_response_is_redacted[a key]",
     ),
     Mutant(
         "bodies-as-they-came",
@@ -137,7 +137,7 @@ MUTANTS = (
         "worker/tmdb/client.py",
         "self._redactor.raw(body)",
         "body",
-        "tests/integration/test_security.py::test_an_answer_that_shows_our_key_gives_it_to_nobody[a key]",
+        "tests/integration/test_security.py::test_key_quoted_in_a_response_is_redacted[a key]",
     ),
     Mutant(
         "only-the-raw-form-of-a-key",
@@ -145,7 +145,7 @@ MUTANTS = (
         "worker/monitoring/redaction.py",
         '    once = {secret, quote(secret, safe=""), quote_plus(secret)}',
         "    once = {secret}",
-        "tests/unit/test_redaction.py::test_a_secret_is_gone_however_it_is_written",
+        "tests/unit/test_redaction.py::test_secret_is_replaced_in_every_form",
     ),
     Mutant(
         "log-lines-as-they-are",
@@ -153,7 +153,7 @@ MUTANTS = (
         "worker/monitoring/logs.py",
         "line: redacted(str(line))",
         "line: str(line)",
-        "tests/unit/test_logs.py::test_no_line_holds_a_secret_whoever_wrote_it",
+        "tests/unit/test_logs.py::test_no_line_holds_a_secret",
     ),
     Mutant(
         "traceback-with-variables",
@@ -161,7 +161,7 @@ MUTANTS = (
         "worker/monitoring/logs.py",
         "ConsoleRenderer(exception_formatter=plain)",
         "ConsoleRenderer()",
-        "tests/unit/test_logs.py::test_a_traceback_on_a_terminal_shows_no_variable",
+        "tests/unit/test_logs.py::test_traceback_on_a_terminal_shows_no_variables",
     ),
     Mutant(
         "refusals-as-they-are",
@@ -185,7 +185,7 @@ MUTANTS = (
         "worker/settings.py",
         '        if address.scheme == "http" and not (',
         '        if address.scheme == "ftp" and not (',
-        "tests/unit/test_settings.py::test_a_key_goes_to_another_machine_encrypted_or_not_at_all",
+        "tests/unit/test_settings.py::test_http_to_another_machine_is_invalid_unless_allowed",
     ),
     Mutant(
         "password-as-user",
@@ -193,7 +193,7 @@ MUTANTS = (
         "worker/settings.py",
         "        if (parts.username and not parts.password) or",
         "        if False or",
-        "tests/unit/test_settings.py::test_no_refusal_shows_a_secret",
+        "tests/unit/test_settings.py::test_no_error_shows_a_secret",
     ),
     Mutant(
         "half-a-password",
@@ -201,7 +201,7 @@ MUTANTS = (
         "worker/settings.py",
         '    if "@" in parts.path + parts.query + parts.fragment:',
         '    if "@" in parts.scheme:',
-        "tests/unit/test_settings.py::test_no_refusal_shows_a_secret",
+        "tests/unit/test_settings.py::test_no_error_shows_a_secret",
     ),
     Mutant(
         "empty-address-everywhere",
@@ -209,7 +209,7 @@ MUTANTS = (
         "worker/flowerconfig.py",
         "    _check_access(given.address, given.basic_auth or [])",
         '    given.address = "" if "--address=" in sys.argv else given.address',
-        "tests/acceptance/test_flower.py::test_an_empty_address_is_loopback",
+        "tests/acceptance/test_flower.py::test_empty_address_is_loopback",
     ),
     Mutant(
         "pool-processes-count-alone",
@@ -217,6 +217,6 @@ MUTANTS = (
         "worker/monitoring/breaker.py",
         "mmap.mmap(-1, 1)",
         "bytearray(1)",
-        "tests/integration/test_breaker.py::test_a_fault_of_ours_stops_the_worker_and_leaves_the_queue[prefork]",
+        "tests/integration/test_breaker.py::test_bug_on_every_page_stops_the_worker_and_leaves_the_queue[prefork]",
     ),
 )

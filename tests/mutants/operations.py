@@ -34,7 +34,7 @@ MUTANTS = (
         TRANSPORT,
         "lanes = self._lanes[:number]",
         "lanes = sorted(self._lanes[:number], key=lambda lane: lane != MOVIES)",
-        f"{QUEUES}::test_a_backfill_ends_long_before_the_movies_that_waited_when_it_began",
+        f"{QUEUES}::test_backfill_ends_long_before_the_movies_requested_before_it",
     ),
     Mutant(
         "movies-starve",
@@ -42,7 +42,7 @@ MUTANTS = (
         TRANSPORT,
         "if self._since_movie >= SHARE - 1 and MOVIES in lanes:",
         "if False:",
-        f"{QUEUES}::test_movies_have_their_share_of_a_backfill_that_does_not_end",
+        f"{QUEUES}::test_movies_get_their_share_during_a_backfill",
     ),
     Mutant(
         "sweep-waits-for-movies",
@@ -50,7 +50,7 @@ MUTANTS = (
         SCHEDULE,
         "sum(number for lane, number in waiting.items() if lane != MOVIES)",
         "sum(waiting.values())",
-        f"{QUEUES}::test_pages_that_redis_lost_come_back_however_many_movies_wait",
+        f"{QUEUES}::test_lost_pages_come_back_while_movies_wait",
     ),
     Mutant(
         "movie-before-a-refresh",
@@ -58,7 +58,7 @@ MUTANTS = (
         TRANSPORT,
         "key=lambda lane: (lane != REFRESH, lane != MOVIES)",
         "key=lambda lane: lane != MOVIES",
-        f"{QUEUES}::test_a_refresh_overtakes_movies_whose_turn_it_is",
+        f"{QUEUES}::test_refresh_overtakes_movies",
     ),
     Mutant(
         "refresh-never-ends",
@@ -74,7 +74,7 @@ MUTANTS = (
         "worker/settings.py",
         "        _check_redis_url(value.get_secret_value())\n",
         "",
-        f"{SETTINGS}::test_an_address_that_no_client_can_use_is_refused_at_the_start",
+        f"{SETTINGS}::test_unusable_address_is_invalid",
     ),
     Mutant(
         "any-mongo-address",
@@ -82,7 +82,7 @@ MUTANTS = (
         "worker/settings.py",
         "        _check_mongo_url(value.get_secret_value())\n",
         "",
-        f"{SETTINGS}::test_an_address_that_no_client_can_use_is_refused_at_the_start",
+        f"{SETTINGS}::test_unusable_address_is_invalid",
     ),
     Mutant(
         "command-line-in-the-workers-folder",
@@ -90,7 +90,7 @@ MUTANTS = (
         COMPOSE,
         "REELHAUL_RUN_FOLDER: /tmp/reelhaul",
         "REELHAUL_RUN_FOLDER: /run/reelhaul",
-        f"{CONTAINERS}::test_the_fleet_works_and_the_command_line_beside_it",
+        f"{CONTAINERS}::test_fleet_and_command_line_work",
     ),
     Mutant(
         "beat-without-its-tick",
@@ -98,7 +98,7 @@ MUTANTS = (
         COMPOSE,
         "      REELHAUL_TICK_S: ${REELHAUL_TICK_S:-}\n",
         "",
-        f"{CONTAINERS}::test_the_fleet_works_and_the_command_line_beside_it",
+        f"{CONTAINERS}::test_fleet_and_command_line_work",
     ),
     Mutant(
         "flower-without-a-memory",
@@ -106,7 +106,7 @@ MUTANTS = (
         COMPOSE,
         "--db=/var/lib/flower/flower.db",
         "--db=/opt/flower.db",
-        f"{CONTAINERS}::test_flower_keeps_its_memory_and_learns_nothing",
+        f"{CONTAINERS}::test_flower_keeps_its_database_and_gets_no_key",
     ),
     Mutant(
         "one-metrics-folder-for-all-hosts",
@@ -114,7 +114,7 @@ MUTANTS = (
         "worker/signals.py",
         'f"metrics-{socket.gethostname()}-{os.getpid()}"',
         'f"metrics-{os.getpid()}"',
-        "tests/unit/test_metrics.py::test_containers_that_share_the_run_folder_count_apart",
+        "tests/unit/test_metrics.py::test_containers_have_separate_metrics_folders",
     ),
     Mutant(
         "counts-on-from-a-killed-worker",
@@ -122,7 +122,7 @@ MUTANTS = (
         "worker/monitoring/metrics.py",
         "    shutil.rmtree(folder, ignore_errors=True)",
         "    shutil.rmtree(folder / 'nothing', ignore_errors=True)",
-        "tests/unit/test_metrics.py::test_what_a_killed_worker_counted_is_not_its_successors",
+        "tests/unit/test_metrics.py::test_metrics_of_a_killed_worker_are_dropped",
     ),
     Mutant(
         "rights-of-root",
@@ -154,7 +154,7 @@ MUTANTS = (
         "worker/queues.py",
         "kombu_errors.BatchPublishError, RedisError)",
         "kombu_errors.BatchPublishError)",
-        f"{SURROUNDINGS}::test_redis_refuses_some_commands[-@list]",
+        f"{SURROUNDINGS}::test_redis_denies_some_commands[-@list]",
     ),
     Mutant(
         "doctor-needs-info",
@@ -162,7 +162,7 @@ MUTANTS = (
         "producer/cli/doctor.py",
         "    except ResponseError:",
         "    except ZeroDivisionError:",
-        f"{SURROUNDINGS}::test_doctor_and_all_else_does_without_what_managed_redis_refuses",
+        f"{SURROUNDINGS}::test_every_command_works_on_managed_redis",
     ),
     Mutant(
         "half-a-file-that-never-was",
@@ -178,7 +178,7 @@ MUTANTS = (
         "producer/cli/main.py",
         "    except OSError as error:",
         "    except ZeroDivisionError as error:",
-        f"{SURROUNDINGS}::test_nothing_can_be_said[call0]",
+        f"{SURROUNDINGS}::test_full_standard_output[call0]",
     ),
     Mutant(
         "dot-env-is-not-utf-8",
@@ -186,7 +186,7 @@ MUTANTS = (
         "worker/settings.py",
         "    except (OSError, UnicodeDecodeError) as error:",
         "    except ZeroDivisionError as error:",
-        f"{SURROUNDINGS}::test_dot_env_cannot_be_read",
+        f"{SURROUNDINGS}::test_unreadable_dot_env",
     ),
     Mutant(
         "an-extra-is-needed-by-all",
@@ -194,7 +194,7 @@ MUTANTS = (
         "producer/cli/registry.py",
         'EXTRAS = {"sandbox": "sandbox"}',
         "EXTRAS: dict[str, str] = {}",
-        f"{SURROUNDINGS}::test_without_any_extra_the_help_lists_every_command_and_the_others_work",
+        f"{SURROUNDINGS}::test_without_extras_help_lists_every_command_and_the_others_work",
     ),
     Mutant(
         "null-means-gone",

@@ -89,7 +89,7 @@ MUTANTS = (
         "worker/keys.py",
         " and 1 <= key.page <= MAX_PAGE",
         " and 1 <= key.page",
-        "tests/integration/test_tasks.py::test_messages_that_name_no_page_are_dropped_and_the_worker_goes_on",
+        "tests/integration/test_tasks.py::test_malformed_messages_are_rejected",
     ),
     Mutant(
         "genre-unbounded",
