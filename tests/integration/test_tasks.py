@@ -1,4 +1,4 @@
-"""One worker, real messages: what becomes of a page, whatever the API answers."""
+"""One worker and real messages: what becomes of a page, whatever TMDB sends."""
 
 import random
 import sys
@@ -14,7 +14,7 @@ import redis
 from sandbox.servers import EmbeddedMongo, EmbeddedRedis, EmulatorProcess
 from tests.support.stage import Stage, catalogue, expected_cell, page_requests, wait_for
 
-#: Each test has a year of its own, so that one worker will do for all.
+#: Each test has its own years, so that all can share one worker.
 MOVIES = "4000"
 DRAMA = 18
 
@@ -34,7 +34,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, mongo_server: EmbeddedMongo)
 
 @pytest.fixture
 def tmdb(fleet: Stage) -> Iterator[EmulatorProcess]:
-    """The fleet's emulator, its log empty and its faults gone."""
+    """The fleet's emulator, with an empty log and without faults."""
     [server] = fleet.emulators
     server.reset()
     yield server
@@ -42,7 +42,7 @@ def tmdb(fleet: Stage) -> Iterator[EmulatorProcess]:
 
 
 def wait_until_done(fleet: Stage) -> None:
-    """Return when no message is left, waiting or in work."""
+    """Return when no message is left, waiting or with a worker."""
     with redis.Redis.from_url(fleet.redis_url) as client:
         keys = ["cells", "pages", "refresh", "movies"]
 
@@ -50,7 +50,7 @@ def wait_until_done(fleet: Stage) -> None:
             waiting = sum(int(client.llen(f"{{reelhaul}}:{key}")) for key in keys)
             return not waiting and not client.hlen("{reelhaul}:unacked")
 
-        # Twice in a row: between taking a message and noting it, none is seen.
+        # Twice in a row: while a worker takes a message, it is in neither place.
         wait_for(lambda: is_done() and is_done(), watching=fleet.children)
 
 
@@ -75,9 +75,7 @@ def test_page_1_enqueues_the_rest_of_its_cell(fleet: Stage, tmdb: EmulatorProces
     assert set(page_requests(tmdb).values()) == {1}
 
 
-def test_only_missing_pages_are_requested(
-    fleet: Stage, tmdb: EmulatorProcess
-) -> None:
+def test_only_missing_pages_are_requested(fleet: Stage, tmdb: EmulatorProcess) -> None:
     fleet.send(cells=[(DRAMA, "2023", 1)])
     wait_for(lambda: bool(pages_of(fleet, 2023)), watching=fleet.children)
     wait_until_done(fleet)
@@ -158,7 +156,7 @@ def test_passing_failure_quarantines_nothing(
     assert tmdb.stats()["by_fault"]
 
 
-BAD_MESSAGES = """
+MALFORMED = """
 from worker.movie_tasks import fetch_movie
 from worker.tasks import app, fetch_page
 year = "2010"
@@ -176,16 +174,13 @@ app.send_task(fetch_page.name, args=(18, year, 1), kwargs={"surplus": 1}, queue=
 """
 
 
-def test_malformed_messages_are_rejected(
-    fleet: Stage, tmdb: EmulatorProcess
-) -> None:
-    done = fleet.start(sys.executable, "-c", BAD_MESSAGES)
+def test_malformed_messages_are_rejected(fleet: Stage, tmdb: EmulatorProcess) -> None:
+    done = fleet.start(sys.executable, "-c", MALFORMED)
     assert done.wait(30) == 0, done.log_tail()
     fleet.children.remove(done)
     wait_until_done(fleet)
     assert page_requests(tmdb) == {}
     assert pages_of(fleet, 2010) == {}
-    # Refused before anything is stored: no failure, no page.
     for name in ("failures", "pages"):
         assert fleet.database[name].count_documents({"page": {"$not": {"$gte": 1, "$lte": 500}}}) == 0
         assert fleet.database[name].count_documents({"genre_id": {"$not": {"$gte": 0, "$lte": 20_000}}}) == 0
@@ -194,7 +189,7 @@ def test_malformed_messages_are_rejected(
 
 
 def test_no_secret_in_logs_and_documents(fleet: Stage) -> None:
-    """Last in the file: by now the worker has met every kind of trouble."""
+    """Last in the file: by now the worker has met every kind of failure."""
     token = fleet.environment["TMDB_TOKEN"]
     for child in fleet.children:
         assert token not in child.log_text()
