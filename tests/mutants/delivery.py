@@ -14,9 +14,9 @@ NOT_OURS = (
 STOPS = "tests/acceptance/test_limit_command.py::test_worker_that_waits_for_a_token_stops_at_once"
 
 REFUSED = (
-    "pickle, yaml, unknown tasks, wrong types and huge arguments are refused and logged; the worker lives"
+    "pickle, yaml, unknown tasks, wrong types and huge arguments are rejected and logged; the worker continues"
 )
-TWO_MINUTES = "within two minutes by the visibility timeout (100 s)"
+TWO_MINUTES = "the visibility timeout does (100 s), within two minutes"
 
 MUTANTS = (
     Mutant(
@@ -46,7 +46,7 @@ MUTANTS = (
     ),
     Mutant(
         "stopping-wakes-who-waits",
-        "messages go back at once, nothing is fetched twice, gone within 10 s, at a closed gate too",
+        "messages are requeued at once, nothing is fetched twice, workers end within 10 s, also while the limiter is closed",
         SIGNALS,
         "@signals.worker_shutting_down.connect\ndef",
         "def",
@@ -54,7 +54,7 @@ MUTANTS = (
     ),
     Mutant(
         "stopping-wakes-pool-processes",
-        "messages go back at once, nothing is fetched twice, gone within 10 s, at a closed gate too",
+        "messages are requeued at once, nothing is fetched twice, workers end within 10 s, also while the limiter is closed",
         SIGNALS,
         "clients.limiter().interrupt_children()",
         "pass",
@@ -62,7 +62,7 @@ MUTANTS = (
     ),
     Mutant(
         "requeue",
-        "messages go back at once, nothing is fetched twice, gone within 10 s, at a closed gate too",
+        "messages are requeued at once, nothing is fetched twice, workers end within 10 s, also while the limiter is closed",
         "worker/retry.py",
         "raise Reject(str(error), requeue=True) from None",
         "raise Reject(str(error), requeue=False) from None",
@@ -86,7 +86,7 @@ MUTANTS = (
     ),
     Mutant(
         "out-of-memory",
-        "workers connect anew until it has memory again",
+        "workers reconnect until it has memory again",
         APP,
         '"broker_channel_error_retry": True',
         '"broker_channel_error_retry": False',
@@ -94,7 +94,7 @@ MUTANTS = (
     ),
     Mutant(
         "sweep",
-        "the next workers go on; the sweep enqueues what died with the old ones",
+        "the next workers continue; the sweep enqueues what the killed ones held",
         SCHEDULE,
         "sent += send(missing, backfill.fresh_after_ms)",
         "sent += len(list(missing)) * 0",
@@ -142,7 +142,7 @@ MUTANTS = (
     ),
     Mutant(
         "order-of-lanes",
-        "Workers take what waits in the order of lanes: `refresh`, then `pages`",
+        "Workers drain the queues in this order: `refresh`, then `pages`",
         "worker/queues.py",
         "queues = self._queues[:number]",
         "queues = sorted(self._queues[:number])",

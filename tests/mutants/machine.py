@@ -5,7 +5,7 @@ from tests.mutants.mutant import Mutant
 MUTANTS = (
     Mutant(
         "run-folder-of-a-stranger",
-        "nothing starts, reads or writes in a run folder that others may write to",
+        "no process starts with, reads or writes a run folder that others may write to",
         "worker/monitoring/run_folder.py",
         "    if found.st_uid not in (0, os.geteuid()):",
         "    if found.st_uid == -1:",
@@ -13,7 +13,7 @@ MUTANTS = (
     ),
     Mutant(
         "run-folder-writable-by-group",
-        "nothing starts, reads or writes in a run folder that others may write to",
+        "no process starts with, reads or writes a run folder that others may write to",
         "worker/monitoring/run_folder.py",
         "found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)",
         "found.st_mode & stat.S_IWOTH",
@@ -21,7 +21,7 @@ MUTANTS = (
     ),
     Mutant(
         "run-folder-is-a-link",
-        "nothing starts, reads or writes in a run folder that others may write to",
+        "no process starts with, reads or writes a run folder that others may write to",
         "worker/monitoring/run_folder.py",
         "    if stat.S_ISLNK(found.st_mode):",
         '    if path.name == "":',
@@ -29,7 +29,7 @@ MUTANTS = (
     ),
     Mutant(
         "run-folders-parent-writable",
-        "nothing starts, reads or writes in a run folder that others may write to",
+        "no process starts with, reads or writes a run folder that others may write to",
         "worker/monitoring/run_folder.py",
         "        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:",
         "        if mode < 0:",
@@ -37,7 +37,7 @@ MUTANTS = (
     ),
     Mutant(
         "worker-opens-no-run-folder-at-start",
-        "nothing starts, reads or writes in a run folder that others may write to",
+        "no process starts with, reads or writes a run folder that others may write to",
         "worker/signals.py",
         "    folder = open_run_folder(chosen.reelhaul_run_folder)",
         "    folder = chosen.reelhaul_run_folder or Path()",
@@ -45,7 +45,7 @@ MUTANTS = (
     ),
     Mutant(
         "health-reads-any-folder",
-        "nothing starts, reads or writes in a run folder that others may write to",
+        "no process starts with, reads or writes a run folder that others may write to",
         "worker/monitoring/heartbeat.py",
         "    for path in open_run_folder(folder).glob(",
         "    for path in (folder or Path()).glob(",
@@ -53,7 +53,7 @@ MUTANTS = (
     ),
     Mutant(
         "flower-unpickles-any-file",
-        "Flower unpickles no file that others may have written",
+        "Flower unpickles no file that others may write to",
         "worker/flowerconfig.py",
         "    if given.persistent:",
         "    if not given.persistent:",
@@ -61,7 +61,7 @@ MUTANTS = (
     ),
     Mutant(
         "heartbeat-through-a-link",
-        "a heartbeat overwrites nothing through a link",
+        "a heartbeat is never written through a link",
         "worker/monitoring/files.py",
         "    partial.unlink(missing_ok=True)",
         '    partial.write_text("")\n    partial.unlink()',
@@ -69,7 +69,7 @@ MUTANTS = (
     ),
     Mutant(
         "heartbeat-does-not-make-the-folder-again",
-        "made again, joined again",
+        "it is made again",
         "worker/monitoring/heartbeat.py",
         "        self._path = open_run_folder(self._folder) / self._name\n",
         "",
@@ -77,7 +77,7 @@ MUTANTS = (
     ),
     Mutant(
         "no-rejoining",
-        "made again, joined again",
+        "it is made again",
         "worker/tmdb/connections.py",
         "        if self._own is None or Path(self._own.name).name not in members:",
         "        if self._own is None:",
@@ -85,7 +85,7 @@ MUTANTS = (
     ),
     Mutant(
         "unusable-folder-raises",
-        "pages wait as for a connection",
+        "pages wait as if for a connection",
         "worker/tmdb/connections.py",
         "            except (OSError, UsageError) as error:",
         "            except ZeroDivisionError as error:",
@@ -93,7 +93,7 @@ MUTANTS = (
     ),
     Mutant(
         "fault-of-ours-quarantines-on",
-        "the worker stops, loudly, with fewer than five pages in quarantine",
+        "the worker logs why and stops with status 1, with fewer than five pages in quarantine",
         "worker/retry.py",
         "        if breaker().fail(key.id, reason):",
         "        if breaker().fail(key.id, reason) and not key.id:",
@@ -101,7 +101,7 @@ MUTANTS = (
     ),
     Mutant(
         "fault-of-ours-status-0",
-        "the worker stops, loudly",
+        "the worker logs why and stops with status 1",
         "worker/signals.py",
         "        sender.exitcode = EX_FAILURE",
         "        sender.exitcode = 0",
@@ -109,7 +109,7 @@ MUTANTS = (
     ),
     Mutant(
         "success-does-not-reset",
-        "they are quarantined alone, the worker goes on",
+        "those alone are quarantined, and the worker continues",
         "worker/retry.py",
         "        breaker().succeed()",
         "        breaker()",
@@ -117,7 +117,7 @@ MUTANTS = (
     ),
     Mutant(
         "machines-faults-blamed-on-pages",
-        "pages go back to the queue; none is blamed",
+        "its pages are requeued; none is quarantined",
         "worker/retry.py",
         "        if _is_host_failure(error):",
         "        if _is_host_failure(error) and not key.id:",
@@ -125,7 +125,7 @@ MUTANTS = (
     ),
     Mutant(
         "headers-as-they-came",
-        "a key that an answer shows, in a header or in the body",
+        "a key that a response quotes, in a header or the body, is neither stored nor shown",
         "worker/tmdb/client.py",
         "CaseInsensitiveDict(headers)",
         "answer.headers",
@@ -133,7 +133,7 @@ MUTANTS = (
     ),
     Mutant(
         "bodies-as-they-came",
-        "a key that an answer shows, in a header or in the body",
+        "a key that a response quotes, in a header or the body, is neither stored nor shown",
         "worker/tmdb/client.py",
         "self._redactor.raw(body)",
         "body",
@@ -141,7 +141,7 @@ MUTANTS = (
     ),
     Mutant(
         "only-the-raw-form-of-a-key",
-        "a key that an answer shows, in a header or in the body",
+        "a key that a response quotes, in a header or the body, is neither stored nor shown",
         "worker/monitoring/redaction.py",
         '    once = {secret, quote(secret, safe=""), quote_plus(secret)}',
         "    once = {secret}",
@@ -149,7 +149,7 @@ MUTANTS = (
     ),
     Mutant(
         "log-lines-as-they-are",
-        "no log line and no refusal holds a key or a password",
+        "no log line and no error holds a key or a password",
         "worker/monitoring/logs.py",
         "line: redacted(str(line))",
         "line: str(line)",
@@ -165,7 +165,7 @@ MUTANTS = (
     ),
     Mutant(
         "refusals-as-they-are",
-        "no log line and no refusal holds a key or a password",
+        "no log line and no error holds a key or a password",
         "producer/cli/main.py",
         "{redacted(str(error))}",
         "{error}",
@@ -189,7 +189,7 @@ MUTANTS = (
     ),
     Mutant(
         "password-as-user",
-        "no log line and no refusal holds a key or a password",
+        "no log line and no error holds a key or a password",
         "worker/settings.py",
         "        if (parts.username and not parts.password) or",
         "        if False or",
@@ -197,7 +197,7 @@ MUTANTS = (
     ),
     Mutant(
         "half-a-password",
-        "no log line and no refusal holds a key or a password",
+        "no log line and no error holds a key or a password",
         "worker/settings.py",
         '    if "@" in parts.path + parts.query + parts.fragment:',
         '    if "@" in parts.scheme:',
@@ -205,7 +205,7 @@ MUTANTS = (
     ),
     Mutant(
         "empty-address-everywhere",
-        "an empty address of Flower's is loopback",
+        "with an empty address, Flower listens on loopback",
         "worker/flowerconfig.py",
         "    _check_access(given.address, given.basic_auth or [])",
         '    given.address = "" if "--address=" in sys.argv else given.address',
@@ -213,7 +213,7 @@ MUTANTS = (
     ),
     Mutant(
         "pool-processes-count-alone",
-        "the worker stops, loudly, with fewer than five pages in quarantine",
+        "the worker logs why and stops with status 1, with fewer than five pages in quarantine",
         "worker/monitoring/breaker.py",
         "mmap.mmap(-1, 1)",
         "bytearray(1)",

@@ -30,7 +30,7 @@ MUTANTS = (
     ),
     Mutant(
         "movies-before-pages",
-        "each fourth message is a movie while pages wait",
+        "while pages wait, every fourth message is a movie",
         TRANSPORT,
         "lanes = self._lanes[:number]",
         "lanes = sorted(self._lanes[:number], key=lambda lane: lane != MOVIES)",
@@ -38,7 +38,7 @@ MUTANTS = (
     ),
     Mutant(
         "movies-starve",
-        "movies have their share",
+        "movies get their share",
         TRANSPORT,
         "if self._since_movie >= SHARE - 1 and MOVIES in lanes:",
         "if False:",
@@ -70,7 +70,7 @@ MUTANTS = (
     ),
     Mutant(
         "any-redis-address",
-        "an address that cannot be used is refused at the start",
+        "an unusable address is one line at the start",
         "worker/settings.py",
         "        _check_redis_url(value.get_secret_value())\n",
         "",
@@ -78,7 +78,7 @@ MUTANTS = (
     ),
     Mutant(
         "any-mongo-address",
-        "an address that cannot be used is refused at the start",
+        "an unusable address is one line at the start",
         "worker/settings.py",
         "        _check_mongo_url(value.get_secret_value())\n",
         "",
@@ -86,7 +86,7 @@ MUTANTS = (
     ),
     Mutant(
         "command-line-in-the-workers-folder",
-        "workers, beat and the command line work as the file has them",
+        "workers, beat and the command line work as configured there",
         COMPOSE,
         "REELHAUL_RUN_FOLDER: /tmp/reelhaul",
         "REELHAUL_RUN_FOLDER: /run/reelhaul",
@@ -94,7 +94,7 @@ MUTANTS = (
     ),
     Mutant(
         "beat-without-its-tick",
-        "`REELHAUL_SCHEDULE` and `REELHAUL_TICK_S` of `.env` reach beat",
+        "`REELHAUL_SCHEDULE` and `REELHAUL_TICK_S` in `.env` reach beat",
         COMPOSE,
         "      REELHAUL_TICK_S: ${REELHAUL_TICK_S:-}\n",
         "",
@@ -102,7 +102,7 @@ MUTANTS = (
     ),
     Mutant(
         "flower-without-a-memory",
-        "Flower keeps its memory on a root that cannot be written to",
+        "Flower keeps its database though the root is read-only",
         COMPOSE,
         "--db=/var/lib/flower/flower.db",
         "--db=/opt/flower.db",
@@ -110,7 +110,7 @@ MUTANTS = (
     ),
     Mutant(
         "one-metrics-folder-for-all-hosts",
-        "prefork workers that share the run folder count apart",
+        "prefork workers that share the run folder have separate metrics",
         "worker/signals.py",
         'f"metrics-{socket.gethostname()}-{os.getpid()}"',
         'f"metrics-{os.getpid()}"',
@@ -126,7 +126,7 @@ MUTANTS = (
     ),
     Mutant(
         "rights-of-root",
-        "no container has any of root's rights",
+        "no container has any capability of root",
         COMPOSE,
         '  cap_drop: [ALL]\n  security_opt: ["no-new-privileges:true"]\n  networks',
         "  networks",
@@ -134,7 +134,7 @@ MUTANTS = (
     ),
     Mutant(
         "run-folder-for-all",
-        "the run folder is its user's alone",
+        "only its user can access the run folder",
         "Dockerfile",
         "--mode 0700 /run/reelhaul",
         "--mode 0777 /run/reelhaul",
@@ -150,7 +150,7 @@ MUTANTS = (
     ),
     Mutant(
         "redis-refuses-with-a-traceback",
-        "what Redis or MongoDB refuses is one line, with every command",
+        "a command that Redis or MongoDB denies is one line, whatever the `reelhaul` command",
         "worker/queues.py",
         "kombu_errors.BatchPublishError, RedisError)",
         "kombu_errors.BatchPublishError)",
@@ -166,7 +166,7 @@ MUTANTS = (
     ),
     Mutant(
         "half-a-file-that-never-was",
-        "a file or folder that cannot be written, a `.env` that cannot be read, a standard output that is full",
+        "an unwritable file or folder, an unreadable `.env`, a full standard output: one line",
         "producer/export.py",
         "with suppress(OSError):",
         "with suppress(FileNotFoundError):",
@@ -174,7 +174,7 @@ MUTANTS = (
     ),
     Mutant(
         "standard-output-is-full",
-        "a file or folder that cannot be written, a `.env` that cannot be read, a standard output that is full",
+        "an unwritable file or folder, an unreadable `.env`, a full standard output: one line",
         "producer/cli/main.py",
         "    except OSError as error:",
         "    except ZeroDivisionError as error:",
@@ -182,7 +182,7 @@ MUTANTS = (
     ),
     Mutant(
         "dot-env-is-not-utf-8",
-        "a file or folder that cannot be written, a `.env` that cannot be read, a standard output that is full",
+        "an unwritable file or folder, an unreadable `.env`, a full standard output: one line",
         "worker/settings.py",
         "    except (OSError, UnicodeDecodeError) as error:",
         "    except ZeroDivisionError as error:",
@@ -190,7 +190,7 @@ MUTANTS = (
     ),
     Mutant(
         "an-extra-is-needed-by-all",
-        "without an extra its commands name it, the others work, and the help lists all",
+        "without an extra, its commands name it, the others work, and the help lists all",
         "producer/cli/registry.py",
         'EXTRAS = {"sandbox": "sandbox"}',
         "EXTRAS: dict[str, str] = {}",

@@ -2,11 +2,11 @@
 
 from tests.mutants.mutant import Mutant
 
-NOWHERE = "the key and passwords are in no message, document, log, page of Flower or answer to `inspect`"
+NOWHERE = "the key and passwords are in no message, document, log, Flower page or reply to `inspect`"
 CLIENT = "tests/integration/test_tmdb.py::TestSecrets"
 FLOWER = "tests/acceptance/test_flower.py"
 SECURITY = "tests/integration/test_security.py"
-LOOPBACK = "servers for demo and tests, Flower and the emulator listen on loopback only"
+LOOPBACK = "Flower, the emulator and the servers of demo and tests listen on loopback only"
 
 MUTANTS = (
     Mutant(
@@ -43,7 +43,7 @@ MUTANTS = (
     ),
     Mutant(
         "uncertified",
-        "a certificate that nothing vouches for is refused",
+        "a certificate of an unknown authority is not accepted",
         "worker/settings.py",
         "_check_redis_url(value.get_secret_value())\n        return value",
         "text = value.get_secret_value()\n"
