@@ -111,7 +111,7 @@ def _start_reporting_in_pool_process(**_: Any) -> None:
 
 @signals.heartbeat_sent.connect
 def _note_activity(**_: Any) -> None:
-    _main.activity.note_event_loop()
+    _main.activity.note_contact()
 
 
 @signals.worker_shutting_down.connect
