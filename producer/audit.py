@@ -1,7 +1,7 @@
-"""TMDB's daily list of ids against what is stored: which movies are missing, which are gone.
+"""Compare the stored movies with TMDB's daily list of ids: which are missing, which are gone?
 
-Only so the movies show that no page of discover ever holds: those without a genre or a date. That a movie
-stands on no list is a reason to ask TMDB for it, and no proof that it was deleted.
+No page of discover holds movies without a genre or a date: only the list shows them. That a movie is not on
+the list is a reason to request it, not a proof that TMDB deleted it.
 """
 
 from __future__ import annotations
@@ -18,36 +18,36 @@ from worker.errors import UsageError
 from worker.storage.database import Storage
 from worker.storage.id_export import IdExport, Loaded
 
-#: The day is in the name of TMDB's file.
+#: The day in the name of TMDB's file.
 _DATED = re.compile(r"_(\d\d)_(\d\d)_(\d{4})\.")
 
 
 @dataclass(frozen=True)
 class Audit:
-    """The loaded list against the store; ids ascending."""
+    """The loaded list compared with what is stored; ids ascending."""
 
     loaded: Loaded
     stored: int
-    #: On the list and not stored.
+    #: On the list, but not stored.
     missing: array[int]
-    #: Of the missing, how many are flagged so: discover does not show these unless asked to.
+    #: How many of the missing have these flags: discover leaves such movies out by default.
     missing_adult: int
     missing_video: int
-    #: Stored and not on the list.
+    #: Stored, but not on the list though first seen before it was made.
     gone: array[int]
-    #: As `gone`, but first seen when the list was made already: it could not have them.
+    #: How many are stored and too new to be on the list.
     newer: int
 
 
 def audit(storage: Storage, export: IdExport, on_movie: Callable[[], None] = lambda: None) -> Audit:
-    """Compare them; 8 bytes of memory for each id. UsageError when no list is loaded."""
-    loaded = required(export)
+    """Compare the list with the stored movies, 8 bytes of memory each; UsageError when no list is loaded."""
+    loaded = _require_loaded(export)
     stored = storage.movies.ids(on_movie)
     missing, unlisted = differ(export.ids(), stored)
-    since = made_at(loaded)
+    list_made_at = made_at(loaded)
     gone, newer = array("q"), 0
     for id_, first_seen in storage.movies.first_seen(unlisted):
-        if first_seen < since:
+        if first_seen < list_made_at:
             gone.append(id_)
         else:
             newer += 1
@@ -66,25 +66,25 @@ def audit(storage: Storage, export: IdExport, on_movie: Callable[[], None] = lam
 def missing_ids(storage: Storage, export: IdExport) -> Iterator[int]:
     """The ids on the list that are not stored, ascending; UsageError when no list is loaded.
 
-    All are found before the first is yielded: no cursor is open while the caller takes its time.
+    All are found before the first is yielded, so that no cursor stays open while the caller works.
     """
-    required(export)
+    _require_loaded(export)
     yield from differ(export.ids(), storage.movies.ids())[0]
 
 
-def required(export: IdExport) -> Loaded:
-    """The list that is loaded; UsageError when none is."""
+def _require_loaded(export: IdExport) -> Loaded:
+    """The loaded list; UsageError when there is none."""
     loaded = export.current()
     if loaded is None:
         raise UsageError(
             "no list of ids is loaded: get a movie_ids_MM_DD_YYYY.json.gz of TMDB's daily id exports, "
-            "then `reelhaul ids load FILE` (or its address)"
+            "then run `reelhaul ids load FILE` (FILE may be its address)"
         )
     return loaded
 
 
 def made_at(loaded: Loaded) -> datetime:
-    """The day in the file's name; without one, when it was loaded."""
+    """The day in the file's name, or else when it was loaded."""
     if found := _DATED.search(loaded.source):
         month, day, year = map(int, found.groups())
         with suppress(ValueError):
@@ -92,18 +92,18 @@ def made_at(loaded: Loaded) -> datetime:
     return loaded.loaded_at
 
 
-def plain(loaded: Loaded) -> dict[str, Any]:
+def as_dict(loaded: Loaded) -> dict[str, Any]:
     """For JSON."""
     return {"source": loaded.source, "movies": loaded.movies, "loaded_at": loaded.loaded_at.isoformat()}
 
 
-def words(loaded: Loaded) -> str:
+def describe(loaded: Loaded) -> str:
     """For a person."""
     return f"{loaded.movies:,} movies in {loaded.source}, loaded {loaded.loaded_at:%Y-%m-%d %H:%M} UTC"
 
 
 def differ(listed: array[int], stored: Iterable[int]) -> tuple[array[int], array[int]]:
-    """Of two ascending sequences: what is only in the first, what is only in the second."""
+    """Compare two ascending sequences: what is only in the first, and only in the second."""
     missing, unlisted = array("q"), array("q")
     position = 0
     for id_ in stored:

@@ -1,4 +1,4 @@
-"""What holds a run back, and what would help: from what the workers measured. Pure."""
+"""What slows a run down, and what would help, computed from what the workers measured. Pure."""
 
 from __future__ import annotations
 
@@ -8,67 +8,68 @@ from collections.abc import Mapping, Sequence
 from worker.limiter.state import LimiterState
 from worker.monitoring.stats import ProcessStats
 
-#: Seconds of requests that are looked at.
+#: Seconds over which requests are counted.
 LATELY_S = 10
-#: The limit counts as reached when so much of it is used.
+#: The limit counts as reached when this share of it is used.
 REACHED = 0.95
-#: A processor's core counts as full: one process runs Python on one core.
+#: A core counts as fully used from this share on; one process runs Python on one core.
 FULL = 0.85
-#: Shares of the slots' time that are worth a word.
+#: Shares of the threads' time above this are worth mentioning.
 NOTABLE = 0.3
 
 
-def bottleneck(gate: LimiterState, fleet: Sequence[ProcessStats], waiting: Mapping[str, int]) -> str:
-    """One line: what holds the run back, then what to do. `waiting`: messages by lane."""
-    if gate.closed_reason:
-        return f"the gate is shut: {gate.closed_reason}"
+def bottleneck(limiter: LimiterState, fleet: Sequence[ProcessStats], waiting: Mapping[str, int]) -> str:
+    """One line: what slows the run down, then what to do. `waiting`: messages by queue."""
+    if limiter.closed_reason:
+        return f"the limiter is closed: {limiter.closed_reason}"
     if not fleet:
         return "no worker runs: start some"
-    lately, allowed = gate.granted_per_s(LATELY_S), gate.current_per_s
+    lately, allowed = limiter.granted_per_s(LATELY_S), limiter.current_per_s
     if lately >= REACHED * allowed:
         used = f"{lately:.1f} of {allowed:.4g} requests/s"
         return f"API limit: {used}; the limit is reached: more workers will not help"
     if not sum(waiting.values()) and not lately:
         return "nothing: no page waits"
-    return _short_of_the_limit(allowed, fleet)
+    return _below_the_limit(allowed, fleet)
 
 
-def _short_of_the_limit(allowed: float, fleet: Sequence[ProcessStats]) -> str:
-    slots = sum(one.concurrency for one in fleet)
+def _below_the_limit(allowed: float, fleet: Sequence[ProcessStats]) -> str:
+    threads = sum(process.concurrency for process in fleet)
     share = {
-        kind: sum(getattr(one, kind) * one.concurrency for one in fleet) / slots
+        kind: sum(getattr(process, kind) * process.concurrency for process in fleet) / threads
         for kind in ("token", "connection", "fetch", "store", "task")
     }
-    pages = sum(one.pages_per_s for one in fleet)
+    pages = sum(process.pages_per_s for process in fleet)
     if share["connection"] > NOTABLE:
         return (
-            "connections: slots wait for one of REELHAUL_CONNECTIONS; start workers on another host, "
-            "fewer slots lose nothing"
+            "connections: threads wait for one of REELHAUL_CONNECTIONS; start workers on another host, "
+            "or lower the concurrency without loss"
         )
-    full = sum(one.cpu >= FULL for one in fleet)
-    if full:
+    if full := sum(process.cpu >= FULL for process in fleet):
         return (
             f"worker CPU: {full} of {len(fleet)} processes use a whole core; start more processes "
-            "with fewer slots each, on idle cores"
+            "with a lower concurrency each, on idle cores"
         )
     if share["task"] < 1 - NOTABLE:
         return (
-            f"broker: slots are idle for {1 - share['task']:.0%} of their time though pages wait; "
-            "look at Redis and the way there"
+            f"broker: threads are idle for {1 - share['task']:.0%} of their time though pages wait; "
+            "check Redis and the network to it"
         )
     if share["store"] > share["fetch"]:
-        each_ms = 1000 * share["store"] * slots / pages if pages else math.inf
-        slow = f"storing takes {each_ms:.0f} ms a page, longer than fetching"
-        return f"MongoDB: {slow}; look at its disk and the way there"
-    return _slots(allowed, slots, pages, share)
+        each_ms = 1000 * share["store"] * threads / pages if pages else math.inf
+        return (
+            f"MongoDB: storing takes {each_ms:.0f} ms per page, longer than fetching; "
+            "check its disk and the network to it"
+        )
+    return _concurrency(allowed, threads, pages, share)
 
 
-def _slots(allowed: float, slots: int, pages: float, share: Mapping[str, float]) -> str:
-    """A slot is busy for a page's whole time but the wait at the gate: so many slots make up the limit."""
+def _concurrency(allowed: float, threads: int, pages: float, share: Mapping[str, float]) -> str:
+    """How many threads reach the limit, if each is busy with a page except while it waits for a token."""
     if not pages:
-        return "latency: no page was stored in the last seconds; look at the log of a worker"
-    each_s = (share["task"] - share["token"]) * slots / pages
-    more = math.ceil(allowed * each_s) - slots
+        return "latency: no page was stored in the last seconds; check a worker's log"
+    busy_s = (share["task"] - share["token"]) * threads / pages
+    more = math.ceil(allowed * busy_s) - threads
     if more <= 0:
-        return f"nothing for long: {slots} slots are enough for {allowed:.4g}/s"
-    return f"latency x slots: a page takes {1000 * each_s:.0f} ms, {slots} slots; add {more} more slots"
+        return f"nothing for long: a concurrency of {threads} is enough for {allowed:.4g}/s"
+    return f"concurrency: a page takes {1000 * busy_s:.0f} ms, {threads} threads are too few; add {more}"

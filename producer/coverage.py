@@ -1,4 +1,4 @@
-"""How much of each cell is stored: one question to MongoDB, the rest is arithmetic."""
+"""How many pages of each cell are planned, stored and in quarantine; MongoDB is read once for all cells."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from worker.storage.page_counts import Count, count_pages
 
 @dataclass
 class Coverage:
-    """Pages of one cell, or of many: what is known of the plan and what is stored of it."""
+    """Numbers of pages, of one cell or of several."""
 
     cells: int = 0
-    #: Cells whose page 1 is stored: only then are their other pages known.
+    #: Cells whose page 1 is stored: it says how many pages they have.
     opened: int = 0
     planned: int = 0
     stored: int = 0
@@ -32,12 +32,12 @@ class Coverage:
 
     @property
     def missing(self) -> int:
-        """Pages known to be needed, neither stored nor given up."""
+        """Planned pages that are neither stored nor in quarantine."""
         return self.planned - self.stored - self.quarantined
 
     @property
     def expected(self) -> int:
-        """Pages in all, cells that are not open yet taken to be as long as the others."""
+        """Estimated pages in total: cells that are not open yet count as long as the open ones on average."""
         length = self.planned / self.opened if self.opened else 1.0
         return self.planned + round((self.cells - self.opened) * max(0.0, length - 1))
 
@@ -53,7 +53,7 @@ class Coverage:
 
 
 class CoverageIndex:
-    """What is stored and in quarantine of every cell, as of one reading."""
+    """The stored and quarantined pages of every cell, as of one reading of MongoDB."""
 
     def __init__(self, counts: Mapping[Cell, Count], quarantined: Iterable[PageKey]) -> None:
         self._counts = counts
@@ -65,7 +65,7 @@ class CoverageIndex:
     def read(
         cls, storage: Storage, moments: Collection[datetime | None]
     ) -> dict[datetime | None, CoverageIndex]:
-        """An index for each moment since which pages count as fresh (None: ever); MongoDB is read once."""
+        """An index for each moment: pages requested before it count as missing (None: no page does)."""
         failures, latest = storage.failures.quarantined(), storage.mongo.latest()
 
         def quarantined(moment: datetime | None) -> Iterator[PageKey]:
@@ -77,7 +77,7 @@ class CoverageIndex:
         return {moment: cls(count, quarantined(moment)) for moment, count in counts.items()}
 
     def coverage(self, cell: Cell) -> Coverage:
-        """Of the cell, with all windows that it was split into."""
+        """The coverage of the cell, including the windows it was split into."""
         quarantined, count = self._quarantined[cell], self._counts.get(cell)
         if count is None or count.total_pages is None:
             return Coverage(cells=1, planned=1, quarantined=int(1 in quarantined))

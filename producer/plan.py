@@ -1,4 +1,4 @@
-"""A request becomes cells, and what they will cost. Pure: no clock, no network, no store."""
+"""Turn what a person asks for into cells. Pure: no clock, no network, no storage."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _YEARS = re.compile(r"(\d{4})(?:\.\.(\d{4}))?")
 
 
 def parse_years(text: str) -> list[int]:
-    """Years of `"1999"`, `"1990..2025"` or a comma-separated list of both: ascending, each once."""
+    """The years in `"1999"`, `"1990..2025"` or a comma-separated list of both, ascending, each once."""
     found: set[int] = set()
     for part in text.split(","):
         ends = _YEARS.fullmatch(part.strip())
@@ -28,7 +28,7 @@ def parse_years(text: str) -> list[int]:
 
 
 def parse_genres(text: str, known: Mapping[int, str]) -> list[int]:
-    """Genre ids of `"all"`, or of a comma-separated list of names (any case) and ids: in the order given."""
+    """The genre ids in `"all"` or a comma-separated list of names (any case) and ids, in the order given."""
     if text.strip().lower() == "all":
         return list(known)
     by_name = {name.lower(): genre_id for genre_id, name in known.items()}
@@ -43,6 +43,6 @@ def parse_genres(text: str, known: Mapping[int, str]) -> list[int]:
 
 
 def plan_cells(genre_ids: Iterable[int], years: Iterable[int]) -> list[Cell]:
-    """One cell a genre and year: the most recent year first, then in the order of the genres."""
+    """One cell for each genre and year: the latest year first, within a year in the order of the genres."""
     genre_ids = list(genre_ids)
     return [Cell(genre_id, str(year)) for year in sorted(years, reverse=True) for genre_id in genre_ids]

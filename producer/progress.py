@@ -1,4 +1,4 @@
-"""How far a backfill is: computed from what is stored, by genre and year."""
+"""How far a backfill is, by genre, year and cell, computed from what is stored."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from producer.coverage import Coverage, CoverageIndex
-from producer.enqueue import Backfill, known_backfills
+from producer.enqueue import Backfill, all_backfills
 from worker.keys import Cell
 from worker.settings import settings
 from worker.storage.database import Storage
@@ -14,7 +14,7 @@ from worker.storage.database import Storage
 
 @dataclass
 class Progress:
-    """One backfill's coverage, in all, by genre id, by year and by cell."""
+    """One backfill's coverage: in total, by genre id, by year and by cell."""
 
     backfill: Backfill
     total: Coverage
@@ -24,11 +24,11 @@ class Progress:
     movies: int
 
     def left_s(self, per_s: float) -> float:
-        """Seconds until all of it is fetched at so many requests a second."""
+        """Seconds until the rest is fetched at `per_s` requests per second."""
         return (self.total.expected - self.total.stored - self.total.quarantined) / per_s
 
     def as_dict(self, per_s: float | None = None) -> dict[str, Any]:
-        """For JSON; at so many requests a second, None: not known."""
+        """For JSON; `per_s`: expected requests per second, None when unknown."""
         genres = self.backfill.genres
         return {
             "backfill": self.backfill.id,
@@ -42,28 +42,28 @@ class Progress:
 
 
 def measure(storage: Storage, backfill: Backfill) -> Progress:
-    """The backfill's progress at this moment."""
+    """The backfill's progress now."""
     moment = backfill.fresh_after
     return _progress(backfill, CoverageIndex.read(storage, [moment])[moment], storage.movies.count())
 
 
 def measure_all(storage: Storage) -> list[Progress]:
-    """Progress of every known backfill, the latest first; the store is read once for all."""
-    backfills = known_backfills(storage)
+    """Progress of every backfill, the latest first; MongoDB is read once for all."""
+    backfills = all_backfills(storage)
     if not backfills:
         return []
-    # What has passed the retention counts no more, however long ago it was asked for.
-    lapsed = storage.mongo.now() - settings().reelhaul_retention
-    moments = [max(backfill.fresh_after or lapsed, lapsed) for backfill in backfills]
-    ledgers = CoverageIndex.read(storage, moments)
+    # What has passed the retention no longer counts, even for a backfill that accepts any age.
+    retained_since = storage.mongo.now() - settings().reelhaul_retention
+    moments = [max(backfill.fresh_after or retained_since, retained_since) for backfill in backfills]
+    indexes = CoverageIndex.read(storage, moments)
     movies = storage.movies.count()
     return [
-        _progress(backfill, ledgers[moment], movies)
+        _progress(backfill, indexes[moment], movies)
         for backfill, moment in zip(backfills, moments, strict=True)
     ]
 
 
-def _progress(backfill: Backfill, ledger: CoverageIndex, movies: int) -> Progress:
+def _progress(backfill: Backfill, index: CoverageIndex, movies: int) -> Progress:
     progress = Progress(
         backfill,
         Coverage(),
@@ -73,7 +73,7 @@ def _progress(backfill: Backfill, ledger: CoverageIndex, movies: int) -> Progres
         movies,
     )
     for cell in backfill.cells():
-        part = ledger.coverage(cell)
+        part = index.coverage(cell)
         progress.total.add(part)
         progress.by_genre[cell.genre_id].add(part)
         progress.by_year[cell.window].add(part)

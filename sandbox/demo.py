@@ -13,10 +13,10 @@ from typing import Annotated
 
 import typer
 
-from producer.cli.backfill import request
-from producer.cli.follow import follow, last_line
+from producer.cli.backfill import new_backfill
+from producer.cli.follow import follow, summary
 from producer.cli.render import console
-from producer.enqueue import begin
+from producer.enqueue import enqueue_backfill
 from producer.plan import parse_years
 from producer.progress import Progress
 from sandbox.embedded import free_port
@@ -24,7 +24,7 @@ from sandbox.emulator.items import CatalogError, read_catalog
 from sandbox.fleet import Fleet, interrupt_on_sigterm
 from sandbox.processes import SandboxError
 from sandbox.servers import EmbeddedMongo, EmbeddedRedis, EmulatorProcess
-from worker.clients import close_api_client, limiter, storage
+from worker.clients import storage
 from worker.errors import UsageError
 from worker.settings import settings
 
@@ -75,16 +75,15 @@ def _demo(catalog: Path | None, rate: int, *, as_json: bool, keep: bool) -> None
             redis, mongo = (fleet.environment[name] for name in ("REDIS_URL", "MONGO_URL"))
             out.print(f"Flower at http://127.0.0.1:{port}; REDIS_URL={redis}", soft_wrap=True)
             out.print(f"MONGO_URL={mongo}; Ctrl-C ends it all", soft_wrap=True)
-        wanted = request(genres, chosen, None)
-        close_api_client()
-        begin(storage(), wanted)
-        ended = follow(storage(), limiter(), wanted)
-        out.print(last_line(ended))
-        summary = _summary(ended, emulator, rate)
+        wanted = new_backfill(genres, chosen, settings().reelhaul_retention)
+        enqueue_backfill(storage(), wanted)
+        ended = follow(wanted)
+        out.print(summary(ended))
+        figures = _summary(ended, emulator, rate)
         if as_json:
-            typer.echo(json.dumps(summary))
+            typer.echo(json.dumps(figures))
         else:
-            out.print(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in summary.items()))
+            out.print(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in figures.items()))
         if keep:
             signal.pause()
 

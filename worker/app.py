@@ -17,17 +17,15 @@ from worker.patches import install
 from worker.settings import settings
 
 REFRESH, PAGES, CELLS, MOVIES = "refresh", "pages", "cells", "movies"
-#: In the order in which they are drained: a refresh before anything else, open cells before new ones. Movies
-#: get a share, see worker.queues.QueueOrder.
+#: In the order in which workers drain them; but movies get a share, see worker.queues.QueueOrder.
 QUEUES = (REFRESH, PAGES, CELLS, MOVIES)
-#: Seconds until a message that died with its worker is delivered again. Well above the longest task
-#: (worker.retry: TASK_S, then QUARANTINE_S), so that nothing runs twice; with a check every 10 s below two
-#: minutes.
+#: Seconds until the message of a killed worker is delivered again. Well above the longest task (worker.retry:
+#: TASK_S + QUARANTINE_S), so that no task runs twice; kombu checks every 10 s.
 VISIBILITY_S = 100
 
 
 def configuration() -> dict[str, Any]:
-    """Celery's settings from ours; click.UsageError, which Celery's command line shows as one line."""
+    """Celery's settings. Raises click.UsageError, which the `celery` command shows as one line."""
     try:
         chosen = settings()
     except UsageError as error:
@@ -36,7 +34,7 @@ def configuration() -> dict[str, Any]:
         "broker_url": chosen.redis_url.get_secret_value(),
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
-        # A Redis out of memory refuses to take a message back: reconnect instead of ending the worker.
+        # If Redis is out of memory, reconnect when a message cannot be requeued; do not end the worker.
         "broker_channel_error_retry": True,
         "broker_transport_options": {
             "visibility_timeout": VISIBILITY_S,
@@ -48,7 +46,7 @@ def configuration() -> dict[str, Any]:
             "queue_order_strategy": "worker.queues:QueueOrder",
             "global_keyprefix": "{reelhaul}:",
         },
-        # The one line in which the worker names the producer: its schedule runs on the same workers.
+        # The only place where the worker names the producer, whose schedule runs on the same workers.
         "imports": ("worker.tasks", "worker.movie_tasks", "producer.schedule.tasks"),
         "task_queues": [Queue(queue, routing_key=queue) for queue in QUEUES],
         "task_default_queue": REFRESH,

@@ -1,4 +1,4 @@
-"""Builds each client once per process, after the fork, when it is first asked for."""
+"""Builds each client once per process, when it is first needed, so after the fork."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def tmdb_client() -> TmdbClient:
     chosen.require_key()
     token = chosen.tmdb_token.get_secret_value() if chosen.tmdb_token else None
     params = {"api_key": chosen.tmdb_api_key.get_secret_value()} if chosen.tmdb_api_key and not token else {}
-    # As many as are ever let through at once, so that nothing waits for a connection with its token.
+    # As many as may ever be in use at once: no request with a token waits for the session's pool.
     size = chosen.reelhaul_connections
     session = build_session(token, size, chosen.tmdb_base_url)
     connections = Connections(host_share().size, lambda: reconnect(session, size))
@@ -94,12 +94,12 @@ def page_labels() -> PageLabels:
 
 
 def fleet_now() -> datetime:
-    """Now, by the fleet's one clock; RedisUnavailable."""
+    """Now, by Redis' clock, which the whole fleet uses. Raises RedisUnavailable."""
     return datetime.fromtimestamp(limiter().now_us() // 1000 / 1000, UTC)
 
 
 def about_now() -> datetime:
-    """`fleet_now`, mostly without a round trip; by this machine's clock when Redis never answered."""
+    """`fleet_now`, usually without a round trip; this machine's clock if Redis has never answered."""
     try:
         return datetime.fromtimestamp(limiter().about_now_us() / 1e6, UTC)
     except RedisUnavailable:
@@ -107,7 +107,7 @@ def about_now() -> datetime:
 
 
 def close_api_client() -> None:
-    """Leave the host's connections to the workers, once a command has asked what it needed."""
+    """Leave the host's connections to the workers: for commands that have made their requests."""
     if host_share.cache_info().currsize:
         host_share().leave()
     host_share.cache_clear()
@@ -115,7 +115,7 @@ def close_api_client() -> None:
 
 
 def clear_cached_clients() -> None:
-    """Forget what was built: a fork must not share sockets with its parent."""
+    """Drop all clients: a forked process must not share sockets with its parent."""
     for built in (redis_client, limiter, host_share, tmdb_client, database, storage, page_labels):
         built.cache_clear()
 

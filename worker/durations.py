@@ -32,7 +32,7 @@ def format_duration(length: timedelta) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """The rounded length in its two largest units: `45s`, `2m 05s`, `2h 05m` or, from two days on, `3d 04h`."""
+    """The rounded length in its two largest units: `45s`, `2m 05s`, `2h 05m`; from two days on `3d 04h`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole}s"

@@ -1,25 +1,25 @@
-"""What can go wrong, named by what to do next.
+"""Errors, named by what to do next.
 
 ::
 
-    ReelhaulError               str() is one clear line for a person
+    ReelhaulError               str() is one line for a person
     ├── UsageError              bad input: say so, exit 2
-    ├── NotNow                  wait, then again; no attempt is counted
+    ├── NotNow                  wait and try again; no attempt is counted
     │   ├── RateLimited         429: the limiter pauses the fleet
-    │   ├── ApiFailure          5xx, 3xx, refused, reset, timeout, HTML: maybe an outage
-    │   │   └── Unparsable      a 200 that is not what was requested
+    │   ├── ApiFailure          5xx, 3xx, no connection, timeout, HTML: perhaps an outage
+    │   │   └── Unparsable      a 200 whose body is not what was requested
     │   ├── NoToken             no token within the time that a task may wait
-    │   ├── Claimed             another thread is fetching this page at this moment
+    │   ├── Claimed             another thread is fetching this page now
     │   ├── Stopping            this process was asked to stop
-    │   ├── HostFailure         this machine cannot go on: files, memory, threads, permissions
+    │   ├── HostFailure         this machine lacks space, files, memory, threads, permissions
     │   ├── MongoUnavailable    MongoDB does not answer or cannot write
     │   └── RedisUnavailable    Redis does not answer
-    ├── NotEver                 quarantine this page, with its response
-    │   ├── Rejected            400, 404, 422 and the like, in TMDB's own words
+    ├── NotEver                 quarantine the page with its response
+    │   ├── Rejected            400, 404, 422 and the like, in TMDB's own form
     │   ├── Poison              failed on every attempt while similar pages succeeded
-    │   ├── Unexpected          a bug of ours, met on this page
-    │   └── Unstorable          a body that MongoDB cannot hold as it is
-    └── KeyRejected             401 or a suspended key: the fleet stops
+    │   ├── Unexpected          a bug of ours, on this page
+    │   └── Unstorable          a body that MongoDB cannot store
+    └── KeyRejected             401 or a suspended key: the limiter stops
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ class ReelhaulError(Exception):
 
 
 class UsageError(ReelhaulError):
-    """Bad input: the text names it, what was expected and what to do."""
+    """Bad input: the text names it and what was expected."""
 
 
 class NotNow(ReelhaulError):
-    """Wait, then again; nothing is wrong with the page."""
+    """Wait and try again; nothing is wrong with the page."""
 
 
 class RateLimited(NotNow):
-    """HTTP 429; `retry_after_s` is what TMDB asked for, None when it did not say."""
+    """HTTP 429; `retry_after_s` is TMDB's Retry-After, None without one."""
 
     def __init__(self, retry_after_s: float | None) -> None:
         super().__init__(f"429, Retry-After {'absent' if retry_after_s is None else f'{retry_after_s:g} s'}")
@@ -52,7 +52,7 @@ class RateLimited(NotNow):
 
 
 class ApiFailure(NotNow):
-    """TMDB is down or answers nonsense; `response` is what arrived, if anything did."""
+    """TMDB is down or sends garbage; `response` is what arrived, if anything did."""
 
     def __init__(self, reason: str, response: Response | None = None) -> None:
         super().__init__(reason)
@@ -64,11 +64,11 @@ class Unparsable(ApiFailure):
 
 
 class NoToken(NotNow):
-    """The limiter gave no token within the time that a task may wait; the text says why."""
+    """No token within the time that a task may wait; the text says why."""
 
 
 class Claimed(NotNow):
-    """Another thread of the fleet is fetching the same page; look again after `wait_s`."""
+    """Another thread of the fleet is fetching the same page; check again after `wait_s`."""
 
     def __init__(self, wait_s: float) -> None:
         super().__init__(f"claimed elsewhere for {wait_s:.3f} s")
@@ -80,7 +80,7 @@ class Stopping(NotNow):
 
 
 class HostFailure(NotNow):
-    """This machine cannot go on: no space, no file, no memory, no permission."""
+    """This machine lacks space, files, memory, threads or permissions."""
 
 
 class MongoUnavailable(NotNow):
@@ -88,13 +88,13 @@ class MongoUnavailable(NotNow):
 
 
 class RedisUnavailable(NotNow):
-    """Redis does not answer: neither tokens nor messages can be had."""
+    """Redis does not answer: no tokens, no messages."""
 
 
 class NotEver(ReelhaulError):
-    """Another request will not help: quarantine the page with `response`."""
+    """Another request does not help: quarantine the page with `response`."""
 
-    #: When it was requested, by the fleet's clock; None when no request was made.
+    #: When the request was made, by the fleet's clock; None without a request.
     asked_at: datetime | None = None
 
     def __init__(self, reason: str, response: Response | None = None) -> None:
@@ -103,11 +103,11 @@ class NotEver(ReelhaulError):
 
 
 class Rejected(NotEver):
-    """TMDB rejects this very request, in its own words: 400, 404, 422 and the like."""
+    """TMDB rejects this request, in its own form: 400, 404, 422 and the like."""
 
     @property
     def not_found(self) -> bool:
-        """Whether TMDB has no such thing: HTTP 404, or its code 34 in an HTTP 200."""
+        """Whether TMDB has no such page or movie: HTTP 404, or its code 34 in an HTTP 200."""
         return self.response is not None and self.response.status in (404, 200)
 
 
@@ -116,12 +116,12 @@ class Poison(NotEver):
 
 
 class Unexpected(NotEver):
-    """A bug of ours, met on this page; the log has the traceback."""
+    """A bug of ours, on this page; the log has the traceback."""
 
 
 class Unstorable(NotEver):
-    """MongoDB cannot hold the body as it is: integers beyond 64 bits, lone surrogates, ..."""
+    """MongoDB cannot store the body: integers beyond 64 bits, lone surrogates, ..."""
 
 
 class KeyRejected(ReelhaulError):
-    """The key is wrong or suspended: nothing can be fetched until somebody changes it."""
+    """The key is wrong or suspended: nothing is fetched until somebody changes it."""

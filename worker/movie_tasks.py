@@ -1,4 +1,4 @@
-"""The task for single movies: request one that somebody asked for, and save its details."""
+"""The task for single movies: fetch the details of one that was requested, and save them."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ log = structlog.get_logger(__name__)
 
 @app.task(name="reelhaul.fetch_movie", base=CheckedTask, bind=True, throws=(NotEver,))
 def fetch_movie(self: CheckedTask, movie_id: int) -> None:
-    """Fetch what is requested of the movie, if anything still is.
+    """Fetch what is still requested of the movie; mark it as gone if TMDB does not have it.
 
-    A movie that TMDB does not have is noted as gone.
+    A quarantined movie fails the task with NotEver.
     """
     key = _parse_key(movie_id)
     with message_outcome(key, self.request.id) as deadlines:
@@ -46,7 +46,7 @@ def fetch_movie(self: CheckedTask, movie_id: int) -> None:
 
 
 def enqueue_movies(keys: Iterable[MovieKey], queue: str = MOVIES) -> int:
-    """Enqueue requested movies; RedisUnavailable when some may not have been sent."""
+    """Enqueue the movies and return how many. Raises RedisUnavailable when some may not have been sent."""
     return publish(fetch_movie, (Message((key.movie_id,), key.id, queue) for key in keys))
 
 
@@ -55,7 +55,7 @@ def _fetch_and_save(key: MovieKey, request: MovieRequest, deadlines: Deadlines) 
     append = sorted({*request.append, *(stored or ())})
     for attempt in Attempts(key, deadlines, append):
         if retry_storage(lambda: storage().movie_requests.get(key.movie_id), deadlines.waiting) is None:
-            return  # somebody else has just fetched it
+            return  # another thread has just fetched it
         with attempt:
             answer = tmdb_client().details(key, append, deadlines.waiting)
     keep = request.details or stored is not None
@@ -65,12 +65,11 @@ def _fetch_and_save(key: MovieKey, request: MovieRequest, deadlines: Deadlines) 
 
 
 def _parse_key(movie_id: Any) -> MovieKey:
-    """The key in a message; a malformed message is rejected."""
-    if type(movie_id) is int:
-        if 1 <= movie_id <= LAST_MOVIE:
-            return MovieKey(movie_id)
-        if -LAST_MOVIE - 1 <= movie_id <= 0:
-            # A page may show such an id; its request would be sent for ever.
-            with suppress(MongoUnavailable):
-                storage().movie_requests.remove(MovieKey(movie_id))
-    reject(f"not a movie: {movie_id!r:.50}")
+    """Return the message's key, or reject the message."""
+    if type(movie_id) is int and 1 <= movie_id <= LAST_MOVIE:
+        return MovieKey(movie_id)
+    if type(movie_id) is int and -LAST_MOVIE - 1 <= movie_id <= 0:
+        # A page may contain such an id. Without this, the sweep would enqueue it again and again.
+        with suppress(MongoUnavailable):
+            storage().movie_requests.remove(MovieKey(movie_id))
+    return reject(f"not a movie: {movie_id!r:.50}")

@@ -1,4 +1,4 @@
-"""The queues: publish messages, count them, and decide which queue a worker takes from next."""
+"""The queues: publish messages, count them, decide which queue a worker takes the next message from."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from redis.exceptions import RedisError
 from worker.app import MOVIES, QUEUES, REFRESH, app
 from worker.errors import RedisUnavailable
 
-#: How kombu fails; the stubs are older than 5.7, which has all. It does not translate all that Redis refuses.
+#: What kombu raises, which includes some errors of redis-py. The stubs are older than kombu 5.7.
 FAILURES = (kombu_errors.OperationalError, kombu_errors.BatchPublishError, RedisError)  # type: ignore[attr-defined]
-#: Messages in one round trip to Redis.
+#: Messages sent in one round trip.
 PUBLISH_BATCH = 500
-#: One message in so many that a worker takes is a movie's, while pages wait too.
+#: While pages and movies wait, every fourth message that a worker takes is a movie's.
 MOVIE_SHARE = 4
 
 
 class Message(NamedTuple):
-    """A call of a task: JSON scalars, the label that Flower shows, the queue."""
+    """A call of a task: its arguments (JSON scalars), the label that Flower shows, the queue."""
 
     args: tuple[str | int, ...]
     label: str
@@ -48,7 +48,7 @@ def publish(task: Task[Any, Any], messages: Iterable[Message]) -> int:
 
 
 def lengths() -> dict[str, int]:
-    """Messages in each queue, and `unacked`: with a worker at this moment. Raises RedisUnavailable."""
+    """Messages waiting in each queue, and `unacked`: those that workers hold. Raises RedisUnavailable."""
     try:
         with app.connection_for_read() as connection:
             channel: Any = connection.default_channel
@@ -60,10 +60,9 @@ def lengths() -> dict[str, int]:
 
 
 class QueueOrder:
-    """kombu's `queue_order_strategy`: strict order, but every MOVIE_SHARE-th message is a movie's.
+    """kombu's `queue_order_strategy`: strict order, except that every MOVIE_SHARE-th message is a movie's.
 
-    There may be a million movies, requested days before a backfill begins, and a backfill may be long:
-    neither waits for the other's end.
+    So a backfill does not wait for a million movies requested before it, nor they for a long backfill.
     """
 
     def __init__(self) -> None:
@@ -71,16 +70,16 @@ class QueueOrder:
         self._since_movie = 0
 
     def update(self, queues: Iterable[str]) -> None:
-        """Set the queues that are consumed, in their strict order."""
+        """Set the queues to consume, in strict order."""
         self._queues = list(queues)
 
     def consume(self, number: int) -> list[str]:
-        """The order in which to look for the next message."""
+        """The queues in the order in which to look for the next message."""
         queues = self._queues[:number]
         if self._since_movie >= MOVIE_SHARE - 1 and MOVIES in queues:
             return sorted(queues, key=lambda queue: (queue != REFRESH, queue != MOVIES))
         return queues
 
     def rotate(self, last_used: str) -> None:
-        """A message came from that queue."""
+        """Note that a message came from that queue."""
         self._since_movie = 0 if last_used == MOVIES else self._since_movie + 1

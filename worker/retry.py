@@ -1,12 +1,12 @@
 """Retry, requeue and quarantine policy for one task.
 
-for attempt in Attempts(key, deadlines):      waits out what passes: 429, outages, claims
+for attempt in Attempts(key, deadlines):      retries after 429s, outages and claims
     with attempt:
         page = tmdb_client().discover(...)
 
-retry_storage(save, deadline)                 waits out a MongoDB that is away
+retry_storage(save, deadline)                 retries while MongoDB is unavailable
 
-with message_outcome(key, task_id):           NotNow: back to the queue; NotEver: quarantine
+with message_outcome(key, task_id):           NotNow: requeue; NotEver: quarantine
 """
 
 from __future__ import annotations
@@ -45,26 +45,25 @@ from worker.tmdb.flakiness import Suspicion
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
-#: Seconds that a task waits, for a token or for MongoDB, before its message goes back to the queue; no
-#: attempt begins later.
+#: Seconds that a task waits for a token or for MongoDB before it is requeued. No attempt starts later.
 WAIT_S = 30.0
-#: Seconds within which a task has saved its page or given its message back: the wait, the last request
-#: (12 s), and the last comparison (12 s), which begins at most 2 s later.
+#: Seconds after which a task has saved its page or requeued its message: the wait, the last request (12 s),
+#: and the last comparison (12 s), which starts at most 2 s later.
 TASK_S = 56.0
-#: Seconds more for what goes into quarantine.
+#: Additional seconds to write into quarantine.
 QUARANTINE_S = 10.0
-#: Seconds that a message is held back when this machine cannot work on it.
+#: Seconds to wait before a message is requeued because of this machine.
 HOST_FAILURE_S = 2.0
-#: Seconds between two looks at what another thread is fetching.
+#: Seconds between two checks for a page that another thread is fetching.
 CLAIM_POLL_S = 0.5
-#: Seconds that MongoDB gets for one operation before it is tried again on another connection ...
+#: Seconds for one MongoDB operation until it is retried on another connection ...
 STORAGE_ATTEMPT_S = 15.0
-#: ... and at the least, when no time is left.
+#: ... and the least, when no time is left.
 LAST_STORAGE_ATTEMPT_S = 1.0
 
 
 class Deadlines(NamedTuple):
-    """When a task stops waiting for an answer, and when it ends; both on time.monotonic()."""
+    """When a task stops waiting for its response, and when it ends; both on time.monotonic()."""
 
     waiting: float
     task: float
@@ -76,16 +75,16 @@ class Deadlines(NamedTuple):
 
 
 class Attempts:
-    """Attempts at one request, until one succeeds: iterate over it, and make the request in each one's `with`.
+    """Attempts at one request, until one succeeds: make the request in the `with` block of each.
 
-    An attempt ends what it waits out itself (429, outage, claim) and raises the rest: NotNow when no time is
-    left for another attempt, NotEver for what belongs into quarantine, KeyRejected.
+    An attempt waits after a 429, an outage or a claim. It raises everything else: NotNow when no time is left
+    for another attempt, NotEver for what belongs in quarantine, KeyRejected.
     """
 
     def __init__(
         self, key: PageKey | MovieKey | None, deadlines: Deadlines, append: Iterable[str] = ()
     ) -> None:
-        """`key` is what is requested (None: neither page nor movie), `append` the parts requested with it."""
+        """`key`: the page or movie (None: something else); `append`: the parts requested with a movie."""
         self._deadline = deadlines.waiting
         compare_until = deadlines.task - WHOLE_S
         self._suspicion = Suspicion(key, append, compare_until, tmdb_client, limiter)
@@ -103,7 +102,7 @@ class Attempts:
         try:
             yield
         except RateLimited:
-            return  # the whole fleet pauses, and so does the next attempt
+            return  # the limiter pauses the fleet, and with it the next attempt
         except Claimed as claim:
             limiter().sleep(min(claim.wait_s, CLAIM_POLL_S))
         except ApiFailure as failure:
@@ -118,7 +117,7 @@ class Attempts:
 
 
 def ask(request: Callable[[float], T]) -> T:
-    """What `request(deadline)` gets from TMDB, for a person who waits; raises as Attempts does."""
+    """Return `request(deadline)`, for a command with somebody waiting. Raises as Attempts does."""
     deadlines = Deadlines.from_now()
     for attempt in Attempts(None, deadlines):
         with attempt:
@@ -127,7 +126,7 @@ def ask(request: Callable[[float], T]) -> T:
 
 
 def retry_storage(work: Callable[[], T], deadline: float) -> T:
-    """What `work` returns, tried again while MongoDB is away; MongoUnavailable after `deadline`."""
+    """Return `work()`, retried while MongoDB is unavailable; MongoUnavailable after `deadline`."""
     pause_s = 0.1
     while True:
         left_s = deadline - time.monotonic()
@@ -144,21 +143,18 @@ def retry_storage(work: Callable[[], T], deadline: float) -> T:
 
 @contextmanager
 def message_outcome(key: PageKey | MovieKey, task_id: str | None) -> Iterator[Deadlines]:
-    """Decide by the block's error what becomes of the message.
+    """Acknowledge, requeue or quarantine the message, according to the block's error.
 
-    None: it is acknowledged. NotNow and KeyRejected: it goes back to the queue. NotEver: `key` goes into
-    quarantine and the task fails, for Flower to show. Anything else is a bug: of this machine or worker
-    (back to the queue), or else met on this page (quarantine).
+    None: acknowledge. NotNow, KeyRejected: requeue. NotEver: quarantine `key` and fail the task, which Flower
+    shows. Other errors are the fault of this machine or worker (requeue), or a bug on this page (quarantine).
     """
     with structlog.contextvars.bound_contextvars(page=key.id, task=task_id), spent("task"):
         try:
-            if breaker().tripped:
-                raise HostFailure("this worker stops")
             with _quarantine_on_failure(key):
                 yield Deadlines.from_now()
         except HostFailure as failure:
             log.warning("requeued", reason=str(failure))
-            with suppress(Stopping):  # a message that goes back at once comes back at once
+            with suppress(Stopping):  # without a pause, the same message would come back at once
                 limiter().sleep(HOST_FAILURE_S)
             raise Reject(str(failure), requeue=True) from None
         except (NotNow, KeyRejected) as error:
@@ -168,6 +164,8 @@ def message_outcome(key: PageKey | MovieKey, task_id: str | None) -> Iterator[De
 
 @contextmanager
 def _quarantine_on_failure(key: PageKey | MovieKey) -> Iterator[None]:
+    if breaker().tripped:
+        raise HostFailure("this worker stops")
     try:
         yield
     except NotEver as failure:
@@ -188,7 +186,7 @@ def _quarantine_on_failure(key: PageKey | MovieKey) -> Iterator[None]:
 
 
 def quarantine(key: PageKey | MovieKey, failure: NotEver) -> None:
-    """Keep the page or movie, with its response, where `reelhaul failures` shows it."""
+    """Store the page or movie with its response; `reelhaul failures` shows it."""
     log.warning("quarantined", reason=str(failure))
     count("details" if isinstance(key, MovieKey) else "pages", "quarantined")
     count("quarantined", type(failure).__name__.lower())
@@ -205,7 +203,7 @@ def reject(reason: str) -> NoReturn:
 
 
 def _is_host_failure(error: Exception) -> bool:
-    """Whether it is this machine's fault: no space, no memory, no thread, a bad setting."""
+    """Whether this machine is at fault: no space, no memory, no thread, an invalid setting."""
     if isinstance(error, OSError | MemoryError | UsageError):
         return True
     return isinstance(error, RuntimeError) and "can't start new thread" in str(error)

@@ -1,4 +1,4 @@
-"""The environment (and `.env`) as frozen, validated Settings: read once, refused at start."""
+"""Settings from the environment and `.env`: frozen, validated when a process starts, read nowhere else."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from worker.limiter.rate import Rate
 from worker.monitoring.redaction import Redactor
 
 DEFAULT_DATABASE = "reelhaul"
-#: TMDB's keys have 32 characters and more. A word so long is in no page by chance.
+#: TMDB's keys have 32 characters or more. No response contains 16 given characters by chance.
 SHORTEST_KEY = 16
-ESCAPE = "escape @ : / ? # in a password"
 REDIS_FORM = "redis://:PASSWORD@HOST:PORT/DATABASE"
 MONGO_FORM = "mongodb://USER:PASSWORD@HOST:PORT/DATABASE"
-#: Behind the `?`, what kombu and redis-py understand alike; None: any text, the name of a file.
+ESCAPE = "escape @ : / ? # in a password"
+#: Options in a Redis URL that kombu and redis-py understand alike, and their values; None: a file's name.
 TLS_OPTIONS = {
     "ssl_ca_certs": None,
     "ssl_certfile": None,
@@ -36,7 +36,7 @@ TLS_OPTIONS = {
 }
 
 
-def _rate(value: Any) -> Any:
+def _parse_rate(value: Any) -> Any:
     if not isinstance(value, str | int | float):
         return value
     try:
@@ -45,7 +45,7 @@ def _rate(value: Any) -> Any:
         raise ValueError(str(error).partition(": ")[2]) from None
 
 
-def _length(value: Any) -> Any:
+def _parse_days(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
@@ -58,55 +58,59 @@ def _length(value: Any) -> Any:
 
 
 class Settings(BaseSettings):
-    """What a process of Reelhaul needs to know of its surroundings.
+    """Each field is the environment variable of that name in capitals.
 
-    Field names are the environment's, in lower case. Secrets are SecretStr: neither repr nor
-    traceback shows them.
+    Keys and addresses are SecretStr, so that neither repr() nor a traceback shows them.
     """
 
     model_config = SettingsConfigDict(env_file=".env", frozen=True, extra="ignore", env_ignore_empty=True)
 
-    #: TMDB's read access token (Bearer); preferred, for it stays out of addresses.
+    #: TMDB's API read access token. Preferred to the API key, because it is not part of addresses.
     tmdb_token: SecretStr | None = None
-    #: TMDB's v3 API key (32 hex digits), used where there is no token.
+    #: TMDB's v3 API key (32 hex digits). Used when there is no token.
     tmdb_api_key: SecretStr | None = None
-    #: Whether the key may go unencrypted to another machine, as to an emulator in a network of one's own.
+    #: Allow http:// to another machine. The key is sent unencrypted: for an emulator in a private network.
     reelhaul_allow_http: bool = False
+    #: TMDB's address, up to and including its version.
     tmdb_base_url: str = "https://api.themoviedb.org/3"
+    #: Redis: the broker and the limiter.
     redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
+    #: MongoDB, with the name of the database.
     mongo_url: SecretStr = SecretStr(f"mongodb://127.0.0.1:27017/{DEFAULT_DATABASE}")
-    #: Requests for the whole fleet. TMDB allows "somewhere in the 40 requests per second range".
-    reelhaul_rate: Annotated[Rate, NoDecode, BeforeValidator(_rate)] = Rate(35, 1)
-    #: Tokens the bucket holds: rate + capacity is the most that any one second sees (35 + 5 = 40).
+    #: Requests per second for the whole fleet: 35, 0.5, 40/10s. TMDB allows about 40 per second.
+    reelhaul_rate: Annotated[Rate, NoDecode, BeforeValidator(_parse_rate)] = Rate(35, 1)
+    #: Tokens in the limiter's bucket. At most rate + capacity requests (35 + 5 = 40) leave in any one second.
     reelhaul_capacity: int = Field(5, ge=1, le=10_000)
-    #: Threads (or processes) that fetch in one worker.
+    #: Pages that one worker fetches at the same time: its threads or pool processes.
     reelhaul_concurrency: int = Field(16, ge=1, le=256)
-    #: Connections to the API from this host, over all its workers; TMDB allows 20 (staff, 2022).
+    #: Connections to TMDB from one host, shared by all its workers. TMDB allows 20 (its staff, 2022).
     reelhaul_connections: int = Field(20, ge=1, le=1_000)
-    #: Where this host's workers learn of each other; None: where worker.monitoring.run_folder says at that moment.
+    #: Folder of locks, heartbeats and metrics that a host's processes share. Default: one folder per user.
     reelhaul_run_folder: Path | None = None
-    #: Seconds to wait for the API to begin, or go on, answering; a whole request has 12 (tmdb.WHOLE_S).
+    #: Seconds to wait for TMDB to start or continue a response. A whole request may take 12.
     reelhaul_timeout_s: float = Field(8.0, gt=0, le=12)
-    #: Seconds between two looks at what is due: how soon lost messages come back.
+    #: Seconds between two ticks of the schedule. At each tick the sweep brings back lost messages.
     reelhaul_tick_s: int = Field(60, ge=2, le=3_600)
-    #: Nothing older counts as fresh: TMDB lets nobody keep what was not fetched again for six months.
-    reelhaul_retention: Annotated[timedelta, NoDecode, BeforeValidator(_length)] = timedelta(days=180)
-    #: A TOML file of what happens by itself, and when; without one, the default schedule.
+    #: Age at which stored data counts as too old, whatever a command says. TMDB's terms allow six months.
+    reelhaul_retention: Annotated[timedelta, NoDecode, BeforeValidator(_parse_days)] = timedelta(days=180)
+    #: TOML file with the schedule. Default: what `reelhaul schedule --default` prints.
     reelhaul_schedule: Path | None = None
-    #: Where a worker tells Prometheus what it does; 0: nowhere.
+    #: Port at which a worker serves Prometheus metrics. 0: none.
     reelhaul_metrics_port: int = Field(0, ge=0, le=65_535)
+    #: Address at which a worker serves Prometheus metrics.
     reelhaul_metrics_address: str = "127.0.0.1"
+    #: DEBUG, INFO, WARNING or ERROR.
     reelhaul_log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
     @field_validator("tmdb_base_url")
     @classmethod
-    def _ends_in_version(cls, value: str, info: ValidationInfo) -> str:
+    def _check_tmdb(cls, value: str, info: ValidationInfo) -> str:
         value = value.rstrip("/")
         address = urlsplit(value)
         if address.scheme not in ("http", "https") or not value.endswith("/3") or "@" in address.netloc:
             raise ValueError("expected http(s)://HOST/3")
         if address.scheme == "http" and not (
-            _loopback(address.hostname) or info.data.get("reelhaul_allow_http")
+            is_loopback(address.hostname) or info.data.get("reelhaul_allow_http")
         ):
             raise ValueError(
                 "the key would go unencrypted to another machine: use https://, or set REELHAUL_ALLOW_HTTP=1"
@@ -115,37 +119,37 @@ class Settings(BaseSettings):
 
     @field_validator("tmdb_token", "tmdb_api_key")
     @classmethod
-    def _is_a_key(cls, value: SecretStr | None) -> SecretStr | None:
-        # http.client would refuse it later, in a text that quotes the whole header.
+    def _check_key(cls, value: SecretStr | None) -> SecretStr | None:
         key = value.get_secret_value().strip() if value else ""
+        # http.client would refuse such a header later, with an error that quotes it.
         if not key.isascii() or not key.isprintable():
             raise ValueError("holds characters that no HTTP header can; copy it anew")
+        # A response that quotes the key is redacted; a shorter key could match other text.
         if 0 < len(key) < SHORTEST_KEY:
-            # Should TMDB show us our key, it is taken out of the answer: what is shorter could not be.
             raise ValueError(f"expected at least {SHORTEST_KEY} characters, as TMDB's have; copy it whole")
         return SecretStr(key) if key else None
 
     @field_validator("redis_url")
     @classmethod
-    def _is_redis(cls, value: SecretStr) -> SecretStr:
-        value = _with_scheme(value, "redis", "rediss")
+    def _check_redis(cls, value: SecretStr) -> SecretStr:
+        value = _check_scheme(value, "redis", "rediss")
         parts = urlsplit(value.get_secret_value())
+        # Celery logs the user name, and fails on a password in the query.
         if (parts.username and not parts.password) or "password" in parse_qs(parts.query):
-            # Celery shows a user's name, and does not start with a password behind the `?`.
             raise ValueError("expected the password before the host, after a colon: redis://:PASSWORD@HOST")
-        _check_redis(value.get_secret_value())
+        _check_redis_url(value.get_secret_value())
         return value
 
     @field_validator("mongo_url")
     @classmethod
-    def _is_mongo(cls, value: SecretStr) -> SecretStr:
-        value = _with_scheme(value, "mongodb", "mongodb+srv")
-        _check_mongo(value.get_secret_value())
+    def _check_mongo(cls, value: SecretStr) -> SecretStr:
+        value = _check_scheme(value, "mongodb", "mongodb+srv")
+        _check_mongo_url(value.get_secret_value())
         return value
 
     @property
     def secrets(self) -> set[str]:
-        """What nobody is to see: TMDB's keys and the passwords in addresses."""
+        """TMDB's keys and the passwords in the addresses."""
         keys = {key.get_secret_value() for key in (self.tmdb_token, self.tmdb_api_key) if key}
         addresses = (self.redis_url.get_secret_value(), self.mongo_url.get_secret_value())
         return keys | {unquote(urlsplit(address).password or "") for address in addresses}
@@ -164,8 +168,23 @@ class Settings(BaseSettings):
             )
 
 
-def _check_redis(url: str) -> None:
-    """One server with one database: other forms mean something else to kombu than to redis-py."""
+# The errors below quote nothing of an address but the names of options: the rest may be half a password.
+def _check_scheme(value: SecretStr, *schemes: str) -> SecretStr:
+    if urlsplit(value.get_secret_value()).scheme not in schemes:
+        raise ValueError(f"expected an address that begins with {' or '.join(s + '://' for s in schemes)}")
+    try:
+        parts = urlsplit(value.get_secret_value())
+        # A list of hosts is MongoDB's own form; pymongo checks it.
+        _ = "," in parts.netloc.rpartition("@")[2] or parts.port
+    except ValueError:
+        raise ValueError(f"expected digits after the host's colon; {ESCAPE}") from None
+    if "@" in parts.path + parts.query + parts.fragment:
+        raise ValueError(f"expected no @ after the host; {ESCAPE}")
+    return value
+
+
+def _check_redis_url(url: str) -> None:
+    """Allow one server with one database: kombu and redis-py disagree about other forms."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     if "," in host:
@@ -187,38 +206,23 @@ def _check_redis(url: str) -> None:
             raise ValueError(f"option {name}: expected one of {', '.join(allowed)}")
 
 
-def _check_mongo(url: str) -> None:
-    """What pymongo would refuse later, or ignore with a warning; `mongodb+srv` is looked up when used."""
+def _check_mongo_url(url: str) -> None:
+    """Find what pymongo would reject later, or ignore with a warning."""
     _, _, options = url.partition("?")
     try:
         if options:
             split_options(options, warn=False)
     except (PyMongoError, ValueError, TypeError, OSError) as error:
         raise ValueError(f"option not usable: {str(error)[:200]}") from None
-    if url.startswith("mongodb://"):
+    if url.startswith("mongodb://"):  # for mongodb+srv, pymongo would ask a name server
         try:
             parse_uri(url, validate=False)
         except (PyMongoError, ValueError):
             raise ValueError(f"expected {MONGO_FORM}; {ESCAPE}") from None
 
 
-def _with_scheme(value: SecretStr, *schemes: str) -> SecretStr:
-    if urlsplit(value.get_secret_value()).scheme not in schemes:
-        raise ValueError(f"expected an address that begins with {' or '.join(s + '://' for s in schemes)}")
-    try:
-        parts = urlsplit(value.get_secret_value())
-        # Several hosts are MongoDB's own form, and looked at there.
-        _ = "," in parts.netloc.rpartition("@")[2] or parts.port
-    except ValueError:
-        # Without the reason, for it quotes what may be half a password.
-        raise ValueError(f"expected digits after the host's colon; {ESCAPE}") from None
-    if "@" in parts.path + parts.query + parts.fragment:
-        # Whoever takes the address apart would quote half a password.
-        raise ValueError(f"expected no @ after the host; {ESCAPE}")
-    return value
-
-
-def _loopback(host: str | None) -> bool:
+def is_loopback(host: str | None) -> bool:
+    """Whether a name or address is this machine's own."""
     try:
         return ip_address(host or "").is_loopback
     except ValueError:
@@ -227,7 +231,7 @@ def _loopback(host: str | None) -> bool:
 
 @cache
 def settings() -> Settings:
-    """This process' Settings; UsageError names the first variable that cannot be used."""
+    """This process' settings; UsageError names the first variable that is invalid."""
     try:
         return Settings()
     except (OSError, UnicodeDecodeError) as error:
@@ -236,16 +240,16 @@ def settings() -> Settings:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         name = str(first["loc"][0]).upper() if first["loc"] else "settings"
-        given = "" if _secret(name) else f", got {first['input']!r}"
+        given = "" if _is_secret(name) else f", got {first['input']!r}"
         need = first["msg"].removeprefix("Value error, ").replace("Input should", "must")
         raise UsageError(f"{name}: {need}{given}") from None
 
 
 def redacted(text: str) -> str:
-    """The text without this process' secrets, whichever library's words they are in."""
+    """The text without this process' secrets."""
     try:
         return _redactor().text(text)
-    except UsageError:  # no secrets are known; whoever needs the settings says so
+    except UsageError:  # without valid settings no secret is known
         return text
 
 
@@ -254,5 +258,5 @@ def _redactor() -> Redactor:
     return Redactor(*settings().secrets)
 
 
-def _secret(name: str) -> bool:
+def _is_secret(name: str) -> bool:
     return name.endswith(("_URL", "_TOKEN", "_KEY"))

@@ -1,4 +1,4 @@
-"""Celery's signal handlers: logs, checks at start, metrics, heartbeats and an orderly stop.
+"""Celery's signal handlers: logs, checks at start, metrics, heartbeats, an orderly stop.
 
 Importing this module connects them.
 """
@@ -28,19 +28,19 @@ from worker.settings import redacted, settings
 
 log = structlog.get_logger(__name__)
 
-#: Modules of the pools that keep the promise of late acknowledgement.
+#: Modules of Celery's pools that work with late acknowledgement.
 POOLS = ("thread", "prefork", "solo")
-#: Seconds for the request that tells whether the key works.
+#: Seconds for the request that checks the key.
 KEY_CHECK_S = 10.0
 
 
 class _Main:
-    """What the main process of a worker keeps for its handlers."""
+    """State of a worker's main process, shared by the handlers."""
 
     def __init__(self) -> None:
         self.activity = WorkerActivity()
         self.heartbeat: Heartbeat | None = None
-        #: Where pool processes share their metrics, when Prometheus scrapes them.
+        #: Where pool processes share their metrics, if the worker serves them.
         self.metrics_folder: Path | None = None
 
 
@@ -54,7 +54,7 @@ def _configure_logs(**_: Any) -> None:
 
 @signals.worker_init.connect
 def _check_and_prepare(sender: Any, **_: Any) -> None:
-    """Before the pool is forked: refuse what cannot work, open what its processes share."""
+    """Before the pool is forked: check the pool and the key, open what pool processes share."""
     try:
         pool = check_pool(sender.pool_cls)
         settings().require_key()
@@ -64,7 +64,7 @@ def _check_and_prepare(sender: Any, **_: Any) -> None:
 
 
 def check_pool(pool: Any) -> str:
-    """The pool's name; UsageError for one that loses messages."""
+    """Return the pool's name; UsageError for a pool that loses messages."""
     module = pool if isinstance(pool, str) else pool.__module__
     name = module.partition(":")[0].rpartition(".")[2]
     if name not in POOLS:
@@ -73,10 +73,10 @@ def check_pool(pool: Any) -> str:
 
 
 def _prepare(*, prefork: bool) -> None:
-    """Open the run folder and the metrics port; UsageError when either is not available."""
+    """Open the run folder and the metrics port; UsageError when either cannot be used."""
     chosen = settings()
     folder = open_run_folder(chosen.reelhaul_run_folder)
-    breaker()  # before the fork, for pool processes share it
+    breaker()  # pool processes share it
     if chosen.reelhaul_metrics_port:
         _main.metrics_folder = metrics.shared_folder(folder) if prefork else None
         collectors = [LimiterCollector(clients.limiter)]
@@ -94,7 +94,7 @@ def _start_reporting(sender: Any, **_: Any) -> None:
 
 @signals.worker_ready.connect
 def _check_key_again(**_: Any) -> None:
-    """A fleet that was stopped for its key continues when this worker's key works."""
+    """If the limiter is stopped because a key was rejected, start it again when this worker's key works."""
     try:
         if clients.limiter().state().stopped:
             clients.tmdb_client().check_key(time.monotonic() + KEY_CHECK_S)
@@ -111,12 +111,12 @@ def _start_reporting_in_pool_process(**_: Any) -> None:
 
 @signals.heartbeat_sent.connect
 def _note_activity(**_: Any) -> None:
-    _main.activity.heard()
+    _main.activity.note_contact()
 
 
 @signals.worker_shutting_down.connect
 def _wake_waiting_tasks(**_: Any) -> None:
-    """Tasks that wait for a token give their message back: stopping takes no longer than a request."""
+    """End the waits for tokens: those tasks requeue their messages, so stopping takes at most a request."""
     clients.limiter().interrupt()
     try:
         clients.limiter().interrupt_children()
@@ -152,6 +152,6 @@ def _start_beat_heartbeat(**_: Any) -> None:
 
 
 def _exit(reason: UsageError) -> NoReturn:
-    """End with one line and status 2; Celery would only log an exception of a signal handler."""
+    """Exit with one line and status 2; Celery would log an exception of a signal handler and go on."""
     sys.stderr.write(f"reelhaul: {reason}\n")
     sys.exit(2)

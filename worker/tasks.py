@@ -1,8 +1,9 @@
-"""The task that the fleet runs: fetch a page, save it, enqueue what its cell still lacks."""
+"""The task for pages: fetch one, save it, and enqueue the pages that its cell still lacks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,16 +30,16 @@ from worker.storage.mongo import bounded
 
 log = structlog.get_logger(__name__)
 
-#: The year 3000: no time in a message is later.
+#: The year 3000: a later time in a message is malformed.
 LATEST_MS = 32_503_680_000_000
 
 
 # What is in `throws` is logged without a traceback.
 @app.task(name="reelhaul.fetch_page", base=CheckedTask, bind=True, throws=(NotEver,))
 def fetch_page(self: CheckedTask, genre_id: int, window: str, page: int, fresh_after_ms: int = 0) -> None:
-    """Save the page unless it is stored and was requested since `fresh_after_ms` (since 1970; 0: ever).
+    """Fetch the page, unless it is stored and was requested since `fresh_after_ms` (since 1970; 0: ever).
 
-    After page 1, enqueue what the cell still lacks. A page that goes into quarantine fails the task: NotEver.
+    After page 1, enqueue what the cell still lacks. A quarantined page fails the task with NotEver.
     """
     key, fresh_after = _parse_key(genre_id, window, page), _parse_time(fresh_after_ms)
     with message_outcome(key, self.request.id) as deadlines:
@@ -78,9 +79,9 @@ def fetch_and_save(key: PageKey, fresh_after: datetime | None, deadlines: Deadli
 
 
 def enqueue_pages(keys: Iterable[PageKey], fresh_after_ms: int, queue: str = "cells") -> int:
-    """Enqueue the keys and return how many: first pages in `queue`, the others in `pages`.
+    """Enqueue the pages and return how many: first pages in `queue`, the others in `pages`.
 
-    What begins in `refresh` stays there. Raises RedisUnavailable when some may not have been sent.
+    Everything goes to `refresh` if that is `queue`. Raises RedisUnavailable when some may not have been sent.
     """
 
     def queue_of(key: PageKey) -> str:
@@ -93,9 +94,9 @@ def enqueue_pages(keys: Iterable[PageKey], fresh_after_ms: int, queue: str = "ce
 
 
 def _confirm_shrinkage(cell: Cell, first: Page, deadline: float) -> None:
-    """If page 1 says that its cell lost much, request a page beyond the new end: caches hold that apart.
+    """If page 1 counts far fewer movies than before, check with a page beyond the new end, cached apart.
 
-    Raises Unparsable, so that page 1 is requested again, when that page has movies or counts far more.
+    Raises Unparsable when that page has movies or counts many more: page 1 is then requested again.
     """
     known = retry_storage(lambda: storage().pages.totals(cell), deadline)
     if not known or known.fetched_at >= first.fetched_at or not _lost_much(known.pages, known.results, first):
@@ -116,13 +117,13 @@ def _confirm_shrinkage(cell: Cell, first: Page, deadline: float) -> None:
 
 
 def _lost_much(pages: int, results: int, page: Page) -> bool:
-    """Whether the page counts fewer movies by more than a page or half, or fewer pages."""
+    """Whether the page counts more than a page or half of the movies less, or more than one page less."""
     fewer = results - page.total_results
     return fewer > PAGE_SIZE or 2 * page.total_results < results or pages - page.total_pages > 1
 
 
 def _discover_unclaimed(key: PageKey, deadline: float) -> Page:
-    """The page, once nobody else is fetching it: page 1 need not be requested again for that."""
+    """Request the page, waiting while another thread is fetching it."""
     while True:
         try:
             return tmdb_client().discover(key, deadline)
@@ -131,17 +132,15 @@ def _discover_unclaimed(key: PageKey, deadline: float) -> Page:
 
 
 def _parse_key(genre_id: Any, window: Any, page: Any) -> PageKey:
-    """The key in a message; a malformed message is rejected."""
-    if [type(part) for part in (genre_id, window, page)] == [int, str, int]:
-        try:
+    """Return the message's key, or reject the message."""
+    with suppress(UsageError):
+        if [type(part) for part in (genre_id, window, page)] == [int, str, int]:
             return PageKey.parse(PageKey(genre_id, window, page).id)
-        except UsageError:
-            pass
-    reject(f"not a page: {genre_id!r:.50}, {window!r:.50}, {page!r:.50}")
+    return reject(f"not a page: {genre_id!r:.50}, {window!r:.50}, {page!r:.50}")
 
 
 def _parse_time(milliseconds: Any) -> datetime | None:
-    """The time in a message, None for 0; a malformed message is rejected."""
+    """Return the message's time, None for 0, or reject the message."""
     if type(milliseconds) is not int or not 0 <= milliseconds < LATEST_MS:
         reject(f"not a time: {milliseconds!r:.50}")
     return datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds else None

@@ -1,159 +1,94 @@
-"""A picture of what is stored: genres by years, in each cell the share of its pages. Here as HTML."""
+"""The coverage chart as one HTML file: an SVG that needs no network and shows each cell's counts."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+from producer.charts.grid import (
+    HATCH,
+    QUARANTINED,
+    UNKNOWN,
+    VIRIDIS,
+    Grid,
+    has_label,
+    quarantined,
+    stored_share,
+)
 from producer.coverage import Coverage
-from producer.progress import Progress
 from worker.errors import UsageError
-from worker.keys import Cell
+from worker.monitoring.files import replace_file
 
-#: Viridis in six steps, dark to light: told apart with every kind of colour vision, and in grey.
-VIRIDIS = ("#440154", "#414487", "#2a788e", "#22a884", "#7ad151", "#fde725")
-#: Cells nothing is known of: on no scale, and hatched.
-UNKNOWN, HATCH = "#e4e4e4", "#9a9a9a"
-LOST = "#d81b60"
-#: Pixels: a cell is as wide as the years let it be on a screen of 1280.
+#: Pixels. Cells are as wide as fits a screen 1280 wide, within limits.
 WIDEST, NARROWEST, HEIGHT, SCREEN = 40, 8, 20, 1080
-LABELS, TOP = 150, 46
+#: Pixels for the genres' names and for the years.
+LEFT, TOP = 150, 46
 
 
-@dataclass(frozen=True)
-class Grid:
-    """Coverage by genre (rows, by name) and year (columns, ascending)."""
-
-    genres: Mapping[int, str]
-    years: tuple[int, ...]
-    cells: Mapping[Cell, Coverage]
-
-    def at(self, genre_id: int, year: int) -> Coverage | None:
-        """None when nobody asked for the cell."""
-        return self.cells.get(Cell(genre_id, str(year)))
-
-    def total(self) -> Coverage:
-        total = Coverage()
-        for part in self.cells.values():
-            total.add(part)
-        return total
-
-
-def grid(everything: Iterable[Progress]) -> Grid:
-    """All cells that were ever asked for, as the latest backfill with each sees it."""
-    genres: dict[int, str] = {}
-    cells: dict[Cell, Coverage] = {}
-    for progress in everything:
-        genres = {**progress.backfill.genres, **genres}
-        cells = {**progress.by_cell, **cells}
-    if not cells:
-        raise UsageError("nothing to draw: nothing was asked for yet")
-    years = [int(cell.window) for cell in cells]
-    by_name = dict(sorted(genres.items(), key=lambda genre: genre[1]))
-    return Grid(by_name, tuple(range(min(years), max(years) + 1)), cells)
-
-
-def share(part: Coverage) -> float | None:
-    """Of the cell's pages, how many are stored; None while its length is not known."""
-    return part.stored / part.planned if part.opened else None
-
-
-def words(genre: str, year: int, part: Coverage) -> str:
-    """What a cell tells when it is pointed at."""
-    lost = f", {part.quarantined:,} in quarantine" if part.quarantined else ""
-    if not part.opened:
-        return f"{genre} {year}: not fetched yet{lost}"
-    stored = f"{part.stored:,} of {part.planned:,} pages stored"
-    return f"{genre} {year}: {stored}, {part.missing:,} missing{lost}"
-
-
-def headline(whole: Grid) -> str:
-    total = whole.total()
-    lost = f", {total.quarantined:,} in quarantine" if total.quarantined else ""
-    opened = f"{total.opened:,} of {total.cells:,} cells open"
-    return f"{total.stored:,} of {total.planned:,} known pages stored, {opened}{lost}"
-
-
-def write_html(whole: Grid, target: Path) -> None:
-    """One file that needs no network. UsageError when it cannot be written."""
-    write(target, html(whole).encode())
-
-
-def html(whole: Grid) -> str:
-    """The page: an SVG whose cells tell their counts when pointed at."""
-    step = max(NARROWEST, min(WIDEST, SCREEN // len(whole.years)))
-    width, height = LABELS + step * len(whole.years) + 20, TOP + HEIGHT * len(whole.genres) + 10
-    parts = [_column(number, year, step) for number, year in enumerate(whole.years)]
-    for row, (genre_id, name) in enumerate(whole.genres.items()):
+def coverage_html(grid: Grid) -> str:
+    """The whole file."""
+    step = max(NARROWEST, min(WIDEST, SCREEN // len(grid.years)))
+    parts = [_year(number, year, step) for number, year in enumerate(grid.years)]
+    for row, (genre_id, name) in enumerate(grid.genres.items()):
         y = TOP + row * HEIGHT
-        parts.append(f'<text x="{LABELS - 8}" y="{y + 14}" text-anchor="end">{escape(name)}</text>')
-        for column, year in enumerate(whole.years):
-            part = whole.at(genre_id, year)
+        parts.append(f'<text x="{LEFT - 8}" y="{y + 14}" text-anchor="end">{escape(name)}</text>')
+        for column, year in enumerate(grid.years):
+            part = grid.at(genre_id, year)
             if part is not None:
-                corner = (LABELS + column * step, y)
-                parts.append(_cell(words(name, year, part), part, corner, step))
+                parts.append(_cell(tooltip(name, year, part), part, (LEFT + column * step, y), step))
     return PAGE.format(
-        headline=escape(headline(whole)),
-        width=width,
-        height=height,
+        headline=escape(grid.headline()),
+        width=LEFT + step * len(grid.years) + 20,
+        height=TOP + HEIGHT * len(grid.genres) + 10,
         cells="\n".join(filter(None, parts)),
         scale=", ".join(VIRIDIS),
         unknown=UNKNOWN,
         hatch=HATCH,
-        lost=LOST,
+        quarantined=QUARANTINED,
     )
 
 
-def marked(year: int, columns: int) -> bool:
-    """Whether a column has room for its year: of many, each fifth or tenth."""
-    return year % (1 if columns <= 15 else 5 if columns <= 60 else 10) == 0
+def tooltip(genre: str, year: int, part: Coverage) -> str:
+    """A cell's counts in one line."""
+    if not part.opened:
+        return f"{genre} {year}: not fetched yet{quarantined(part)}"
+    stored = f"{part.stored:,} of {part.planned:,} pages stored"
+    return f"{genre} {year}: {stored}, {part.missing:,} missing{quarantined(part)}"
 
 
-def _column(number: int, year: int, step: int) -> str:
-    if step < WIDEST and not marked(year, SCREEN // step):
+def _year(number: int, year: int, step: int) -> str:
+    if step < WIDEST and not has_label(year, SCREEN // step):
         return ""
-    x = LABELS + number * step + step / 2
+    x = LEFT + number * step + step / 2
     return f'<text x="{x:g}" y="{TOP - 8}" text-anchor="middle">{year}</text>'
 
 
-def _cell(told: str, part: Coverage, corner: tuple[int, int], step: int) -> str:
-    done, (x, y) = share(part), corner
-    fill = "url(#unknown)" if done is None else _colour(done)
+def _cell(title: str, part: Coverage, corner: tuple[int, int], step: int) -> str:
+    share, (x, y) = stored_share(part), corner
+    fill = "url(#unknown)" if share is None else _colour(share)
     dot = f'<circle cx="{x + step / 2:g}" cy="{y + HEIGHT / 2:g}" r="2.5"/>' if part.quarantined else ""
     return (
-        f"<g><title>{escape(told)}</title>"
+        f"<g><title>{escape(title)}</title>"
         f'<rect x="{x}" y="{y}" width="{step - 1}" height="{HEIGHT - 1}" fill="{fill}"/>{dot}</g>'
     )
 
 
-def _colour(done: float) -> str:
-    """Between the two nearest steps of the scale."""
-    place = min(max(done, 0.0), 1.0) * (len(VIRIDIS) - 1)
+def _colour(share: float) -> str:
+    """The colour on the scale, mixed from the two nearest steps."""
+    place = min(max(share, 0.0), 1.0) * (len(VIRIDIS) - 1)
     low = min(int(place), len(VIRIDIS) - 2)
     ends = [[int(VIRIDIS[index][at : at + 2], 16) for at in (1, 3, 5)] for index in (low, low + 1)]
     mixed = (round(a + (b - a) * (place - low)) for a, b in zip(*ends, strict=True))
     return "#" + "".join(f"{channel:02x}" for channel in mixed)
 
 
-def _partial(target: Path) -> Path:
-    return target.with_name(f".{target.name}.{os.getpid()}.partial")
-
-
 def write(target: Path, content: bytes) -> None:
-    """The whole file or none; UsageError when it cannot be written."""
-    partial = _partial(target)
+    """Write the file, whole or not at all; UsageError when it cannot be written."""
     try:
-        partial.write_bytes(content)
-        partial.replace(target)
+        with replace_file(target) as file:
+            file.write(content)
     except OSError as error:
         raise UsageError(f"{target}: cannot be written: {error.strerror or error}") from None
-    finally:
-        with suppress(OSError):  # where it could not be made, it may not be looked for either
-            partial.unlink()
 
 
 PAGE = """<!DOCTYPE html>
@@ -164,7 +99,7 @@ PAGE = """<!DOCTYPE html>
 body {{ font: 14px system-ui, sans-serif; margin: 24px; color: #222; background: #fff; }}
 svg {{ font-size: 12px; fill: #222; }}
 g:hover rect {{ stroke: #000; stroke-width: 2; }}
-circle {{ fill: {lost}; stroke: #fff; }}
+circle {{ fill: {quarantined}; stroke: #fff; }}
 .legend span {{ display: inline-block; height: 14px; vertical-align: middle; margin: 0 6px 0 18px; }}
 </style>
 <h1>Coverage by genre and year</h1>
@@ -174,7 +109,8 @@ circle {{ fill: {lost}; stroke: #fff; }}
 <span style="width: 20px;
  background: repeating-linear-gradient(45deg, {unknown} 0 3px, {hatch} 3px 4px)"></span>
 not fetched yet
-<span style="width: 8px; height: 8px; border-radius: 50%; background: {lost}"></span>pages in quarantine</p>
+<span style="width: 8px; height: 8px; border-radius: 50%; background: {quarantined}"></span>
+pages in quarantine</p>
 <svg width="{width}" height="{height}" role="img" aria-label="{headline}">
 <defs><pattern id="unknown" width="5" height="5" patternUnits="userSpaceOnUse"
  patternTransform="rotate(45)">

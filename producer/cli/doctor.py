@@ -1,4 +1,4 @@
-"""`reelhaul doctor`: what is wrong with the surroundings, and how to mend it."""
+"""`reelhaul doctor`: check what Reelhaul depends on, and say how to fix it."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ import typer
 from redis.exceptions import RedisError, ResponseError
 from rich.markup import escape
 
-from producer.cli.render import console
+from producer.cli.render import console, limiter_status
 from worker.clients import fleet_now, limiter, redis_client, storage, tmdb_client
 from worker.errors import RedisUnavailable, ReelhaulError
-from worker.limiter.state import LimiterState
 from worker.monitoring.run_folder import open_run_folder
 from worker.settings import settings
 
-#: Seconds between this machine's clock and Redis' that need explaining; nothing depends on it.
+#: A larger difference between this machine's clock and Redis' gets a remark, in seconds.
 CLOCK_S = 5.0
-PATIENCE_S = 20.0
-VERSIONS = ("celery", "kombu", "redis", "requests", "pymongo", "flower")
+#: Seconds to wait for a token.
+KEY_CHECK_S = 20.0
+PACKAGES = ("celery", "kombu", "redis", "requests", "pymongo", "flower")
 
 
 def doctor() -> None:
-    """Check Redis, MongoDB, run folder, key, clock and versions; exit 2 when something needs mending."""
-    settings()  # what cannot be read is said once, not by each check
+    """Check Redis, MongoDB, run folder, key, clock and versions; exit 2 when something needs fixing."""
+    settings()  # a bad setting is one error, not one in each check
     out, healthy = console(), True
     for name, check, advice in CHECKS:
         try:
@@ -49,7 +49,7 @@ def _redis() -> str:
 def _eviction() -> str:
     try:
         return str(redis_client().info("memory").get("maxmemory_policy", "unknown"))
-    except ResponseError:  # a managed Redis tells nobody, or this user may not ask
+    except ResponseError:  # a managed Redis, or a user without the right
         return "unknown, for Redis refuses INFO"
     except RedisError as error:
         raise RedisUnavailable(f"Redis: {type(error).__name__}: {error}") from error
@@ -66,34 +66,34 @@ def _run_folder() -> str:
 
 
 def _key() -> str:
-    settings().require_key()
-    tmdb_client().check_key(time.monotonic() + PATIENCE_S)
+    tmdb_client().check_key(time.monotonic() + KEY_CHECK_S)
     name = "TMDB_TOKEN" if settings().tmdb_token else "TMDB_API_KEY"
     return f"{name} is accepted by {settings().tmdb_base_url}"
 
 
 def _clock() -> str:
-    off_s = (datetime.now(UTC) - fleet_now()).total_seconds()
-    note = "; nothing depends on it, logs will look odd" if abs(off_s) > CLOCK_S else ""
-    return f"{abs(off_s):.1f} s {'ahead of' if off_s > 0 else 'behind'} Redis'{note}"
+    ahead_s = (datetime.now(UTC) - fleet_now()).total_seconds()
+    note = "; harmless, but logs will look odd" if abs(ahead_s) > CLOCK_S else ""
+    return f"{abs(ahead_s):.1f} s {'ahead of' if ahead_s > 0 else 'behind'} Redis'{note}"
 
 
-def _gate() -> str:
-    state: LimiterState = limiter().state()
+def _limiter() -> str:
+    state = limiter().state()
     rate = f"{state.current_per_s:g}/s of {state.configured}"
-    return f"{state.closed_reason or 'open'}, {rate}, {state.refused:,} refused so far"
+    return f"{limiter_status(state)}, {rate}, {state.refused:,} refused so far"
 
 
 def _versions() -> str:
-    return f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in VERSIONS)
+    return f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in PACKAGES)
 
 
+#: Name, check, advice when it fails.
 CHECKS: tuple[tuple[str, Callable[[], str], str], ...] = (
     ("Redis", _redis, "start it, or `reelhaul standalone`; its address is REDIS_URL"),
     ("MongoDB", _mongo, "start it, or `reelhaul standalone`; its address is MONGO_URL"),
-    ("run folder", _run_folder, "it is where a host's processes find each other: REELHAUL_RUN_FOLDER"),
+    ("run folder", _run_folder, "a host's processes share it: set REELHAUL_RUN_FOLDER"),
     ("key", _key, "set TMDB_TOKEN (preferred) or TMDB_API_KEY in the environment or in .env"),
-    ("clock", _clock, "it is read from Redis: mend that first"),
-    ("gate", _gate, "it is kept in Redis: mend that first"),
+    ("clock", _clock, "it is read from Redis: fix that first"),
+    ("limiter", _limiter, "it is kept in Redis: fix that first"),
     ("versions", _versions, ""),
 )

@@ -1,141 +1,135 @@
-"""Follows a backfill until nothing is missing, and mends what the broker lost meanwhile."""
+"""Follow a backfill or requested movies until nothing is missing; enqueue again what the broker loses."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 
+import typer
 from rich.live import Live
 
-from producer.cli.render import advancing, console, live_view, title
-from producer.enqueue import Backfill, begin
+from producer.charts.grid import quarantined
+from producer.cli.render import at_intervals, console, counted, live_view, progress_bar, title
+from producer.cli.tmdb import open_limiter
+from producer.enqueue import Backfill, enqueue_backfill
 from producer.progress import Progress, measure
-from producer.schedule.tasks import feed
+from producer.schedule.entries import enqueue_requested
 from worker.app import app
 from worker.clients import limiter, storage
 from worker.errors import KeyRejected, RedisUnavailable, UsageError
-from worker.limiter.client import Limiter
 from worker.limiter.state import LimiterState
 from worker.queues import lengths
-from worker.storage.database import Storage
 
-#: Seconds between two looks, at the least; a look that takes long is taken less often.
-LOOK_S = 0.5
-#: Seconds without a new page after which it is asked whether anybody works at all.
+#: Seconds between two measurements, at least.
+INTERVAL_S = 0.5
+#: Seconds without a new page after which the queues and the workers are checked.
 STALLED_S = 10.0
 
 
-@dataclass(frozen=True)
-class Look:
-    """One look at a run: what is stored, what the gate says."""
-
-    progress: Progress
-    gate: LimiterState
-
-
-def looks(storage: Storage, limiter: Limiter, backfill: Backfill) -> Iterator[Look]:
-    """A look every now and then, until nothing is missing; the last one shows that."""
-    while True:
-        begun = time.monotonic()
-        progress = measure(storage, backfill)
-        yield Look(progress, limiter.state())
-        if not progress.total.missing:
-            return
-        time.sleep(max(LOOK_S, 3 * (time.monotonic() - begun)))
-
-
-def follow(storage: Storage, limiter: Limiter, backfill: Backfill, *, quiet: bool = False) -> Progress:
-    """Show the run until it ends; returns how it ended.
-
-    Raises KeyRejected when the key is refused, UsageError when no worker runs. What the broker lost is
-    enqueued again.
-    """
+def run_backfill(backfill: Backfill, queue: str, *, detach: bool, quiet: bool) -> None:
+    """Enqueue what the backfill lacks and follow it; exit code 1 when pages are in quarantine."""
     out = console(quiet=quiet)
-    stalled = _Stall()
-    with Live(console=out, auto_refresh=False, transient=not out.is_terminal) as live:
-        for look in looks(storage, limiter, backfill):
-            if out.is_terminal:
-                live.update(live_view(look.progress, look.gate), refresh=True)
-            if look.gate.stopped:
-                raise KeyRejected(look.gate.closed_reason)
-            if stalled.for_long(look.progress.total.stored, look.gate):
-                lacking = f"{look.progress.total.missing:,} pages are missing"
-                stalled.mend(lambda: begin(storage, backfill), lacking)
-    return look.progress
+    open_limiter()
+    sent = enqueue_backfill(storage(), backfill, queue)
+    if detach:
+        out.print(
+            f"backfill {backfill.id}: {sent:,} messages sent; `reelhaul status --watch` shows its progress"
+        )
+        return
+    try:
+        ended = follow(backfill, quiet=quiet)
+    except KeyboardInterrupt:
+        out.print(
+            f"\ndetached; the workers go on with backfill {backfill.id}. "
+            "`reelhaul status --watch` shows its progress, the same command follows it again"
+        )
+        return
+    out.print(summary(ended))
+    if ended.total.quarantined:
+        raise typer.Exit(1)
 
 
-def last_line(progress: Progress) -> str:
-    """How a run ended, in one line."""
-    total = progress.total
-    line = (
-        f"{title(progress)}: {total.stored:,} of {total.planned:,} pages stored, {progress.movies:,} movies"
-    )
-    if total.quarantined:
-        line += f", {total.quarantined:,} pages in quarantine"
-    return line
+def follow(backfill: Backfill, *, quiet: bool = False) -> Progress:
+    """Show the backfill until nothing is missing; returns its last progress.
 
-
-def follow_movies(storage: Storage, limiter: Limiter, *, quiet: bool = False) -> None:
-    """Show how the list of wanted movies gets shorter until it is empty, and enqueue them meanwhile.
-
-    Raises as `follow` does.
+    Raises KeyRejected when TMDB rejects the workers' key, UsageError when no worker answers.
     """
-    left = storage.movie_requests.count()
-    stalled = _Stall()
-    with advancing("movies", left, quiet=quiet) as on_movies:
+    out, stall = console(quiet=quiet), _StallDetector()
+    with Live(console=out, auto_refresh=False, transient=not out.is_terminal) as live:
+        for _ in at_intervals(INTERVAL_S):
+            progress, state = measure(storage(), backfill), limiter().state()
+            if out.is_terminal:
+                live.update(live_view(progress, state), refresh=True)
+            total = progress.total
+            if stall.messages_lost(total.stored, state, f"{counted(total.missing, 'page')} missing"):
+                enqueue_backfill(storage(), backfill)
+            if not total.missing:
+                break
+    return progress
+
+
+def summary(progress: Progress) -> str:
+    """A backfill's result in one line."""
+    total = progress.total
+    pages = f"{total.stored:,} of {total.planned:,} pages stored{quarantined(total)}"
+    return f"{title(progress)}: {pages}, {progress.movies:,} movies"
+
+
+def run_movie_requests(*, detach: bool, quiet: bool) -> None:
+    """Follow the requested movies until all are fetched; raises as `follow` does."""
+    out = console(quiet=quiet)
+    left = storage().movie_requests.count()
+    if detach:
+        out.print(f"{counted(left, 'movie')} waiting for the workers")
+        return
+    try:
+        _follow_movies(left, quiet=quiet)
+    except KeyboardInterrupt:
+        left = storage().movie_requests.count()
+        out.print(f"\ndetached; {counted(left, 'movie')} left, which the workers fetch while beat runs")
+
+
+def _follow_movies(left: int, *, quiet: bool) -> None:
+    stall = _StallDetector()
+    with progress_bar("movies", left, quiet=quiet) as advance:
         while left:
-            gate = limiter.state()
-            if gate.stopped:
-                raise KeyRejected(gate.closed_reason)
-            if stalled.for_long(left, gate):
-                stalled.mend(lambda: feed(lengths()), f"{left:,} movies are wanted")
+            stall.messages_lost(left, limiter().state(), f"{counted(left, 'movie')} requested")
             with suppress(RedisUnavailable):  # the workers wait for it too
-                feed(lengths())
-            time.sleep(LOOK_S)
-            now = storage.movie_requests.count()
-            on_movies(max(0, left - now))
+                enqueue_requested(lengths())
+            time.sleep(INTERVAL_S)
+            now = storage().movie_requests.count()
+            advance(max(0, left - now))
             left = now
 
 
-class _Stall:
-    """Notices that nothing moves though the gate is open, and finds out why."""
+class _StallDetector:
+    """Notices that nothing happens though the limiter is open, and finds out why."""
 
     def __init__(self) -> None:
-        self._seen, self._since = -1, time.monotonic()
+        self._count, self._since = -1, time.monotonic()
 
-    def for_long(self, figure: int, gate: LimiterState) -> bool:
-        """Whether the figure has not moved for long."""
+    def messages_lost(self, count: int, state: LimiterState, missing: str) -> bool:
+        """Whether `count` has not changed for long and the queues are empty.
+
+        Raises KeyRejected when TMDB rejects the workers' key, UsageError when messages wait and no worker
+        answers.
+        """
+        if state.stopped:
+            raise KeyRejected(state.closed_reason)
         now = time.monotonic()
-        if figure != self._seen or gate.closed_reason:
-            self._seen, self._since = figure, now
-        return now - self._since > max(STALLED_S, 3 / gate.current_per_s)
-
-    def mend(self, send_again: Callable[[], object], lacking: str) -> None:
-        """Send again what the broker lost; UsageError when nobody works."""
-        self._since = time.monotonic()
+        if count != self._count or state.closed_reason:
+            self._count, self._since = count, now
+        if now - self._since <= max(STALLED_S, 3 / state.current_per_s):
+            return False
+        self._since = now
         try:
-            waiting = sum(lengths().values())
+            if not sum(lengths().values()):
+                return True
         except RedisUnavailable:
-            return  # the workers wait for it too
-        if not waiting:
-            send_again()
-        elif not app.control.ping(timeout=2.0):
+            return False  # the workers wait for it too
+        if not app.control.ping(timeout=2.0):
             raise UsageError(
-                f"no worker answers and {lacking}; start some with "
+                f"no worker answers, {missing}; start workers with "
                 "`celery -A worker.app worker` or `reelhaul standalone`, then run this command again"
             )
-
-
-def follow_requested(*, detach: bool, quiet: bool) -> None:
-    """Wait until no movie is wanted any more; Ctrl-C detaches."""
-    out = console(quiet=quiet)
-    if detach:
-        out.print(f"{storage().movie_requests.count():,} movies wait for the workers")
-        return
-    try:
-        follow_movies(storage(), limiter(), quiet=quiet)
-    except KeyboardInterrupt:
-        left = storage().movie_requests.count()
-        out.print(f"\ndetached; beat feeds the workers what is left: {left:,} movies")
+        return False

@@ -1,7 +1,6 @@
-"""`reelhaul health`: for containers. Asks nobody but the files that this host's processes write.
+"""`reelhaul health`: for containers. Reads only the heartbeat files of this host's processes.
 
-Light: what is imported here is imported every few seconds. So typer is not, and makes an argument of the
-parameter all the same.
+It runs every few seconds, so it imports little: no typer, which only reads its signature.
 """
 
 from __future__ import annotations
@@ -13,53 +12,54 @@ from pathlib import Path
 from typing import Any
 
 from worker.errors import UsageError
-from worker.monitoring.heartbeat import SILENT_S, living
+from worker.monitoring.heartbeat import SILENT_S, heartbeats_of
 
-#: A task ends within 56 s (worker.retry.TASK_S), and the solo pool's loop stands still for as long.
+#: A task ends within 56 s (worker.retry.TASK_S), and blocks the solo pool's event loop for as long.
 STUCK_S = 120.0
 RUN_FOLDER = "REELHAUL_RUN_FOLDER"
 
 
 def health(role: str) -> None:
-    """Exit 0 when every ROLE (worker or beat) on this host is alive and moves on, else 1 with the reason."""
+    """Exit 0 when every ROLE (worker or beat) on this host is alive and not stuck, else 1 with the reason."""
     if role not in CHECKS:
         raise UsageError(f"health {role!r}: expected worker or beat")
-    found = list(living(role, _run_folder()))
-    troubles = [f"no {role} runs on this host"] if not found else []
-    for told in found:
-        trouble = CHECKS[role](told, time.monotonic())
-        if trouble:
-            troubles.append(f"{role} with pid {told['pid']}: {trouble}")
-    if troubles:
-        sys.stderr.write("\n".join(troubles) + "\n")
+    heartbeats = list(heartbeats_of(role, _run_folder()))
+    problems = [] if heartbeats else [f"no {role} runs on this host"]
+    problems += [
+        f"{role} with pid {heartbeat['pid']}: {problem}"
+        for heartbeat in heartbeats
+        if (problem := CHECKS[role](heartbeat, time.monotonic()))
+    ]
+    if problems:
+        sys.stderr.write("\n".join(problems) + "\n")
         sys.exit(1)
 
 
-def worker_trouble(told: dict[str, Any], now: float) -> str:
-    """What is wrong with a worker that wrote this; "" when nothing is."""
-    if now - told["at"] > SILENT_S:
-        return f"silent for {now - told['at']:.0f} s"
-    if told["oldest_s"] > STUCK_S:
-        return f"works on one page for {told['oldest_s']:.0f} s"
-    if now - told["heard_at"] > STUCK_S:
-        return f"has heard nothing from Redis for {now - told['heard_at']:.0f} s"
+def worker_problem(heartbeat: dict[str, Any], now: float) -> str:
+    """What is wrong with the worker that wrote the heartbeat; "" for nothing."""
+    if now - heartbeat["at"] > SILENT_S:
+        return f"no heartbeat for {now - heartbeat['at']:.0f} s"
+    if heartbeat["oldest_s"] > STUCK_S:
+        return f"one task has run for {heartbeat['oldest_s']:.0f} s"
+    if now - heartbeat["contact_at"] > STUCK_S:
+        return f"no contact with Redis for {now - heartbeat['contact_at']:.0f} s"
     return ""
 
 
-def beat_trouble(told: dict[str, Any], now: float) -> str:
-    """The same of beat."""
-    silent_s = now - told["at"]
-    return f"has sent nothing for {silent_s:.0f} s" if silent_s > 2 * told["tick_s"] + SILENT_S else ""
+def beat_problem(heartbeat: dict[str, Any], now: float) -> str:
+    """What is wrong with the beat that wrote the heartbeat; "" for nothing."""
+    silent_s = now - heartbeat["at"]
+    return f"no message sent for {silent_s:.0f} s" if silent_s > 2 * heartbeat["tick_s"] + SILENT_S else ""
 
 
-CHECKS = {"worker": worker_trouble, "beat": beat_trouble}
+CHECKS = {"worker": worker_problem, "beat": beat_problem}
 
 
 def _run_folder() -> Path | None:
-    """As worker.settings finds it, which takes longer to import than the rest of this command."""
+    """The setting, without worker.settings, whose import takes longer than the rest of this command."""
     named = os.environ.get(RUN_FOLDER)
     if not named and Path(".env").is_file():
-        from dotenv import dotenv_values  # noqa: PLC0415 -- seldom needed; it is what the settings read with
+        from dotenv import dotenv_values  # noqa: PLC0415 -- seldom needed; worker.settings reads .env with it too
 
         try:
             named = dotenv_values(".env").get(RUN_FOLDER)

@@ -1,13 +1,12 @@
-"""`reelhaul ids`: TMDB's daily list of all movie ids, from a file or an address, into MongoDB."""
+"""`reelhaul ids`: load TMDB's daily id export, from a file or a URL, into MongoDB."""
 
 from __future__ import annotations
 
 import gzip
 import io
-import json
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -17,41 +16,35 @@ import typer
 from rich.markup import escape
 from urllib3.exceptions import HTTPError
 
-from producer.audit import plain, words
-from producer.cli.render import advancing_bytes, console
+from producer.audit import as_dict, describe
+from producer.cli.options import AsJson, Quiet, command_group
+from producer.cli.render import console, counted, print_json, progress_bar
 from worker.clients import fleet_now, storage
 from worker.errors import UsageError
 from worker.storage.id_export import LONGEST_LINE
 from worker.tmdb.session import build_session
 
-ids = typer.Typer(
-    add_completion=False, invoke_without_command=True, help="TMDB's daily list of ids: show, load."
-)
+ids = command_group("TMDB's daily id export: show, load.")
 
 #: Seconds to wait for the connection, and for each piece of the file.
 TIMEOUT_S = (10.0, 30.0)
-#: As it is: what is gzip on the disk needs no second one on the way.
+#: The file is compressed already.
 _HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity"}
 _GZIP = b"\x1f\x8b"
 #: Bytes read at a time.
-_PIECE = 1 << 18
+_CHUNK = 1 << 18
 
 
 @ids.callback()
-def overview(
-    context: typer.Context,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object, null when none is loaded.")
-    ] = False,
-) -> None:
-    """Tell which list is loaded, unless a subcommand follows."""
+def overview(context: typer.Context, as_json: AsJson = False) -> None:
+    """Show which list is loaded, unless a subcommand follows; with --json, null for none."""
     if context.invoked_subcommand:
         return
     loaded = storage().id_export.current()
     if as_json:
-        typer.echo(json.dumps(plain(loaded) if loaded else None))
+        print_json(as_dict(loaded) if loaded else None)
     elif loaded:
-        console().print(escape(words(loaded)), soft_wrap=True)
+        console().print(escape(describe(loaded)), soft_wrap=True)
     else:
         console().print("no list of ids is loaded: `reelhaul ids load --help`")
 
@@ -59,19 +52,19 @@ def overview(
 @ids.command()
 def load(
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="A file (JSON Lines, gzip or not) or an http(s) address.")
+        str, typer.Argument(metavar="SOURCE", help="A file (JSON Lines, gzip or not) or a URL.")
     ],
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Load TMDB's daily list of movie ids in the place of the earlier one, for `reelhaul verify --ids`."""
+    """Load TMDB's daily list of movie ids for `reelhaul verify --ids`, in place of the previous one."""
     named, at = named_source(source), fleet_now()
     with opened(source, quiet=quiet) as lines:
         movies = storage().id_export.load(lines, named, at)
-    console(quiet=quiet).print(escape(f"{movies:,} movies loaded from {named}"), soft_wrap=True)
+    console(quiet=quiet).print(escape(f"{counted(movies, 'movie')} loaded from {named}"), soft_wrap=True)
 
 
 def named_source(source: str) -> str:
-    """What is kept of where a list came from: no folder, no user, no query string."""
+    """Where a list came from, without folder, user, password or query string; UsageError for a bad URL."""
     if not _is_address(source):
         return Path(source).name
     try:
@@ -86,17 +79,17 @@ def named_source(source: str) -> str:
 
 @contextmanager
 def opened(source: str, *, quiet: bool = True) -> Iterator[Iterator[bytes]]:
-    """The lines of a file, or of what an address sends, unpacked on the fly and shown by a bar.
+    """The lines of a file or URL, decompressed, with a progress bar.
 
-    Raises UsageError, and so does going through the lines, where they cannot be had or end too early.
+    Raises UsageError, and so does iterating over the lines, when they cannot be read or end too early.
     """
     opening = _downloading if _is_address(source) else _reading
-    with opening(source) as (stream, size), advancing_bytes("ids", size, quiet=quiet) as on_bytes:
-        yield _lines(_Counted(stream, on_bytes), named_source(source))
+    with opening(source) as (stream, size), progress_bar("ids", size, quiet=quiet, in_bytes=True) as on_bytes:
+        yield _lines(_CountingStream(stream, on_bytes), named_source(source))
 
 
-class _Counted(io.RawIOBase):
-    """What is read of a stream, told as it comes."""
+class _CountingStream(io.RawIOBase):
+    """A stream that reports how many bytes are read."""
 
     def __init__(self, stream: io.IOBase, on_bytes: Callable[[int], None]) -> None:
         self._stream: Any = stream
@@ -113,19 +106,19 @@ class _Counted(io.RawIOBase):
 
 @contextmanager
 def _reading(source: str) -> Iterator[tuple[io.IOBase, int | None]]:
-    with ExitStack() as opened:
-        try:
-            file = opened.enter_context(Path(source).open("rb", buffering=0))
-            size = Path(source).stat().st_size
-        except OSError as error:
-            raise UsageError(f"{source}: cannot be read: {error.strerror or error}") from None
+    try:
+        size = Path(source).stat().st_size
+        file = Path(source).open("rb", buffering=0)  # noqa: SIM115 -- closed below
+    except OSError as error:
+        raise UsageError(f"{source}: cannot be read: {error.strerror or error}") from None
+    with file:
         yield file, size
 
 
 @contextmanager
 def _downloading(source: str) -> Iterator[tuple[io.IOBase, int | None]]:
     named = named_source(source)
-    # The texts of these errors may hold the whole address, and with it a secret: say the kind alone.
+    # The texts of these errors may quote the whole URL, and with it a secret: show only the type.
     with build_session(None, 1, source) as session:
         try:
             answer = session.get(source, headers=_HEADERS, stream=True, timeout=TIMEOUT_S)
@@ -138,16 +131,16 @@ def _downloading(source: str) -> Iterator[tuple[io.IOBase, int | None]]:
                     "TMDB has a day's list by 08:00 UTC and keeps it for three months"
                 )
             length = answer.headers.get("Content-Length", "")
-            # Closing itself at the last byte, it could not be asked whether that was the last.
+            # A stream that closes itself at the last byte could not be read once more, to find the end.
             answer.raw.auto_close, answer.raw.decode_content = False, True
             yield answer.raw, int(length) if length.isdecimal() else None
 
 
-def _lines(stream: _Counted, named: str) -> Iterator[bytes]:
+def _lines(stream: _CountingStream, named: str) -> Iterator[bytes]:
     number = 0
     try:
-        raw = io.BufferedReader(stream, _PIECE)
-        # By its bytes, not by its name: servers and people unpack files without renaming them.
+        raw = io.BufferedReader(stream, _CHUNK)
+        # Go by the bytes, not the name: servers and people decompress files without renaming them.
         unpacked = gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == _GZIP else raw
         while line := unpacked.readline(LONGEST_LINE + 1):
             number += 1
@@ -162,8 +155,8 @@ def _lines(stream: _Counted, named: str) -> Iterator[bytes]:
         ) from None
 
 
-def _broken(named: str, number: int, words: str) -> UsageError:
-    return UsageError(f"{named}, line {number + 1:,}: {words}; get it again; nothing was changed")
+def _broken(named: str, number: int, reason: str) -> UsageError:
+    return UsageError(f"{named}, line {number + 1:,}: {reason}; download it again; nothing was changed")
 
 
 def _is_address(source: str) -> bool:

@@ -1,4 +1,4 @@
-"""The command line: each error is one line, and what is asked every few seconds imports little."""
+"""The entry point `reelhaul`: every expected error is one line on stderr and exit code 2."""
 
 from __future__ import annotations
 
@@ -10,35 +10,33 @@ from worker.errors import MongoUnavailable, RedisUnavailable, ReelhaulError
 
 
 def main() -> None:
-    """Run the command line; what goes wrong on purpose is one line on stderr and exit code 2."""
+    """Run the command line."""
     try:
         match sys.argv[1:]:
             case ["health", role] if not role.startswith("-"):
-                # What the menu does too, without half a second of imports for it.
-                health(role)
+                health(role)  # as the registry would, half a second of imports sooner
             case _:
-                _choose()
+                _run()
     except ReelhaulError as error:
         from worker.settings import redacted
 
-        hint = (
-            "; `reelhaul doctor` tells more" if isinstance(error, RedisUnavailable | MongoUnavailable) else ""
-        )
+        unavailable = isinstance(error, RedisUnavailable | MongoUnavailable)
+        hint = "; `reelhaul doctor` says more" if unavailable else ""
         sys.stderr.write(f"reelhaul: {redacted(str(error))}{hint}\n")
         sys.exit(2)
     except OSError as error:
-        # The machine's, and most likely standard output's: a full disk, say.
-        what = error.strerror or type(error).__name__
-        sys.stderr.write(f"reelhaul: {what}{f': {error.filename}' if error.filename else ''}\n")
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still to be flushed would fail once more
+        # Most likely standard output's: a full disk, for instance.
+        reason = error.strerror or type(error).__name__
+        sys.stderr.write(f"reelhaul: {reason}{f': {error.filename}' if error.filename else ''}\n")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # flushing the rest at exit would fail again
         sys.exit(2)
 
 
-def _choose() -> None:
+def _run() -> None:
     from producer.cli.registry import app
     from worker.monitoring import logs
     from worker.settings import redacted
 
-    # Unconfigured, structlog writes to stdout. What a person needs to know, the commands say themselves.
+    # Unconfigured, structlog writes to stdout. Commands print what a person needs to know themselves.
     logs.configure("ERROR", redacted)
     app(prog_name="reelhaul")

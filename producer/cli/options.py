@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import Annotated
 
 import typer
+
+from worker.durations import parse_duration
+from worker.errors import UsageError
+from worker.settings import settings
 
 Genres = Annotated[str, typer.Option(help="all, or names and ids: Drama,35", metavar="all|NAME|ID,...")]
 Years = Annotated[str, typer.Option(help="Years of first release.", metavar="FIRST..LAST")]
@@ -14,5 +21,28 @@ MaxAge = Annotated[
         help="Fetch again what is older: 12h, 30d.", metavar="LENGTH", show_default="REELHAUL_RETENTION"
     ),
 ]
-Detach = Annotated[bool, typer.Option("--detach", help="Enqueue and return; workers go on.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+Detach = Annotated[bool, typer.Option("--detach", help="Enqueue and return; the workers continue.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
+
+
+def parse_max_age(text: str | None) -> timedelta:
+    """How old data may be: --max-age, by default and at most REELHAUL_RETENTION."""
+    if text:
+        return min(parse_duration(text, "--max-age"), settings().reelhaul_retention)
+    return settings().reelhaul_retention
+
+
+def command_group(text: str) -> typer.Typer:
+    """A command with subcommands and a callback of its own; `text` is its help."""
+    return typer.Typer(add_completion=False, invoke_without_command=True, help=text)
+
+
+@contextmanager
+def png_extra() -> Iterator[None]:
+    """For importing a PNG chart: UsageError names the extra that is missing."""
+    try:
+        yield
+    except ImportError:
+        raise UsageError("--png needs matplotlib: pip install 'reelhaul[pictures]'") from None

@@ -1,4 +1,4 @@
-"""What `reelhaul` offers: each command is imported when it is called."""
+"""The commands of `reelhaul`; each is imported when it is called."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 
 from worker.errors import UsageError
 
-#: Where each command is; the order is the help's.
+#: Each command's module and function, in the order of the help.
 COMMANDS = {
     "backfill": "producer.cli.backfill:backfill",
     "status": "producer.cli.status:status",
@@ -33,14 +33,12 @@ COMMANDS = {
     "demo": "sandbox.demo:demo",
     "emulator": "sandbox.emulator.cli:emulator",
 }
-
-
-#: What the commands of a package need beyond the service's own dependencies.
+#: The extra that a package's commands need.
 EXTRAS = {"sandbox": "sandbox"}
 
 
 class _Commands(TyperGroup):
-    """Commands by name, loaded when asked for."""
+    """Loads commands by name."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 -- typer's signature
         return list(COMMANDS)
@@ -49,16 +47,17 @@ class _Commands(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         found = _load(COMMANDS[cmd_name])
-        if isinstance(found, typer.Typer):  # a group of its own
+        if isinstance(found, typer.Typer):  # with subcommands
             group = typer.main.get_command(found)
-            group.name = cmd_name  # what the help lists it by
+            group.name = cmd_name
             return group
-        one = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-        one.command(cmd_name)(found)
-        return typer.main.get_command(one)
+        single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        single.command(cmd_name)(found)
+        return typer.main.get_command(single)
 
 
 def _load(place: str) -> Any:
+    """The command at `module:function`; without its extra, one that names the extra."""
     module, _, function = place.partition(":")
     try:
         return getattr(import_module(module), function)

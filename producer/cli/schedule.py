@@ -1,110 +1,99 @@
-"""`reelhaul schedule`: what happens by itself, when it last did, and how that went."""
+"""`reelhaul schedule`: list the schedule's entries with their last runs, and run one now."""
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
-from producer.cli.render import console, span
-from producer.enqueue import lacking
+from producer.cli.options import AsJson, command_group
+from producer.cli.render import console, plain_table, print_json
+from producer.enqueue import incomplete
+from producer.schedule.change_tasks import NEVER
 from producer.schedule.config import DEFAULT, ScheduleEntry, schedule_entries
-from producer.schedule.tasks import perform, running
+from producer.schedule.entries import is_running, perform
 from worker.clients import fleet_now, storage
-from worker.durations import format_duration
+from worker.durations import format_duration, format_seconds
 from worker.errors import UsageError
 from worker.storage.mongo import Document
 
-schedule = typer.Typer(
-    add_completion=False, invoke_without_command=True, help="What happens by itself: list it, run it now."
-)
+schedule = command_group("List what Reelhaul does by itself, or run it now.")
 
 
 @schedule.callback()
 def overview(
     context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False,
+    as_json: AsJson = False,
     default: Annotated[
         bool,
-        typer.Option("--default", help="The default schedule as TOML, to begin a REELHAUL_SCHEDULE with."),
+        typer.Option("--default", help="The default schedule as TOML, a template for REELHAUL_SCHEDULE."),
     ] = False,
 ) -> None:
-    """List the duties, unless a subcommand follows."""
+    """List the schedule's entries, unless a subcommand follows."""
     if context.invoked_subcommand:
         return
     if default:
         typer.echo(DEFAULT, nl=False)
         return
-    rows = [_row(duty) for duty in _duties()]
+    states, now = storage().schedule.states(), datetime.now(UTC)
+    unfinished = _incomplete_backfills(states)
+    rows = [
+        _row(entry, state, running=is_running(state, unfinished, now))
+        for entry in schedule_entries().values()
+        for state in [states.get(entry.name, {})]
+    ]
     if as_json:
-        typer.echo(json.dumps(rows))
+        print_json(rows)
         return
-    now = datetime.now(UTC)
-    table = Table("duty", "does", "every", "last run", "next run", "outcome", box=None, pad_edge=False)
+    table = plain_table("schedule entry", "does", "every", "last run", "next run", "outcome")
     for row in rows:
-        last, following = (_ago(row[name], now) for name in ("last_run", "next_run"))
-        words = (row["duty"], row["does"], row["every"], last, following, row["outcome"])
-        table.add_row(*map(escape, words))
+        last, following = (_relative(row[name], now) for name in ("last_run", "next_run"))
+        cells = (row["schedule_entry"], row["does"], row["every"], last, following, row["outcome"])
+        table.add_row(*map(escape, cells))
     console().print(table)
 
 
 @schedule.command()
-def run(name: Annotated[str, typer.Argument(help="A duty that `reelhaul schedule` lists.")]) -> None:
-    """Do a duty now, whenever it is due; exit 1 when its last run has not ended."""
-    duties = schedule_entries()
-    if name not in duties:
-        raise UsageError(f"duty {name!r}: expected one of {', '.join(duties)}")
+def run(name: Annotated[str, typer.Argument(help="A name that `reelhaul schedule` lists.")]) -> None:
+    """Run a schedule entry now, whether it is due or not; exit 1 when its last run has not ended."""
+    entries = schedule_entries()
+    if name not in entries:
+        raise UsageError(f"schedule entry {name!r}: expected one of {', '.join(entries)}")
     now = fleet_now()
-    notes = storage().schedule.states()
-    if running(notes.get(name), _lacking(notes), now):
-        console().print(
-            f"{name}: its last run has not ended; `reelhaul schedule` and `reelhaul status` tell more"
-        )
+    states = storage().schedule.states()
+    if is_running(states.get(name, {}), _incomplete_backfills(states), now):
+        console().print(f"{name}: its last run has not ended; see `reelhaul schedule` and `reelhaul status`")
         raise typer.Exit(1)
     if not storage().schedule.claim(name, timedelta(milliseconds=1), now):
-        raise UsageError(f"{name}: somebody else has just begun it; `reelhaul schedule` tells how it goes")
-    console().print(f"{name}: {perform(duties[name], now)}", markup=False)
+        raise UsageError(f"{name}: somebody else has just started it; see `reelhaul schedule`")
+    console().print(f"{name}: {perform(entries[name], now)}", markup=False)
 
 
-def _duties() -> list[tuple[ScheduleEntry, dict[str, Any], bool]]:
-    notes = storage().schedule.states()
-    begun, now = _lacking(notes), datetime.now(UTC)
-    return [
-        (duty, notes.get(duty.name, {}), running(notes.get(duty.name), begun, now))
-        for duty in schedule_entries().values()
-    ]
+def _incomplete_backfills(states: dict[str, Document]) -> set[str]:
+    """Ids of the entries' backfills that lack pages."""
+    return incomplete(storage(), {id_ for state in states.values() for id_ in state.get("backfills", ())})
 
 
-def _lacking(notes: dict[str, Document]) -> set[str]:
-    """Backfills of duties that lack pages."""
-    return lacking(storage(), {id_ for note in notes.values() for id_ in note.get("backfills", ())})
-
-
-def _row(known: tuple[ScheduleEntry, dict[str, Any], bool]) -> dict[str, str]:
-    duty, note, is_running = known
-    claimed_at: datetime | None = note.get("claimed_at")
-    if claimed_at and claimed_at.year == 1970:  # put off
-        claimed_at = None
-    outcome = note.get("outcome", "")
+def _row(entry: ScheduleEntry, state: Document, *, running: bool) -> dict[str, str]:
+    begun: datetime = state.get("claimed_at", NEVER)
+    outcome = state.get("outcome", "")
     return {
-        "duty": duty.name,
-        "does": duty.do,
-        "every": format_duration(duty.every),
-        "last_run": claimed_at.isoformat() if claimed_at else "",
-        "next_run": (claimed_at + duty.every).isoformat() if claimed_at else "",
-        "outcome": f"running: {outcome}" if is_running else outcome,
+        "schedule_entry": entry.name,
+        "does": entry.do,
+        "every": format_duration(entry.every),
+        "last_run": begun.isoformat() if begun > NEVER else "",
+        "next_run": (begun + entry.every).isoformat() if begun > NEVER else "",
+        "outcome": f"running: {outcome}" if running else outcome,
     }
 
 
-def _ago(moment: str, now: datetime) -> str:
-    """How long ago, or how soon; for no moment: `never` or, of what comes, `at the next look`."""
+def _relative(moment: str, now: datetime) -> str:
+    """`5m 03s ago`, `in 2h 05m`, `now`; `-` for no moment."""
     if not moment:
         return "-"
     seconds = (datetime.fromisoformat(moment) - now).total_seconds()
     if abs(seconds) < 1:
         return "now"
-    return f"in {span(seconds)}" if seconds > 0 else f"{span(-seconds)} ago"
+    return f"in {format_seconds(seconds)}" if seconds > 0 else f"{format_seconds(-seconds)} ago"

@@ -1,8 +1,7 @@
-"""`reelhaul verify`: the proof that nothing is missing, or why it is none; and the repair."""
+"""`reelhaul verify`: prove that nothing is missing, or show what is; fetch unproven cells again."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -11,28 +10,29 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from producer.audit import Audit, audit, plain, words
-from producer.cli.render import advancing, console
+from producer.audit import Audit, as_dict, audit, describe
+from producer.cli.options import AsJson, Quiet
+from producer.cli.render import console, counted, print_json, progress_bar
 from producer.completeness import REPAIRED, CellCheck, Reason, check_cells
-from producer.enqueue import known_backfills
+from producer.enqueue import all_backfills
 from worker.clients import fleet_now, storage
 from worker.errors import UsageError
 from worker.tasks import enqueue_pages
 
-#: Ids of missing or gone movies in one line for a person.
+#: Ids of missing or gone movies that a line shows.
 SHOWN_IDS = 20
-#: Cells told one by one to a person.
+#: Cells that get a line each.
 SHOWN_CELLS = 40
 _REPAIR = "`reelhaul verify --repair`"
-#: What a person can do about a number of cells.
+#: What is wrong with such cells, and what to do.
 _ADVICE = {
     Reason.MISSING: "with pages missing (`reelhaul backfill` again)",
     Reason.QUARANTINED: "with pages in quarantine (`reelhaul failures`)",
     Reason.TOO_LARGE: "with a day of more movies than TMDB shows (`reelhaul details --from-ids`)",
     Reason.UNREADABLE: f"with records that cannot be read ({_REPAIR})",
-    Reason.CHANGING: "that changed while they were looked at (verify again)",
+    Reason.CHANGING: "that changed while they were read (verify again)",
     Reason.OLDER: f"with pages older than their page 1 ({_REPAIR})",
-    Reason.TOTALS: f"whose pages tell different totals ({_REPAIR})",
+    Reason.TOTALS: f"whose pages state different totals ({_REPAIR})",
     Reason.SHORT: f"short of movies ({_REPAIR})",
     Reason.LOST: f"with movies that are not stored ({_REPAIR})",
     Reason.SURPLUS: f"with more movies than TMDB says ({_REPAIR})",
@@ -40,61 +40,65 @@ _ADVICE = {
 
 
 def verify(
-    repair: Annotated[bool, typer.Option("--repair", help="Fetch the cells with gaps again.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Fetch unproven cells again.")] = False,
     by_ids: Annotated[
-        bool, typer.Option("--ids", help="Against TMDB's daily list of ids, which `reelhaul ids load` loads.")
+        bool,
+        typer.Option(
+            "--ids", help="Compare with TMDB's daily id export; first load it: `reelhaul ids load`."
+        ),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Prove that nothing is missing: exit 0 when every page is stored and every cell holds all its movies."""
     if by_ids:
         if repair:
-            raise UsageError("--repair fetches cells again, and --ids looks at no cell: use one of them")
+            raise UsageError("--repair fetches cells again, and --ids checks no cell: use one of them")
         _verify_ids(as_json=as_json, quiet=quiet)
         return
-    backfills = known_backfills(storage())
+    backfills = all_backfills(storage())
     if not backfills:
         raise UsageError(
             "nothing was asked for yet, so there is nothing to prove: `reelhaul backfill --help`"
         )
     cells = list(dict.fromkeys(cell for backfill in backfills for cell in backfill.cells()))
-    with advancing("pages", storage().pages.count(), quiet=quiet or as_json) as on_page:
-        gaps = [check for check in check_cells(storage(), cells, on_page) if check.problem]
+    with progress_bar("pages", storage().pages.count(), quiet=quiet or as_json) as advance:
+        gaps = [check for check in check_cells(storage(), cells, advance) if check.problem]
     if as_json:
         missing = sum(gap.pages_missing for gap in gaps)
         rows = [_row(gap) for gap in gaps]
-        typer.echo(json.dumps({"cells": len(cells), "pages_missing": missing, "gaps": rows}))
+        print_json({"cells": len(cells), "pages_missing": missing, "gaps": rows})
     else:
-        _tell(console(quiet=quiet), len(cells), gaps)
+        _print_gaps(console(quiet=quiet), len(cells), gaps)
     again = [gap.cell.page(1) for gap in gaps if gap.problem and gap.problem.reason in REPAIRED]
     if repair and again:
-        # From page 1 on, and the others after it: what displaced a movie may have moved every page behind it.
+        # Page 1 and then all others: a movie that slipped may have moved on every later page.
         sent = enqueue_pages(again, int(fleet_now().timestamp() * 1000), "refresh")
         console(quiet=quiet or as_json).print(
-            f"{sent:,} cells enqueued to be fetched again; verify again when they are"
+            f"{counted(sent, 'cell')} enqueued to be fetched again; verify once they are"
         )
     if gaps:
         raise typer.Exit(1)
 
 
 def _row(gap: CellCheck) -> dict[str, Any]:
-    row = {"cell": gap.cell.id, "found": gap.found, "said": gap.said}
+    row = {"cell": gap.cell.id, "found": gap.found, "expected": gap.expected}
     if gap.problem:
         row |= {"reason": gap.problem.reason, "text": gap.problem.text}
     return row | {"quarantined": [key.id for key in gap.quarantined]}
 
 
-def _tell(out: Console, cells: int, gaps: list[CellCheck]) -> None:
+def _print_gaps(out: Console, cells: int, gaps: list[CellCheck]) -> None:
     if not gaps:
         out.print(f"{cells:,} cells: every page stored, every cell holds all the movies TMDB says it has")
         return
-    told = [(gap.cell, gap.problem) for gap in gaps if gap.problem]
-    for cell, problem in sorted(told, key=lambda one: list(Reason).index(one[1].reason))[:SHOWN_CELLS]:
+    problems = [(gap.cell, gap.problem) for gap in gaps if gap.problem]
+    by_reason = sorted(problems, key=lambda one: list(Reason).index(one[1].reason))
+    for cell, problem in by_reason[:SHOWN_CELLS]:
         out.print(f"{cell.id}: {problem.text}", soft_wrap=True)
-    if len(told) > SHOWN_CELLS:
-        out.print(f"and {len(told) - SHOWN_CELLS:,} more cells (--json has all)")
-    reasons = Counter(problem.reason for _, problem in told)
+    if len(problems) > SHOWN_CELLS:
+        out.print(f"and {len(problems) - SHOWN_CELLS:,} more cells (--json has all)")
+    reasons = Counter(problem.reason for _, problem in problems)
     out.print(
         f"{len(gaps):,} of {cells:,} cells not proven: "
         + "; ".join(f"{number:,} {_ADVICE[reason]}" for reason, number in reasons.items()),
@@ -103,27 +107,28 @@ def _tell(out: Console, cells: int, gaps: list[CellCheck]) -> None:
 
 
 def _verify_ids(*, as_json: bool, quiet: bool) -> None:
-    with advancing("movies", storage().movies.count(), quiet=quiet or as_json) as on_movie:
-        found = audit(storage(), storage().id_export, on_movie)
+    with progress_bar("movies", storage().movies.count(), quiet=quiet or as_json) as advance:
+        found = audit(storage(), storage().id_export, advance)
     if as_json:
-        facts = {
-            "list": plain(found.loaded),
-            "stored": found.stored,
-            "missing": found.missing.tolist(),
-            "missing_adult": found.missing_adult,
-            "missing_video": found.missing_video,
-            "gone": found.gone.tolist(),
-            "newer": found.newer,
-        }
-        typer.echo(json.dumps(facts))
+        print_json(
+            {
+                "list": as_dict(found.loaded),
+                "stored": found.stored,
+                "missing": found.missing.tolist(),
+                "missing_adult": found.missing_adult,
+                "missing_video": found.missing_video,
+                "gone": found.gone.tolist(),
+                "newer": found.newer,
+            }
+        )
     else:
-        _tell_ids(console(quiet=quiet), found)
+        _print_audit(console(quiet=quiet), found)
     if found.missing or found.gone:
         raise typer.Exit(1)
 
 
-def _tell_ids(out: Console, found: Audit) -> None:
-    lines = [f"{words(found.loaded)}; {found.stored:,} stored"]
+def _print_audit(out: Console, found: Audit) -> None:
+    lines = [f"{describe(found.loaded)}; {found.stored:,} stored"]
     if found.missing:
         flags = f" ({found.missing_adult:,} adult, {found.missing_video:,} video)"
         lines.append(f"{len(found.missing):,} missing{flags}: {_first(found.missing)}")

@@ -1,6 +1,6 @@
-"""What happens without anybody asking: the entries of the schedule, and the tasks that run them.
+"""What is done without a request from a person, and when; `celery -A producer.schedule beat` runs it.
 
-May import: enqueue and what lies below it, and worker. `celery -A producer.schedule beat` runs it.
+May import: enqueue and what lies below it, and worker.
 """
 
 from producer.schedule.tasks import app

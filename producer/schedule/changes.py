@@ -1,87 +1,95 @@
-"""What changed at TMDB, day by day, from where the last reading ended.
+"""Reads TMDB's change feed page by page, from the day where the last reading ended to today.
 
-The feed names ids by day, not by time. So a movie listed for a day that is over must have been asked for
-after that day; one listed for today is asked for when it is first seen there, and again once today is over.
+The feed lists ids by day, without times. A movie listed for a past day is fetched again unless it was fetched
+after that day; a movie listed for today is fetched when it is first listed, and once more when today is over.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from typing import NamedTuple
 
 from worker.records import Changes
 from worker.storage.database import Storage
 
-#: A gap above it means a full sweep (TMDB API reference, changes/movie-list).
+#: TMDB keeps no changes older than this (API reference, changes/movie-list); a longer gap needs a full sweep.
 LONGEST_GAP = timedelta(days=14)
-#: The day before the last reading's is read again: what is cached there may have been late.
+#: The day before the last reading is read again: cached pages may have lacked its latest changes.
 OVERLAP = timedelta(days=1)
-
 _DAY = timedelta(days=1)
-#: Gets a page of a day's changes from the API.
-Ask = Callable[[date, int], Changes]
 
 
-@dataclass
-class Reading:
-    """What reading came to."""
+class Place(NamedTuple):
+    """A page of the change feed, and when the reading that gets it began; JSON scalars, for messages."""
 
-    requests: int = 0
-    listed: set[int] = field(default_factory=set)
-    wanted: set[int] = field(default_factory=set)
+    started_ms: int
+    day: str
+    page: int
 
-    def add(self, other: Reading) -> None:
-        self.requests += other.requests
-        self.listed |= other.listed
-        self.wanted |= other.wanted
+    @classmethod
+    def first(cls, since: datetime, now: datetime) -> Place:
+        """Where a reading that begins now starts, if all changes before `since` are handled."""
+        day = (min(max(since, now - LONGEST_GAP), now) - OVERLAP).date()
+        return cls(int(now.timestamp() * 1000), day.isoformat(), 1)
+
+    def following(self, total_pages: int) -> Place | None:
+        """The next page, of the same day or of the next day; None after today's last page."""
+        if self.page < total_pages:
+            return self._replace(page=self.page + 1)
+        if self.listed_on >= self.started.date():
+            return None
+        return self._replace(day=(self.listed_on + _DAY).isoformat(), page=1)
+
+    @property
+    def started(self) -> datetime:
+        return datetime.fromtimestamp(self.started_ms / 1000, UTC)
+
+    @property
+    def listed_on(self) -> date:
+        return date.fromisoformat(self.day)
 
 
-def days_to_read(since: datetime, now: datetime) -> list[date]:
-    """Days in UTC from `since`, less the overlap, to today; never further back than LONGEST_GAP and that."""
-    first = (min(max(since, now - LONGEST_GAP), now) - OVERLAP).date()
-    return [first + number * _DAY for number in range((now.date() - first).days + 1)]
+class ChangesPage(NamedTuple):
+    """The ids on one page of the feed, and those of them that were requested."""
+
+    listed: set[int]
+    requested: set[int]
+    total_pages: int
 
 
-def asked_since(day: date, now: datetime) -> datetime:
-    """When a movie listed for the day must have been asked for: once the day was over; for today, now."""
-    return min(_midnight(day + _DAY), now)
+def read_page(
+    ask: Callable[[date, int], Changes], storage: Storage, place: Place, *, again: bool = False
+) -> ChangesPage:
+    """Get a page of the feed with `ask(day, page)`, and request the movies on it that may have changed.
 
-
-def read_page(  # noqa: PLR0913 -- a reading's circumstances
-    ask: Ask, storage: Storage, day: date, number: int, now: datetime, *, again: bool = False
-) -> tuple[Reading, int]:
-    """Read a page of what changed on the day and put it on the list of wanted movies; also its day's pages.
-
-    `now`: when the reading began. `again`: also what was seen today before, for it may have changed once
-    more. Raises NotNow (read the page again) and KeyRejected.
+    `again`: request movies listed today even if this was done before, for they may have changed once more.
+    Raises as `ask` does, MongoUnavailable.
     """
-    page, since = ask(day, number), asked_since(day, now)
+    page = ask(place.listed_on, place.page)
     listed = set(page.ids)
-    if since == now:
-        wanted = listed if again else storage.change_feed.not_handled(listed, _midnight(day))
+    since = fetched_since(place)
+    if since < place.started:  # the day is over
+        requested = storage.movies.not_fetched_since(storage.change_feed.not_handled(listed, since), since)
+    elif again:
+        requested = listed
     else:
-        wanted = storage.movies.not_fetched_since(storage.change_feed.not_handled(listed, since), since)
-    storage.movie_requests.add(wanted, since)
-    # After the list has them: a reading that dies in between sees to them once more.
-    storage.change_feed.mark_handled(wanted, since)
-    return Reading(1, listed, wanted), page.total_pages
+        requested = storage.change_feed.not_handled(listed, _midnight(place.listed_on))
+    storage.movie_requests.add(requested, since)
+    # After the requests: a reading that dies in between makes them again.
+    storage.change_feed.mark_handled(requested, since)
+    return ChangesPage(listed, requested, page.total_pages)
 
 
-def read_day(ask: Ask, storage: Storage, day: date, now: datetime, *, again: bool = False) -> Reading:
-    """All pages of the day, as `read_page` reads one."""
-    reading, number, total = Reading(), 1, 1
-    while number <= total:
-        page, total = read_page(ask, storage, day, number, now, again=again)
-        reading.add(page)
-        number += 1
-    return reading
+def fetched_since(place: Place) -> datetime:
+    """From when on a listed movie must have been fetched: the end of the day; for today, now."""
+    return min(_midnight(place.listed_on + _DAY), place.started)
 
 
-def end_reading(storage: Storage, now: datetime) -> None:
-    """A reading that began at `now` has come to its end: so far all changes have been seen to."""
-    storage.change_feed.set_read_to(now)
-    storage.change_feed.forget_handled(now - LONGEST_GAP - 2 * OVERLAP)
+def end_reading(storage: Storage, started: datetime) -> None:
+    """All changes up to `started`, when the reading began, are handled."""
+    storage.change_feed.set_read_to(started)
+    storage.change_feed.forget_handled(started - LONGEST_GAP - 2 * OVERLAP)
 
 
 def _midnight(day: date) -> datetime:

@@ -1,4 +1,4 @@
-"""The schedule: what happens by itself and how often, from a TOML file or by default."""
+"""The schedule's entries, from the TOML file REELHAUL_SCHEDULE or the default."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from worker.durations import parse_duration
 from worker.errors import UsageError
 from worker.settings import settings
 
-#: The schedule where no file says otherwise, in the file's own form.
+#: The schedule when no file is given, in the form of such a file.
 DEFAULT = """\
 # What Reelhaul does by itself. `every` is a length of time: 90s, 15m, 6h, 30d or 2w.
 
@@ -34,10 +34,10 @@ max_age = "1d"
 do = "oldest"
 every = "7d"
 """
-#: Enqueues what the broker lost: always there, at every look unless the file says otherwise.
+#: Enqueues what Redis lost; runs at every tick unless the file holds such an entry.
 SWEEP = "sweep"
 RECENT = "recent"
-#: What a duty does, and what its table may say beside `do` and `every`.
+#: What an entry can do, and the keys that its table may hold besides `do` and `every`.
 KINDS: dict[str, set[str]] = {
     "changes": set(),
     "refresh": {"years", "max_age"},
@@ -54,33 +54,33 @@ class ScheduleEntry:
     name: str
     do: str
     every: timedelta
-    #: Of a refresh: years of first release, () for this year and last.
+    #: For a refresh: years of first release, () for this year and last year.
     years: tuple[int, ...] = ()
     max_age: timedelta | None = None
 
 
 @cache
 def schedule_entries() -> dict[str, ScheduleEntry]:
-    """The duties by name, from REELHAUL_SCHEDULE or by default; UsageError names file and line."""
+    """The schedule in use, by the entries' names; UsageError names file and line."""
     chosen = settings()
     path = chosen.reelhaul_schedule
-    duties = parse_schedule(_text(path) if path else DEFAULT, str(path or "the default schedule"))
-    if not any(duty.do == SWEEP for duty in duties.values()):
-        duties[SWEEP] = ScheduleEntry(SWEEP, SWEEP, timedelta(seconds=chosen.reelhaul_tick_s))
-    return duties
+    entries = parse_schedule(_text(path) if path else DEFAULT, str(path or "the default schedule"))
+    if not any(entry.do == SWEEP for entry in entries.values()):
+        entries[SWEEP] = ScheduleEntry(SWEEP, SWEEP, timedelta(seconds=chosen.reelhaul_tick_s))
+    return entries
 
 
 def parse_schedule(text: str, source: str) -> dict[str, ScheduleEntry]:
-    """The duties of a schedule file by name; UsageError names `source` and the line."""
+    """The entries of a schedule file by name; UsageError names `source` and the line."""
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{source}: not TOML: {error}") from None
-    return {name: _duty(name, table, _Lines(text, source, name)) for name, table in tables.items()}
+    return {name: _entry(name, table, _Lines(text, source, name)) for name, table in tables.items()}
 
 
 class _Lines:
-    """Says where in the file something is wrong."""
+    """The lines of a schedule file, to name the one where an entry is wrong."""
 
     def __init__(self, text: str, source: str, name: str) -> None:
         self._lines, self._source, self._name = text.splitlines(), source, name
@@ -89,28 +89,28 @@ class _Lines:
         return UsageError(f"{self._source}, line {self._number(key)}: {problem}")
 
     def _number(self, key: str) -> int:
-        """Of the key in the duty's table, else of the table's heading (or, without one, of its first key)."""
-        heading, here = 0, False
+        """The key's line in the entry's table; else the table's heading or, without one, its first line."""
+        heading, in_table = 0, False
         for number, line in enumerate(self._lines, 1):
             if found := _HEADING.match(line):
-                here = found["name"].strip("\"'") == self._name
-                heading = number if here else heading
-            elif re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", line) and here:
+                in_table = found["name"].strip("\"'") == self._name
+                heading = number if in_table else heading
+            elif re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", line) and in_table:
                 return number
             elif not heading and re.match(rf"\s*[\"']?{re.escape(self._name)}[\"']?\s*[.=]", line):
                 heading = number
         return heading
 
 
-def _duty(name: str, table: Any, lines: _Lines) -> ScheduleEntry:
+def _entry(name: str, table: Any, lines: _Lines) -> ScheduleEntry:
     if not isinstance(table, dict):
         raise lines.error(name, f"{name}: expected a table, [{name}] with do and every")
-    kind = _word(table, "do", lines, f"one of {', '.join(KINDS)}")
+    kind = _string(table, "do", lines, f"one of {', '.join(KINDS)}")
     if kind not in KINDS:
         raise lines.error("do", f"do = {kind!r}: expected one of {', '.join(KINDS)}")
     if unknown := next((key for key in table if key not in {"do", "every", *KINDS[kind]}), None):
         expected = ", ".join(sorted({"do", "every", *KINDS[kind]}))
-        raise lines.error(unknown, f"{unknown}: unknown to {kind}; expected {expected}")
+        raise lines.error(unknown, f"{unknown}: {kind} has no such key; expected {expected}")
     every = _length(table, "every", lines)
     if every < timedelta(seconds=1):
         raise lines.error("every", "every: expected a second or more")
@@ -121,7 +121,7 @@ def _duty(name: str, table: Any, lines: _Lines) -> ScheduleEntry:
 
 
 def _years(table: Mapping[str, Any], lines: _Lines) -> tuple[int, ...]:
-    text = _word(table, "years", lines, 'years = "recent" or "1990..1999"') if "years" in table else RECENT
+    text = _string(table, "years", lines, 'years = "recent" or "1990..1999"') if "years" in table else RECENT
     if text == RECENT:
         return ()
     try:
@@ -131,14 +131,14 @@ def _years(table: Mapping[str, Any], lines: _Lines) -> tuple[int, ...]:
 
 
 def _length(table: Mapping[str, Any], key: str, lines: _Lines) -> timedelta:
-    text = _word(table, key, lines, f'{key} = "1h"')
+    text = _string(table, key, lines, f'{key} = "1h"')
     try:
         return parse_duration(text, f"{key} =")
     except UsageError as error:
         raise lines.error(key, str(error)) from None
 
 
-def _word(table: Mapping[str, Any], key: str, lines: _Lines, expected: str) -> str:
+def _string(table: Mapping[str, Any], key: str, lines: _Lines, expected: str) -> str:
     if not isinstance(table.get(key), str):
         given = f"{key} = {table[key]!r}" if key in table else f"{key} is missing"
         raise lines.error(key, f"{given}: expected {expected}")

@@ -1,4 +1,4 @@
-"""Watching a fleet: status and its picture, health, metrics with every pool, lines that can be followed."""
+"""Watching a fleet: status and its charts, health, metrics with every pool, log lines of a page."""
 
 import json
 import os
@@ -19,13 +19,13 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(120)]
 
 ROOT = Path(__file__).resolve().parents[2]
 DASHBOARD = ROOT / "deploy" / "grafana-dashboard.json"
-ASKED = ("--genres", "Drama,Comedy", "--years", "2016..2019")
-REFUSED = "status=404:match=with_genres=18&.*2017.*page=1$"
+REQUEST = ("--genres", "Drama,Comedy", "--years", "2016..2019")
+REJECTED = "status=404:match=with_genres=18&.*2017.*page=1$"
 TOKEN = "a-token-of-nobody"  # noqa: S105 -- the stage's
 
 
 def scraped(port: int) -> dict[str, float]:
-    """Samples of a worker by name and labels."""
+    """The worker's samples, by name and labels."""
     text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE_S).text
     lines = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     return {name: float(value) for name, value in lines}
@@ -33,31 +33,34 @@ def scraped(port: int) -> dict[str, float]:
 
 @pytest.mark.parametrize("pool", ["threads", "prefork", "solo"])
 def test_metrics_count_everything_once_with_every_pool(stage: Stage, pool: str) -> None:
-    server = stage.emulator("--movies", "3000", "--fault", REFUSED)
+    server = stage.emulator("--movies", "3000", "--fault", REJECTED)
     port = free_port()
     stage.environment["REELHAUL_METRICS_PORT"] = str(port)
     worker = stage.worker(f"--pool={pool}", "--concurrency=3")
-    assert stage.reelhaul("backfill", *ASKED).returncode == 1  # one page is in quarantine
+    assert stage.reelhaul("backfill", *REQUEST).returncode == 1  # one page is in quarantine
+    assert stage.reelhaul("details", "-q").returncode == 0
     stored, movies = len(stage.stored_pages()), len(stage.stored_movies())
-    wait_for(lambda: scraped(port).get("reelhaul_task_seconds_count", 0) >= stored + 1, watching=[worker])
-    told = scraped(port)
-    assert told['reelhaul_pages_total{outcome="stored"}'] == stored
-    assert told['reelhaul_pages_total{outcome="quarantined"}'] == 1
-    assert told['reelhaul_quarantined_total{class="rejected"}'] == 1
-    assert told['reelhaul_movies_total{change="new"}'] == movies
-    assert told['reelhaul_requests_total{status="404"}'] == 1
-    requested = sum(value for name, value in told.items() if name.startswith("reelhaul_requests_total"))
-    pages = sum(row[3] == "discover" for row in server.log())
-    assert requested == pages == told["reelhaul_fetch_seconds_count"]
-    assert told["reelhaul_limiter_open"] == 1
-    assert told["reelhaul_limiter_limit_per_second"] == 500
+    tasks = stored + 1 + movies
+    wait_for(lambda: scraped(port).get("reelhaul_task_seconds_count", 0) >= tasks, watching=[worker])
+    samples = scraped(port)
+    assert samples['reelhaul_pages_total{outcome="stored"}'] == stored
+    assert samples['reelhaul_pages_total{outcome="quarantined"}'] == 1
+    assert samples['reelhaul_quarantined_total{class="rejected"}'] == 1
+    assert samples['reelhaul_movies_total{change="new"}'] == movies
+    assert samples['reelhaul_details_total{outcome="stored"}'] == movies
+    assert samples['reelhaul_requests_total{status="404"}'] == 1
+    requested = sum(value for name, value in samples.items() if name.startswith("reelhaul_requests_total"))
+    arrived = sum(row[3] in ("discover", "details") for row in server.log())
+    assert requested == arrived == samples["reelhaul_fetch_seconds_count"]
+    assert samples["reelhaul_limiter_open"] == 1
+    assert samples["reelhaul_limiter_requests_per_second"] == 500
     asked = set(re.findall(r"reelhaul_\w+", DASHBOARD.read_text()))
-    assert asked <= {name.partition("{")[0] for name in told}
+    assert asked <= {name.partition("{")[0] for name in samples}
     assert worker.stop() == 0
     assert list((stage.folder / "run").glob("metrics-*")) == []
 
 
-def test_a_port_in_use_is_said_and_nothing_starts(stage: Stage, redis_url: str) -> None:
+def test_metrics_port_in_use_is_an_error_at_start(stage: Stage, redis_url: str) -> None:
     stage.environment["REELHAUL_METRICS_PORT"] = redis_url.split(":")[2].partition("/")[0]
     worker = stage.worker()
     assert worker.wait(PATIENCE_S) == 2
@@ -65,24 +68,24 @@ def test_a_port_in_use_is_said_and_nothing_starts(stage: Stage, redis_url: str) 
     assert "cannot listen there: Address already in use" in worker.log_tail()
 
 
-def test_status_names_what_holds_back_and_draws_it(stage: Stage, request: pytest.FixtureRequest) -> None:
+def test_status_names_what_holds_back_and_draws_charts(stage: Stage, request: pytest.FixtureRequest) -> None:
     stage.environment |= {"REELHAUL_RATE": "20", "REELHAUL_CONCURRENCY": "2"}
     stage.emulator("--movies", "20000", "--latency-ms", "1000")
     worker = stage.worker()
     begun = stage.reelhaul("backfill", "--years", "2010..2019", "--detach")
     assert begun.returncode == 0, begun.stderr
-    # Two slots at a second a page: never more than 2 of 20 requests a second.
-    wait_for(lambda: "slots; add" in str(stage.progress()["held_back_by"]), watching=[worker])
-    told = stage.progress()
+    # Two threads at a second a page: at most 2 of 20 requests a second.
+    wait_for(lambda: "threads are too few" in str(stage.progress()["held_back_by"]), watching=[worker])
+    progress = stage.progress()
     assert re.search(
-        r"latency x slots: a page takes \d+ ms, 2 slots; add \d+ more slots", told["held_back_by"]
+        r"concurrency: a page takes \d+ ms, 2 threads are too few; add \d+", progress["held_back_by"]
     )
-    assert told["limit_per_s"] == 20
-    assert told["requests_per_s"] <= 3
-    assert told["left_s"] > 0
+    assert progress["limit_per_s"] == 20
+    assert progress["requests_per_s"] <= 3
+    assert progress["left_s"] > 0
 
     shown = stage.reelhaul("status", COLUMNS="80")
-    assert "held back by latency x slots" in shown.stdout
+    assert "held back by concurrency" in shown.stdout
     assert " left, " in " ".join(shown.stdout.split())
     assert max(map(len, shown.stdout.splitlines())) <= 80
     assert "\x1b" not in shown.stdout
@@ -102,7 +105,7 @@ def test_status_names_what_holds_back_and_draws_it(stage: Stage, request: pytest
     wait_for(lambda: "no worker runs" in str(stage.progress()["held_back_by"]))
 
 
-def test_watch_shows_it_anew_until_it_is_told_to_stop(stage: Stage) -> None:
+def test_watch_updates_until_ctrl_c(stage: Stage) -> None:
     stage.emulator("--movies", "500")
     worker = stage.worker()
     assert stage.reelhaul("backfill", "--genres", "Drama", "--years", "2017", "--quiet").returncode == 0
@@ -114,7 +117,7 @@ def test_watch_shows_it_anew_until_it_is_told_to_stop(stage: Stage) -> None:
     assert worker.running
 
 
-def test_health_follows_worker_and_beat(stage: Stage) -> None:
+def test_health_of_worker_and_beat(stage: Stage) -> None:
     assert stage.reelhaul("health", "worker").returncode == 1
     worker = stage.worker()
     beat = stage.start(sys.executable, "-m", "celery", "-A", "producer.schedule", "beat")
@@ -128,17 +131,17 @@ def test_health_follows_worker_and_beat(stage: Stage) -> None:
     assert "no beat runs" in stage.reelhaul("health", "beat").stderr
 
 
-def test_a_pages_whole_life_can_be_found_by_its_key(stage: Stage) -> None:
-    stage.emulator("--movies", "3000", "--fault", "429=1:count=1:match=2019", "--fault", REFUSED)
+def test_log_has_a_pages_whole_life_under_its_key(stage: Stage) -> None:
+    stage.emulator("--movies", "3000", "--fault", "429=1:count=1:match=2019", "--fault", REJECTED)
     stage.environment["REELHAUL_LOG_LEVEL"] = "DEBUG"
     worker = stage.worker()
-    assert stage.reelhaul("backfill", *ASKED).returncode == 1
+    assert stage.reelhaul("backfill", *REQUEST).returncode == 1
     worker.stop()
     lines = [json.loads(line) for line in worker.log_text().splitlines() if line.startswith("{")]
     begun = worker.log_text().index(' ready."')
     begun = worker.log_text().index("\n", begun)
     plain = [line for line in worker.log_text()[begun:].splitlines() if line and not line.startswith("{")]
-    assert all(line.startswith("worker: ") for line in plain), plain  # Celery prints these, asked to stop
+    assert all(line.startswith("worker: ") for line in plain), plain  # printed by Celery when it stops
     for line in lines:
         assert {"event", "level", "logger", "timestamp"} <= set(line)
     by_page: dict[str, list[str]] = {}
@@ -148,8 +151,8 @@ def test_a_pages_whole_life_can_be_found_by_its_key(stage: Stage) -> None:
             by_page.setdefault(line["page"], []).append(line["event"])
     assert set(stage.stored_pages()) <= set(by_page)
     for page in stage.stored_pages():
-        assert by_page[page][-1] == "stored", by_page[page]
-        assert "token" in by_page[page], by_page[page]
+        assert by_page[page][-1] == "page saved", by_page[page]
+        assert "token acquired" in by_page[page], by_page[page]
     assert by_page["18:2017:1"][-1] == "quarantined"
-    assert [line["event"] for line in lines if line["event"] == "refused"] == ["refused"]
+    assert [line["event"] for line in lines].count("refused by TMDB") == 1
     assert TOKEN not in worker.log_text()

@@ -3,19 +3,21 @@
 from tests.mutants.mutant import Mutant
 
 APP = "worker/app.py"
+SIGNALS = "worker/signals.py"
 TRANSPORT = "worker/patches/kombu_redis.py"
 SCHEDULE = "producer/schedule/tasks.py"
+ENTRIES = "producer/schedule/entries.py"
 TESTS = "tests/integration/test_delivery.py"
 SWEEP = "tests/integration/test_sweep.py"
 NOT_OURS = (
-    "tests/integration/test_security.py::test_messages_that_are_not_ours_are_refused_and_logged[threads]"
+    "tests/integration/test_security.py::test_messages_that_are_not_ours_are_rejected_and_logged[threads]"
 )
-STOPS = "tests/acceptance/test_limit_command.py::test_a_worker_that_waits_at_the_gate_stops_at_once"
+STOPS = "tests/acceptance/test_limit_command.py::test_worker_that_waits_for_a_token_stops_at_once"
 
 REFUSED = (
-    "pickle, yaml, unknown tasks, wrong types and huge arguments are refused and logged; the worker lives"
+    "pickle, yaml, unknown tasks, wrong types and huge arguments are rejected and logged; the worker continues"
 )
-TWO_MINUTES = "within two minutes by the visibility timeout (100 s)"
+TWO_MINUTES = "the visibility timeout does (100 s), within two minutes"
 
 MUTANTS = (
     Mutant(
@@ -24,7 +26,7 @@ MUTANTS = (
         APP,
         '"task_acks_late": True',
         '"task_acks_late": False',
-        f"{TESTS}::test_a_message_is_acknowledged_when_its_page_is_stored",
+        f"{TESTS}::test_message_is_acknowledged_when_its_page_is_stored",
         quick=True,
     ),
     Mutant(
@@ -33,7 +35,7 @@ MUTANTS = (
         APP,
         '"visibility_timeout": VISIBILITY_S',
         '"visibility_timeout": 10 * VISIBILITY_S',
-        f"{TESTS}::test_what_a_killed_worker_held_comes_back_within_two_minutes",
+        f"{TESTS}::test_message_of_a_killed_worker_is_delivered_again",
     ),
     Mutant(
         "worker-lost",
@@ -41,39 +43,39 @@ MUTANTS = (
         APP,
         '"task_reject_on_worker_lost": True',
         '"task_reject_on_worker_lost": False',
-        f"{TESTS}::test_what_a_killed_pool_process_worked_on_is_delivered_again",
+        f"{TESTS}::test_message_of_a_killed_pool_process_is_delivered_again",
     ),
     Mutant(
         "stopping-wakes-who-waits",
-        "messages go back at once, nothing is fetched twice, gone within 10 s, at a closed gate too",
-        APP,
+        "messages are requeued at once, nothing is fetched twice, workers end within 10 s, also while the limiter is closed",
+        SIGNALS,
         "@signals.worker_shutting_down.connect\ndef",
         "def",
         f"{STOPS}[threads]",
     ),
     Mutant(
         "stopping-wakes-pool-processes",
-        "messages go back at once, nothing is fetched twice, gone within 10 s, at a closed gate too",
-        APP,
-        "bootstrap.limiter().interrupt_children()",
+        "messages are requeued at once, nothing is fetched twice, workers end within 10 s, also while the limiter is closed",
+        SIGNALS,
+        "clients.limiter().interrupt_children()",
         "pass",
         f"{STOPS}[prefork]",
     ),
     Mutant(
         "requeue",
-        "messages go back at once, nothing is fetched twice, gone within 10 s, at a closed gate too",
+        "messages are requeued at once, nothing is fetched twice, workers end within 10 s, also while the limiter is closed",
         "worker/retry.py",
-        "raise Reject(str(trouble), requeue=True) from None",
-        "raise Reject(str(trouble), requeue=False) from None",
+        "raise Reject(str(error), requeue=True) from None",
+        "raise Reject(str(error), requeue=False) from None",
         f"{STOPS}[threads]",
     ),
     Mutant(
         "partly-busy-worker-survives",
         "workers of every pool consume again; the sweep brings back what was lost",
         TRANSPORT,
-        "except (Empty, *self.connection_errors):",
-        "except Empty:",
-        "tests/integration/test_transport.py::test_the_worker_lives_and_consumes_again",
+        "with suppress(Empty, *self.connection_errors):",
+        "with suppress(Empty):",
+        "tests/integration/test_patches.py::TestKombuChannelClose::test_worker_survives_and_consumes_again",
     ),
     Mutant(
         "redis-is-waited-for",
@@ -85,7 +87,7 @@ MUTANTS = (
     ),
     Mutant(
         "out-of-memory",
-        "workers connect anew until it has memory again",
+        "workers reconnect until it has memory again",
         APP,
         '"broker_channel_error_retry": True',
         '"broker_channel_error_retry": False',
@@ -93,34 +95,34 @@ MUTANTS = (
     ),
     Mutant(
         "sweep",
-        "the next workers go on; the sweep enqueues what died with the old ones",
-        SCHEDULE,
-        "sent += send(missing, backfill.fresh_after_ms)",
+        "the next workers continue; the sweep enqueues what the killed ones held",
+        ENTRIES,
+        "sent += enqueue_pages(missing, backfill.fresh_after_ms)",
         "sent += len(list(missing)) * 0",
-        f"{SWEEP}::test_what_a_lost_queue_held_is_sent_again",
+        f"{SWEEP}::test_pages_in_a_lost_queue_are_enqueued_again",
     ),
     Mutant(
         "sweep-doubles-nothing",
         "enqueues what unfinished backfills lack, unless more than 100 messages of pages wait",
-        SCHEDULE,
-        "if sum(number for lane, number in waiting.items() if lane != MOVIES) <= SHORT:",
+        ENTRIES,
+        "if sum(number for queue, number in waiting.items() if queue != MOVIES) <= SHORT_QUEUE:",
         "if True:",
-        f"{SWEEP}::test_while_a_hundred_messages_wait_nothing_is_sent_twice",
+        f"{SWEEP}::test_nothing_is_enqueued_while_more_than_a_hundred_messages_wait",
     ),
     Mutant(
         "wanted-movies",
         "they are on a list in MongoDB; the sweep enqueues them",
-        SCHEDULE,
-        "return send_movies(movies().some_wanted(FED)) if waiting[MOVIES] <= SHORT else 0",
+        ENTRIES,
+        "return enqueue_movies(storage().movie_requests.first(MOVIES_ENQUEUED))",
         "return 0",
-        f"{SWEEP}::test_movies_that_are_wanted_are_sent_again",
+        f"{SWEEP}::test_requested_movies_are_enqueued_again",
     ),
     Mutant(
         "beats-messages-live",
         "beat's messages are heeded by workers an hour ahead",
         SCHEDULE,
-        "LIFE_S = 7_200",
-        "LIFE_S = 60",
+        "EXPIRES_S = 7_200",
+        "EXPIRES_S = 60",
         "tests/chaos/test_clocks.py::test_all_workers_an_hour_ahead_of_beat",
     ),
     Mutant(
@@ -141,11 +143,11 @@ MUTANTS = (
     ),
     Mutant(
         "order-of-lanes",
-        "Workers take what waits in the order of lanes: `refresh`, then `pages`",
-        TRANSPORT,
-        "lanes = self._lanes[:number]",
-        "lanes = sorted(self._lanes[:number])",
-        "tests/integration/test_lanes.py::test_open_cells_are_drained_before_others_are_opened",
+        "Workers drain the queues in this order: `refresh`, then `pages`",
+        "worker/queues.py",
+        "queues = self._queues[:number]",
+        "queues = sorted(self._queues[:number])",
+        "tests/integration/test_queues.py::test_open_cells_are_finished_before_others_are_opened",
     ),
     Mutant(
         "connections-of-a-host",
@@ -167,7 +169,7 @@ MUTANTS = (
     Mutant(
         "no-call",
         REFUSED,
-        "worker/patches/celery_messages.py",
+        "worker/patches/celery_strategy.py",
         "if not _is_call(message.payload):",
         "if False:",
         NOT_OURS,
@@ -192,8 +194,8 @@ MUTANTS = (
         "no-page",
         REFUSED,
         "worker/tasks.py",
-        "if [type(word) for word in words] != [int, str, int]:",
-        "if False:",
-        "tests/integration/test_tasks.py::test_messages_that_name_no_page_are_dropped_and_the_worker_goes_on",
+        "if [type(part) for part in (genre_id, window, page)] == [int, str, int]:",
+        "if True:",
+        "tests/integration/test_tasks.py::test_malformed_messages_are_rejected",
     ),
 )

@@ -2,11 +2,11 @@
 
 from tests.mutants.mutant import Mutant
 
-NOWHERE = "the key and passwords are in no message, document, log, page of Flower or answer to `inspect`"
+NOWHERE = "the key and passwords are in no message, document, log, Flower page or reply to `inspect`"
 CLIENT = "tests/integration/test_tmdb.py::TestSecrets"
 FLOWER = "tests/acceptance/test_flower.py"
 SECURITY = "tests/integration/test_security.py"
-LOOPBACK = "servers for demo and tests, Flower and the emulator listen on loopback only"
+LOOPBACK = "Flower, the emulator and the servers of demo and tests listen on loopback only"
 
 MUTANTS = (
     Mutant(
@@ -29,23 +29,23 @@ MUTANTS = (
         "refused-setting-shows-itself",
         NOWHERE,
         "worker/settings.py",
-        'given = "" if _secret(name) else',
+        'given = "" if _is_secret(name) else',
         'given = "" if False else',
-        "tests/unit/test_settings.py::test_no_refusal_shows_a_secret",
+        "tests/unit/test_settings.py::test_no_error_shows_a_secret",
     ),
     Mutant(
         "cookies-are-not-kept",
         NOWHERE,
-        "worker/storage/store.py",
-        "if name.lower() not in UNKEPT_HEADERS",
+        "worker/storage/failures.py",
+        "if name.lower() not in _DROPPED_HEADERS",
         "if name",
-        "tests/integration/test_store.py::TestQuarantine::test_keeps_no_header_that_may_tell_of_us",
+        "tests/integration/test_storage_failures.py::test_drops_headers_that_may_hold_secrets",
     ),
     Mutant(
         "uncertified",
-        "a certificate that nothing vouches for is refused",
+        "a certificate of an unknown authority is not accepted",
         "worker/settings.py",
-        "check_redis(value.get_secret_value())\n        return value",
+        "_check_redis_url(value.get_secret_value())\n        return value",
         "text = value.get_secret_value()\n"
         "        trusting = text.startswith('rediss') and '?' not in text\n"
         "        return SecretStr(text + '?ssl_cert_reqs=none') if trusting else value",
@@ -71,25 +71,25 @@ MUTANTS = (
         "loopback-flower",
         LOOPBACK,
         "worker/flowerconfig.py",
-        'given.address = given.address or "127.0.0.1"\n    _check(given.address, ',
-        '_check("127.0.0.1", ',
-        f"{SECURITY}::test_flower_listens_on_loopback_unless_told_otherwise",
+        'given.address = given.address or "127.0.0.1"\n    _check_access(given.address, ',
+        '_check_access("127.0.0.1", ',
+        f"{SECURITY}::test_flower_listens_on_loopback_by_default",
     ),
     Mutant(
         "flower-beyond-loopback",
         "Beyond loopback it starts only with `FLOWER_BASIC_AUTH=user:password`",
         "worker/flowerconfig.py",
-        "if not (_loopback(host) or credentials or given.auth):",
+        "if not (is_loopback(host) or credentials or given.auth):",
         "if False:",
-        f"{FLOWER}::test_what_would_show_the_fleet_to_anybody_does_not_start",
+        f"{FLOWER}::test_flower_open_to_everybody_does_not_start",
     ),
     Mutant(
         "flower-metrics",
         "its pages, API and metrics then ask for that",
         "worker/flowerconfig.py",
-        "monitor.Metrics.get = web.authenticated(monitor.Metrics.get)",
+        "flower.require_login_for_metrics()",
         "",
-        f"{FLOWER}::test_nobody_looks_without_the_password_and_nobody_steers",
+        f"{FLOWER}::test_password_is_required_and_control_is_off",
     ),
     Mutant(
         "flower-read-only",
@@ -97,6 +97,6 @@ MUTANTS = (
         "worker/flowerconfig.py",
         "read_only = True",
         "read_only = False",
-        f"{FLOWER}::test_nobody_looks_without_the_password_and_nobody_steers",
+        f"{FLOWER}::test_password_is_required_and_control_is_off",
     ),
 )

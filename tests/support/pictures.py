@@ -11,9 +11,10 @@ from typing import Any
 import pymongo
 from playwright.sync_api import Page
 
-from producer.charts.coverage_html import grid, write
-from producer.charts.coverage_png import draw
-from producer.cli.genres import draw_pairs, tally
+from producer.charts.coverage_html import write
+from producer.charts.grid import coverage_grid
+from producer.charts.png import coverage_png
+from producer.cli.genres import tally, write_pairs_png
 from producer.progress import measure_all
 from sandbox.fleet import REELHAUL
 from sandbox.processes import ChildProcess, spawn
@@ -47,9 +48,9 @@ def _draw(demo: ChildProcess, folder: Path) -> None:
     with client:
         storage = Storage(client.get_default_database())
         wait_for(lambda: storage.pages.collection.count_documents({"page": 1}) >= OPEN_CELLS, watching=[demo])
-        write(IMAGES / "coverage.png", draw(grid(measure_all(storage))))
+        write(IMAGES / "coverage.png", coverage_png(coverage_grid(measure_all(storage))))
         wait_for(lambda: not measure_all(storage)[0].total.missing, watching=[demo])
-        draw_pairs(tally(storage.movies.each_genre_ids()), storage.genres.names(), IMAGES / "genres.png")
+        write_pairs_png(tally(storage.movies.each_genre_ids()), storage.genres.names(), IMAGES / "genres.png")
     with browser_page(folder) as page:
         page.goto(f"{addresses['Flower at']}/tasks")
         wait_for(lambda: _shows(page, "SUCCESS") and not _shows(page, "STARTED"))

@@ -1,4 +1,4 @@
-"""What a process tells about itself: logs, metrics, stats, heartbeats.
+"""What a process reports about itself: logs, metrics, stats, heartbeats.
 
 May import: errors.
 """

@@ -1,4 +1,4 @@
-"""Stops a worker that fails on one page after the other: then the fault is the worker's, not the pages'."""
+"""Stops a worker when page after page fails unexpectedly: the fault is then the worker's, not the pages'."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from worker.errors import UsageError
 
 log = structlog.get_logger(__name__)
 
-#: Different pages in a row, none done in between. Fewer may each be at fault; so many are not.
+#: Different pages that fail in a row until the worker stops. Fewer may each be at fault themselves.
 LIMIT = 5
 ADVICE = (
-    "page after page met an unexpected fault, so it is this worker's: it stops, and messages stay queued."
-    " Mend what the tracebacks say, start it again, then `reelhaul failures retry --class unexpected`"
+    "page after page failed unexpectedly, so the fault is this worker's: it stops, and messages stay queued."
+    " Fix what the tracebacks show, start it again, then `reelhaul failures retry --class unexpected`"
 )
 
 
 class Breaker:
-    """Counts unexpected failures in a row, over all processes of one worker; safe for threads.
+    """Counts unexpected failures in a row over all processes of one worker. Thread-safe.
 
-    To be built in the main process before it forks pool processes: they share the count, and a lock on a
-    file, which the kernel takes back from one that is killed. UsageError when no such file can be made.
+    Build it in the main process before the fork: pool processes share the count and a file lock, which the
+    kernel releases when one is killed. UsageError when no temporary file can be made.
     """
 
     def __init__(self) -> None:
-        self._row = mmap.mmap(-1, 1)
+        self._failures = mmap.mmap(-1, 1)
         try:
             self._file = tempfile.TemporaryFile()  # noqa: SIM115 -- held open for its lock
         except OSError as error:
@@ -47,27 +47,27 @@ class Breaker:
 
     @property
     def tripped(self) -> bool:
-        """Whether the worker is stopping for it."""
-        return self._row[0] >= LIMIT
+        """Whether the worker is stopping because of failures."""
+        return self._failures[0] >= LIMIT
 
     def succeed(self) -> None:
-        """A page was done. What has tripped stays so."""
-        if self._row[0]:  # hardly ever: what is done for each page is only this look
-            with self._alone():
-                if self._row[0] < LIMIT:
-                    self._row[0] = 0
+        """Reset the count, unless the breaker has tripped."""
+        if self._failures[0]:  # without the lock: this runs for every page, and the count is mostly 0
+            with self._locked():
+                if self._failures[0] < LIMIT:
+                    self._failures[0] = 0
 
     def fail(self, page: str, reason: str) -> bool:
-        """A page met a fault that nobody foresaw; whether that is the worker's, which stops then.
+        """Count a page that failed unexpectedly; True when the worker stops for it.
 
-        The same page again tells nothing new.
+        The same page again counts once.
         """
-        with self._alone():
-            before = self._row[0]
+        with self._locked():
+            before = self._failures[0]
             if page == self._last or before >= LIMIT:
                 return before >= LIMIT
             self._last = page
-            self._row[0] = before + 1
+            self._failures[0] = before + 1
         if before + 1 < LIMIT:
             return False
         log.error(ADVICE, pages=LIMIT, reason=reason)
@@ -76,8 +76,8 @@ class Breaker:
         return True
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """The block is run by one thread of one process at a time."""
+    def _locked(self) -> Iterator[None]:
+        """Exclude the other threads and the other processes of the worker."""
         with self._lock:
             fcntl.lockf(self._file, fcntl.LOCK_EX)
             try:
@@ -88,5 +88,5 @@ class Breaker:
 
 @cache
 def breaker() -> Breaker:
-    """This worker's."""
+    """This worker's breaker."""
     return Breaker()

@@ -1,4 +1,4 @@
-"""One event a line: words for a terminal, JSON for everything else. Celery's own lines in the same form."""
+"""One event per line: readable on a terminal, else JSON. Celery's own lines have the same form."""
 
 from __future__ import annotations
 
@@ -15,26 +15,21 @@ _SHARED: list[Any] = [
     structlog.stdlib.add_logger_name,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]
-
-
-def _calm(record: logging.LogRecord) -> bool:
-    """A message that goes back to its queue is no failure: Celery's line for it needs no traceback."""
-    if record.levelno < logging.ERROR:
-        record.exc_info = record.exc_text = None
-    return True
+#: Loggers that write a line per task or request.
+_CHATTY = ("celery.worker.strategy", "celery.app.trace", "urllib3", "pymongo", "redis", "kombu")
 
 
 def configure(level: str, redacted: Callable[[str], str]) -> None:
-    """Send every logger's lines to stderr, once each, from `level` up; `redacted` takes secrets out of them."""
+    """Log to stderr from `level` up, every logger's lines once; `redacted` removes secrets from them."""
     terminal = sys.stderr.isatty()
-    # The other formatters of tracebacks show variables, and with them what is secret.
+    # structlog's other traceback formatters show variables, and with them secrets.
     plain = structlog.dev.plain_traceback
     renderer: Any = (
         structlog.dev.ConsoleRenderer(exception_formatter=plain)
         if terminal
         else structlog.processors.JSONRenderer()
     )
-    last = [] if terminal else [structlog.processors.format_exc_info]
+    format_exceptions = [] if terminal else [structlog.processors.format_exc_info]
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -50,7 +45,7 @@ def configure(level: str, redacted: Callable[[str], str]) -> None:
             foreign_pre_chain=_SHARED,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                *last,
+                *format_exceptions,
                 renderer,
                 lambda _, __, line: redacted(str(line)),
             ],
@@ -59,6 +54,13 @@ def configure(level: str, redacted: Callable[[str], str]) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    logging.getLogger("celery.app.trace").addFilter(_calm)
-    for noisy in ("celery.worker.strategy", "celery.app.trace", "urllib3", "pymongo", "redis", "kombu"):
-        logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+    logging.getLogger("celery.app.trace").addFilter(_without_traceback)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """Remove the traceback from lines below ERROR: Celery adds one when a message is requeued."""
+    if record.levelno < logging.ERROR:
+        record.exc_info = record.exc_text = None
+    return True

@@ -1,4 +1,4 @@
-"""What this process measures of its own work: for `reelhaul status`, and for Prometheus where asked to."""
+"""What this process measures of its own work, for `reelhaul status` and for Prometheus."""
 
 from __future__ import annotations
 
@@ -18,9 +18,15 @@ from prometheus_client import Counter as PrometheusCounter
 
 from worker.errors import UsageError
 
-#: What a task's time goes into; `task` is all of it.
-KINDS = ("token", "connection", "fetch", "store", "task")
-#: Bucket bounds in seconds: fetches around TMDB's 150 ms, stores around 5 ms, waits up to a task's 30 s.
+#: Kinds of time that a task spends; `task` includes the others.
+KINDS = {
+    "token": "waiting for a token",
+    "connection": "waiting for a connection",
+    "fetch": "on requests to TMDB",
+    "store": "on MongoDB",
+    "task": "in all",
+}
+#: Bucket bounds in seconds. Usual are 150 ms for a fetch, 5 ms for a store; a task waits 30 s and takes 56 s.
 BUCKETS = {
     "token": (0.001, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30),
     "connection": (0.001, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30),
@@ -28,17 +34,18 @@ BUCKETS = {
     "store": (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.3, 1, 5, 20),
     "task": (0.01, 0.1, 0.2, 0.3, 0.5, 1, 3, 10, 30, 56),
 }
+#: Counters: help text and label.
 COUNTED = {
-    "requests": ("Requests to TMDB by HTTP status; error: no whole response.", "status"),
+    "requests": ("Requests to TMDB by HTTP status; error: no complete response.", "status"),
     "pages": ("Pages by outcome: stored, fresh or quarantined.", "outcome"),
     "details": ("Single movies by outcome: stored, fresh, gone or quarantined.", "outcome"),
-    "movies": ("Movies on stored pages: new, changed or unchanged.", "change"),
-    "quarantined": ("Pages and movies that went into quarantine, by class.", "class"),
+    "movies": ("Movies on stored pages by change: new, changed or unchanged.", "change"),
+    "quarantined": ("Quarantined pages and movies by class of failure.", "class"),
 }
 
 
 class TimeAccounting:
-    """Seconds spent by kind, what is still being spent included; safe for threads."""
+    """Seconds spent by kind, including what is still running. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -47,21 +54,22 @@ class TimeAccounting:
         self.pages = 0
 
     def begin(self, kind: str) -> object:
-        ticket = object()
+        """Start a span of time; `end` takes the returned token."""
+        span = object()
         with self._lock:
-            self._open[ticket] = (kind, time.monotonic())
-        return ticket
+            self._open[span] = (kind, time.monotonic())
+        return span
 
-    def end(self, ticket: object) -> float:
-        """Seconds since the ticket's `begin`."""
+    def end(self, span: object) -> float:
+        """End the span and return its seconds."""
         with self._lock:
-            kind, begun = self._open.pop(ticket)
+            kind, begun = self._open.pop(span)
             took_s = time.monotonic() - begun
             self._spent[kind] += took_s  # type: ignore[assignment] # counts seconds
         return took_s
 
     def read(self) -> dict[str, float]:
-        """Seconds so far by kind, the pages stored, and the processor's seconds."""
+        """Totals so far: seconds by kind, `pages` stored, `cpu` seconds, and the time as `at`."""
         with self._lock:
             now, spent = time.monotonic(), dict.fromkeys(KINDS, 0.0) | dict(self._spent)
             for kind, begun in self._open.values():
@@ -70,18 +78,18 @@ class TimeAccounting:
 
 
 class PrometheusMetrics:
-    """The same, and counts, as Prometheus wants them."""
+    """The histograms and counters that Prometheus scrapes."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._seconds = {
             kind: Histogram(
                 f"reelhaul_{kind}_seconds",
-                f"Seconds that a task spent: {kind}.",
+                f"Seconds that a task spent {about}.",
                 registry=self.registry,
                 buckets=BUCKETS[kind],
             )
-            for kind in KINDS
+            for kind, about in KINDS.items()
         }
         self._counts = {
             name: PrometheusCounter(f"reelhaul_{name}", about, [label], registry=self.registry)
@@ -96,7 +104,7 @@ class PrometheusMetrics:
 
 
 class _Process:
-    """What this process has: new after a fork."""
+    """This process' measurements; a forked process starts with new ones."""
 
     def __init__(self) -> None:
         self.accounting = TimeAccounting()
@@ -110,36 +118,34 @@ _server: Any = None
 @contextmanager
 def spent(kind: str) -> Iterator[None]:
     """Count the block's time as spent on `kind`."""
-    mine = _process
-    ticket = mine.accounting.begin(kind)
+    process = _process
+    span = process.accounting.begin(kind)
     try:
         yield
     finally:
-        took_s = mine.accounting.end(ticket)
-        if mine.prometheus:
-            mine.prometheus.observe(kind, took_s)
+        took_s = process.accounting.end(span)
+        if process.prometheus:
+            process.prometheus.observe(kind, took_s)
 
 
 def count(name: str, label: object, number: int = 1) -> None:
-    """Count something that COUNTED names."""
+    """Add to one of COUNTED."""
     if name == "pages" and label == "stored":
-        _process.accounting.pages += (
-            number  # a figure for a person: a count lost between threads does no harm
-        )
+        # Two threads may lose a count here; the sum is only shown to a person.
+        _process.accounting.pages += number
     if _process.prometheus and number:
         _process.prometheus.count(name, str(label), number)
 
 
 def accounting() -> TimeAccounting:
-    """This process' own time accounting."""
+    """This process' time accounting."""
     return _process.accounting
 
 
 def serve(address: str, port: int, shared: Path | None, more: Iterable[Any]) -> None:
-    """Let Prometheus ask at the port; UsageError when it is taken.
+    """Serve metrics at the address and port; UsageError when the port is taken.
 
-    `shared`: a folder through which pool processes count together; `more`: collectors of what is
-    looked up when asked.
+    `shared`: the folder through which pool processes add up their metrics; `more`: further collectors.
     """
     global _server
     registry = CollectorRegistry()
@@ -158,14 +164,14 @@ def serve(address: str, port: int, shared: Path | None, more: Iterable[Any]) -> 
 
 
 def shared_folder(run_folder: Path) -> Path:
-    """Where this worker's pool processes count together."""
-    # Containers share the run folder and number their processes from 1 each: the host tells them apart.
+    """The folder through which this worker's pool processes add up their metrics."""
+    # Containers that share the run folder have equal pids, but different host names.
     return run_folder / f"metrics-{socket.gethostname()}-{os.getpid()}"
 
 
 def share(folder: Path) -> None:
-    """Count in files in `folder`, for the process that serves them; UsageError when it cannot be made."""
-    shutil.rmtree(folder, ignore_errors=True)  # of a worker that was killed, and had the same name and pid
+    """Keep metrics in files in `folder` from now on; UsageError when it cannot be made."""
+    shutil.rmtree(folder, ignore_errors=True)  # left by a killed worker with the same host name and pid
     try:
         folder.mkdir(mode=0o700, parents=True)
     except OSError as error:
@@ -173,20 +179,20 @@ def share(folder: Path) -> None:
             f"REELHAUL_RUN_FOLDER {folder.parent}: cannot be used for metrics: {error.strerror}"
         ) from None
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
-    # Chosen when the library was imported, long before the pool is known: Flower's plugin does that.
+    # The library reads the variable when it is imported, which Flower's plugin does before the pool is known.
     values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
 
 
 def join() -> None:
-    """In a pool process: count too, if anybody asks."""
+    """Keep metrics in this pool process too, if its worker serves them."""
     if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-        # A cleaner of /tmp may have been here since the worker started.
+        # A cleaner of /tmp may have removed it since the worker started.
         Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
         _process.prometheus = PrometheusMetrics()
 
 
 def forget() -> None:
-    """In a fork: what the parent counted and listens on is its own."""
+    """Drop the parent's measurements and socket in a forked process."""
     global _process, _server  # noqa: PLW0603 -- one a process
     _process = _Process()
     if _server:

@@ -1,4 +1,4 @@
-"""Takes secrets out of what is kept or shown. Pure."""
+"""Removes secrets from what is stored, logged or shown. Pure."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ import re
 from urllib.parse import quote, quote_plus
 
 MASK = "[secret]"
-#: What is shorter may stand anywhere by chance, and is left alone.
+#: Shorter secrets are left alone: other text could contain them by chance.
 SHORTEST = 8
 
 
 class Redactor:
-    """Replaces secrets, in any case and in the forms that addresses, JSON and HTML give them."""
+    """Replaces secrets, in any case and as URLs, JSON and HTML write them."""
 
     def __init__(self, *secrets: str) -> None:
         forms = sorted({form.lower() for secret in secrets for form in _forms(secret)}, key=len, reverse=True)
         self._forms, self._raw_forms = forms, [form.encode() for form in forms]
-        self._found = re.compile("|".join(map(re.escape, forms)), re.IGNORECASE)
-        self._raw_found = re.compile(b"|".join(map(re.escape, self._raw_forms)), re.IGNORECASE)
+        self._pattern = re.compile("|".join(map(re.escape, forms)), re.IGNORECASE)
+        self._raw_pattern = re.compile(b"|".join(map(re.escape, self._raw_forms)), re.IGNORECASE)
 
     def text(self, text: str) -> str:
-        """The text without them."""
-        # The search without regard to case is slow, and nearly always for nothing.
+        """The text without the secrets."""
+        # Few texts hold a secret, and this check is much faster than the case-insensitive pattern.
         lower = text.lower()
-        return self._found.sub(MASK, text) if any(form in lower for form in self._forms) else text
+        return self._pattern.sub(MASK, text) if any(form in lower for form in self._forms) else text
 
     def raw(self, body: bytes) -> bytes:
-        """The bytes without them."""
+        """The bytes without the secrets."""
         lower = body.lower()
         found = any(form in lower for form in self._raw_forms)
-        return self._raw_found.sub(MASK.encode(), body) if found else body
+        return self._raw_pattern.sub(MASK.encode(), body) if found else body
 
 
 def _forms(secret: str) -> set[str]:

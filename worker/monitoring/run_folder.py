@@ -1,7 +1,7 @@
-"""The folder in which a host's processes find each other: locks, heartbeats, metrics, Flower's memory.
+"""The run folder, in which a host's processes meet: locks, heartbeats, metrics, Flower's database.
 
-Whoever may write there can have code run (Flower unpickles its file) or files overwritten, so it has to be
-out of everybody else's reach. Light: nothing here but the standard library, for `reelhaul health`.
+Nobody else may write there: Flower unpickles its file, so whoever can replace it can run code. Standard
+library only, for `reelhaul health`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ ADVICE = "remove it, or set REELHAUL_RUN_FOLDER to a folder of your own"
 
 
 def default_run_folder() -> Path:
-    """Where a host's processes meet when nobody says otherwise: one folder a user.
+    """The run folder without a setting: one per user.
 
-    Asked for anew each time: what a login session has goes with it, and whoever works on meets in /tmp then.
+    Not cached: the runtime folder ends with the login session, and processes that go on then meet in /tmp.
     """
-    # A cron job and a system service do not have the variable, and must meet the others all the same.
+    # Cron jobs and system services lack the variable and must find the same folder.
     for runtime in (os.environ.get("XDG_RUNTIME_DIR"), f"/run/user/{os.geteuid()}"):
         if runtime and _is_own_folder(Path(runtime)):
             return Path(runtime) / "reelhaul"
@@ -29,14 +29,13 @@ def default_run_folder() -> Path:
 
 
 def open_run_folder(folder: Path | None) -> Path:
-    """The folder (None: the default), made if it is not there.
+    """Return the folder (None: the default), made if it does not exist.
 
-    UsageError when it cannot be used, or others may write to it.
+    UsageError when it cannot be used, or when others may write to it.
     """
     path = folder or default_run_folder()
     try:
-        # What is there already is judged below, a link that leads nowhere too.
-        if not os.path.lexists(path):
+        if not os.path.lexists(path):  # a dangling link exists, and is rejected below
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"run folder {path}: cannot be made: {error.strerror}; {ADVICE}") from None
@@ -47,9 +46,9 @@ def open_run_folder(folder: Path | None) -> Path:
 
 
 def fault_of(path: Path) -> str:
-    """Why a folder or file may hold what somebody else put there; "" when it is this user's (or root's).
+    """Why others may have written this file or folder; "" when only this user and root can have.
 
-    The sticky bit excuses a parent only: it keeps others from replacing what is there, not from adding to it.
+    A parent that others may write to needs the sticky bit, which keeps them from replacing what is in it.
     """
     found = path.lstat()
     if stat.S_ISLNK(found.st_mode):
@@ -61,7 +60,7 @@ def fault_of(path: Path) -> str:
     for parent in path.resolve().parents:
         mode = parent.stat().st_mode
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-            return f"others may replace it, for they may write to {parent}"
+            return f"others may replace it, because they may write to {parent}"
     return ""
 
 

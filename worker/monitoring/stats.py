@@ -1,4 +1,4 @@
-"""Once a second each process reports what it measured: to the fleet through Redis, to its host in a file."""
+"""Once a second each process reports its stats: to the fleet through Redis, to its host by a heartbeat."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from worker.monitoring.heartbeat import Heartbeat
 
 log = structlog.get_logger(__name__)
 
-#: The set of processes; each has its stats in a key of its own, which expires with it.
+#: Redis set of processes. The stats of each are in a key of their own, which expires.
 PROCESSES = "{reelhaul}:processes"
 PERIOD_S = 1.0
-#: Stats are means over so many seconds.
+#: Seconds over which stats are averaged.
 WINDOW_S = 10.0
-#: Seconds after which stats are too old to count.
+#: Seconds until stats expire.
 LIFE_S = 5
 
 
@@ -36,8 +36,8 @@ LIFE_S = 5
 class ProcessStats:
     """One process' last seconds: concurrency, pages saved per second, and shares of its threads' time.
 
-    `task` is the share of time with a page at hand, the other kinds are parts of it; `cpu` is processor time
-    by wall time (1: one core).
+    `task` is the share spent on tasks, and includes the kinds before it. `cpu` is CPU time per second of wall
+    time (1: one core).
     """
 
     concurrency: int
@@ -51,30 +51,33 @@ class ProcessStats:
 
 
 class WorkerActivity:
-    """What a worker's main process knows of its own work."""
+    """What a worker's main process reports in its heartbeat."""
 
     def __init__(self) -> None:
-        self._heard_at = time.monotonic()
+        self._contact_at = time.monotonic()
         self._since: dict[str, float] = {}
 
-    def heard(self) -> None:
-        """Celery's event loop is running."""
-        self._heard_at = time.monotonic()
+    def note_contact(self) -> None:
+        """Record that Celery's event loop has just reached Redis."""
+        self._contact_at = time.monotonic()
 
     def __call__(self) -> dict[str, Any]:
-        """When Celery's loop last ran, tasks done so far, and for how long the oldest one has run."""
+        """When Celery last reached Redis, how many tasks are done, how long the oldest task has run."""
         now = time.monotonic()
         active = {request.id for request in list(celery_state.active_requests)}
         self._since = {id_: self._since.get(id_, now) for id_ in active}
         return {
-            "heard_at": self._heard_at,
+            "contact_at": self._contact_at,
             "done": celery_state.all_total_count[0] - len(active),
             "oldest_s": now - min(self._since.values(), default=now),
         }
 
 
 class StatsReporter(threading.Thread):
-    """Publishes this process' stats, and writes `heartbeat` with what `activity` returns; never raises."""
+    """Publishes this process' stats and writes `heartbeat` with what `activity` returns. Never raises.
+
+    Without `concurrency` it publishes nothing.
+    """
 
     def __init__(
         self,
@@ -119,13 +122,13 @@ class StatsReporter(threading.Thread):
 
 
 def fleet_stats(redis: Redis) -> list[ProcessStats]:
-    """Stats of every process that works at this moment. Raises RedisUnavailable."""
+    """Stats of every running process. Raises RedisUnavailable."""
     try:
         names: list[bytes] = list(redis.smembers(PROCESSES))  # type: ignore[arg-type]
         lines: list[bytes | None] = redis.mget([_key(name.decode()) for name in names]) if names else []  # type: ignore[assignment]
         gone = [name for name, line in zip(names, lines, strict=True) if line is None]
         if gone:
-            redis.srem(PROCESSES, *gone)  # one that is alive after all adds itself again
+            redis.srem(PROCESSES, *gone)  # a process that is alive adds itself again
     except RedisError as error:
         raise RedisUnavailable(f"Redis: {type(error).__name__}: {error}") from error
     known = [field.name for field in fields(ProcessStats)]

@@ -1,4 +1,4 @@
-"""Mends faults of kombu, Celery, billiard and Flower; each patch names its fault.
+"""Patches for kombu, Celery, billiard and Flower: each names its fault, tests/*/test_patches.py show it.
 
 May import: errors.
 """
@@ -7,7 +7,7 @@ from worker.patches import celery_pool_option, flower, kombu_redis
 
 
 def install() -> None:
-    """Install what must be in place before Celery starts; the rest is installed where it is needed."""
+    """Install the patches that must be in place before Celery starts; the others are installed where used."""
     kombu_redis.install()
     celery_pool_option.install()
     flower.install()

@@ -1,6 +1,6 @@
-"""billiard 4.2 miscounts results while it shuts down, and a pool process then waits 30 s for them to be read.
+"""billiard 4.3 makes a pool process that ends wait 30 s for its results to be read, though nobody reads them.
 
-That is three times what `docker stop` grants. What is not read after READ_S is delivered again.
+That is three times what `docker stop` grants. Whatever is not read after READ_S is delivered again.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Celery 5.7's strategy unpacks a message's body unchecked: a body that is no call of a task ends the worker.
+"""Celery 5.7 unpacks a message's body unchecked: a body that is not a call of a task ends the worker.
 
-Such a message is not acknowledged, so it comes back and ends every worker in turn. Here it is rejected.
+The message is not acknowledged, so it is delivered again and ends the next worker. Here it is rejected.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class CheckedTask(Task[Any, Any]):
 
 
 def strategy(task: Any, app: Any, consumer: Any) -> Any:
-    """Celery's default strategy behind a check of the body."""
+    """Return Celery's default message handler, preceded by a check of the body."""
     handle = default(task, app, consumer)
 
     def on_message(message: Any, body: Any, *callbacks: Any) -> Any:
@@ -31,6 +31,6 @@ def strategy(task: Any, app: Any, consumer: Any) -> Any:
 
 
 def _is_call(payload: Any) -> bool:
-    """Whether it is protocol 2's triple."""
+    """Check for the three parts of Celery's message protocol 2."""
     kinds = (list, dict, dict)
     return isinstance(payload, list) and len(payload) == 3 and all(map(isinstance, payload, kinds))

@@ -1,10 +1,10 @@
-"""What a search finds, as a row of a table."""
+"""A movie that the search found, as a row of a table."""
 
 from typing import Any
 
 import pytest
 
-from producer.cli.details import _row
+from producer.cli.movie import _row
 
 
 @pytest.mark.parametrize(
@@ -24,5 +24,5 @@ from producer.cli.details import _row
         ({"genre_ids": None, "vote_average": "high"}, ("603", "None", "", "", "")),
     ],
 )
-def test_whatever_tmdb_sends_is_one_printable_row(item: dict[str, Any], row: tuple[str, ...]) -> None:
+def test_any_movie_is_one_printable_row(item: dict[str, Any], row: tuple[str, ...]) -> None:
     assert _row({"id": 603, **item}, {28: "Action"}) == row

@@ -1,4 +1,4 @@
-"""The picture of what is stored: readable when large, honest about what is not known, whole or absent."""
+"""The coverage chart: complete counts, honest about unknown cells, written whole or not at all."""
 
 import re
 import subprocess
@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from producer.charts.coverage_html import UNKNOWN, Grid, grid, html, write, write_html
-from producer.charts.coverage_png import draw
+from producer.charts.coverage_html import coverage_html, write
+from producer.charts.grid import UNKNOWN, Grid, coverage_grid
+from producer.charts.png import coverage_png
 from producer.coverage import Coverage
 from producer.enqueue import Backfill
 from producer.progress import Progress
@@ -17,7 +18,7 @@ from worker.errors import UsageError
 from worker.keys import Cell
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
-FULL, PART, LOST, SHUT = (
+FULL, PARTIAL, QUARANTINED, UNOPENED = (
     Coverage(1, 1, 4, 4),
     Coverage(1, 1, 4, 1),
     Coverage(1, 1, 4, 3, 1),
@@ -32,14 +33,15 @@ def progress(cells: dict[Cell, Coverage], genres: dict[int, str]) -> Progress:
 
 def large() -> Grid:
     genres = {number: f"Genre <{number}>" for number in range(19)}
-    parts = [FULL, PART, LOST, SHUT]
+    parts = [FULL, PARTIAL, QUARANTINED, UNOPENED]
     cells = {Cell(g, str(y)): parts[(g + y) % 4] for g in genres for y in range(1896, 2026)}
-    return grid([progress(cells, genres)])
+    return coverage_grid([progress(cells, genres)])
 
 
-def test_each_cell_tells_its_counts() -> None:
-    cells = {Cell(18, "1998"): FULL, Cell(18, "1999"): PART, Cell(18, "2000"): LOST, Cell(18, "2002"): SHUT}
-    page = html(grid([progress(cells, {18: "Drama"})]))
+def test_each_cell_shows_its_counts() -> None:
+    parts = {"1998": FULL, "1999": PARTIAL, "2000": QUARANTINED, "2002": UNOPENED}
+    cells = {Cell(18, year): part for year, part in parts.items()}
+    page = coverage_html(coverage_grid([progress(cells, {18: "Drama"})]))
     assert re.findall("<title>(Drama.*?)</title>", page) == [
         "Drama 1998: 4 of 4 pages stored, 0 missing",
         "Drama 1999: 1 of 4 pages stored, 3 missing",
@@ -54,8 +56,8 @@ def test_each_cell_tells_its_counts() -> None:
     assert UNKNOWN not in fills
 
 
-def test_a_large_one_fits_a_screen_and_needs_no_network() -> None:
-    page = html(large())
+def test_large_chart_fits_a_screen_and_needs_no_network() -> None:
+    page = coverage_html(large())
     width, height = re.findall(r'<svg width="(\d+)" height="(\d+)"', page)[0]
     assert (int(width) < 1280, int(height) < 500) == (True, True)
     assert page.count("<g>") == 19 * 130
@@ -64,38 +66,38 @@ def test_a_large_one_fits_a_screen_and_needs_no_network() -> None:
     assert "<script" not in page
 
 
-def test_the_latest_backfill_with_a_cell_is_believed() -> None:
+def test_latest_backfill_of_a_cell_counts() -> None:
     cell = Cell(18, "1999")
-    newer, older = progress({cell: PART}, {18: "Drama"}), progress({cell: FULL}, {18: "Drama", 35: "Comedy"})
-    seen = grid([newer, older])
-    assert seen.at(18, 1999) == PART
-    assert list(seen.genres.values()) == ["Comedy", "Drama"]
-    assert seen.at(35, 1999) is None
+    newer = progress({cell: PARTIAL}, {18: "Drama"})
+    older = progress({cell: FULL}, {18: "Drama", 35: "Comedy"})
+    grid = coverage_grid([newer, older])
+    assert grid.at(18, 1999) == PARTIAL
+    assert list(grid.genres.values()) == ["Comedy", "Drama"]
+    assert grid.at(35, 1999) is None
 
 
-def test_png_and_html_are_files(tmp_path: Path) -> None:
-    write(tmp_path / "map.png", draw(large()))
-    write_html(large(), tmp_path / "map.html")
+def test_png_is_written(tmp_path: Path) -> None:
+    write(tmp_path / "map.png", coverage_png(large()))
     assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["map.html", "map.png"]
+    assert [path.name for path in tmp_path.iterdir()] == ["map.png"]
 
 
-def test_nothing_to_draw_and_nowhere_to_write(tmp_path: Path) -> None:
+def test_nothing_to_draw_and_no_such_folder(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nothing to draw"):
-        grid([])
+        coverage_grid([])
     with pytest.raises(UsageError, match="cannot be written: No such file"):
-        write_html(large(), tmp_path / "no" / "map.html")
+        write(tmp_path / "no" / "map.html", b"")
 
 
-def test_matplotlib_is_asked_for_only_by_those_who_want_it() -> None:
+def test_only_png_needs_matplotlib() -> None:
     script = (
         "import sys; sys.modules['matplotlib'] = None\n"
+        "from producer.cli import genres, status\n"
         "from pathlib import Path\n"
-        "from producer import reporting\n"
-        "try:\n    reporting._write_png(None, Path('x.png'))\n"
+        "try:\n    genres.write_pairs_png(genres.Tally(), {}, Path('x.png'))\n"
         "except Exception as error:\n    print(error)"
     )
     run = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=50
     )
-    assert run.stdout == "--png needs matplotlib: pip install 'reelhaul[pictures]'; --html does not\n"
+    assert run.stdout == "--png needs matplotlib: pip install 'reelhaul[pictures]'\n"

@@ -1,4 +1,4 @@
-"""Progress is for those who look: a bar on a terminal, nothing in a pipe, nothing when asked for quiet."""
+"""Progress bars and colours go to a terminal only, and nothing is printed with --quiet."""
 
 import os
 import pty
@@ -8,10 +8,10 @@ import sys
 import pytest
 
 SCRIPT = """
-from producer.cli.render import advancing, console
-with advancing("movies", 3, quiet={quiet}) as step:
+from producer.cli.render import console, progress_bar
+with progress_bar("movies", 3, quiet={quiet}) as advance:
     for _ in range(3):
-        step()
+        advance()
 console(quiet={quiet}).print("[red]done[/]")
 """
 
@@ -34,7 +34,7 @@ def on_a_terminal(*, quiet: bool, **environment: str) -> str:
             while part := os.read(ours, 65536):
                 written += part
         except OSError:
-            pass  # the terminal has no other end any more
+            pass  # the other end is closed
         return written.decode()
     finally:
         os.close(ours)
@@ -42,7 +42,7 @@ def on_a_terminal(*, quiet: bool, **environment: str) -> str:
             os.close(theirs)
 
 
-def test_a_terminal_sees_a_bar_and_colours() -> None:
+def test_terminal_shows_bar_and_colours() -> None:
     shown = on_a_terminal(quiet=False)
     assert "movies" in shown
     assert "3/3" in shown
@@ -55,12 +55,12 @@ def test_no_color_is_honoured() -> None:
     assert "\x1b[31m" not in shown
 
 
-def test_quiet_is_quiet() -> None:
+def test_quiet_prints_nothing() -> None:
     assert on_a_terminal(quiet=True) == ""
 
 
 @pytest.mark.parametrize("quiet", [False, True])
-def test_a_pipe_gets_the_result_alone(quiet: bool) -> None:
+def test_pipe_gets_only_the_result(quiet: bool) -> None:
     run = subprocess.run(
         [sys.executable, "-c", SCRIPT.format(quiet=quiet)],
         capture_output=True,

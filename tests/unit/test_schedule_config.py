@@ -1,4 +1,4 @@
-"""The schedule file: what it may say, and where it says that something is wrong."""
+"""What a schedule file may hold, and how errors in it are reported."""
 
 from datetime import timedelta
 
@@ -16,10 +16,10 @@ def test_the_default_schedule_is_a_schedule_file() -> None:
     }
 
 
-def test_a_refresh_may_name_its_years_and_is_as_old_as_it_is_often() -> None:
+def test_a_refresh_names_its_years_and_max_age_defaults_to_its_period() -> None:
     text = '[nineties]\ndo = "refresh"\nevery = "30d"\nyears = "1990..1992"\n'
-    [duty] = parse_schedule(text, "here").values()
-    assert (duty.years, duty.max_age) == ((1990, 1991, 1992), timedelta(days=30))
+    [entry] = parse_schedule(text, "here").values()
+    assert (entry.years, entry.max_age) == ((1990, 1991, 1992), timedelta(days=30))
 
 
 @pytest.mark.parametrize(
@@ -32,17 +32,18 @@ def test_a_refresh_may_name_its_years_and_is_as_old_as_it_is_often() -> None:
         ('[a]\ndo = "changes"\nevery = 3600\n', "line 3", "every = 3600: expected every"),
         ('[a]\ndo = "changes"\n\nevery = "often"\n', "line 4", "expected a length of time such as 90s"),
         ('[a]\ndo = "changes"\nevery = "0s"\n', "line 3", "expected a second or more"),
-        ('[a]\ndo = "changes"\nevery = "1h"\nyears = "recent"\n', "line 4", "years: unknown to changes"),
+        ('[a]\ndo = "changes"\nevery = "1h"\nyears = "recent"\n', "line 4", "years: changes has no such key"),
         ('[a]\ndo = "refresh"\nevery = "1h"\nyears = "now"\n', "line 4", "expected YEAR or FIRST..LAST"),
         ('[a]\ndo = "refresh"\nevery = "1h"\nmax_age = true\n', "line 4", "max_age = True: expected"),
         ("\nevery = 3\n", "line 2", "every: expected a table"),
         ('a = {do = "changes", every = "x"}\n', "line 1", "expected a length of time"),
     ],
 )
-def test_what_is_wrong_is_named_with_its_line(text: str, line: str, problem: str) -> None:
-    with pytest.raises(UsageError) as refused:
+def test_an_error_names_the_file_and_the_line(text: str, line: str, problem: str) -> None:
+    with pytest.raises(UsageError) as raised:
         parse_schedule(text, "schedule.toml")
-    assert str(refused.value).startswith("schedule.toml")
-    assert line in str(refused.value)
-    assert problem in str(refused.value)
-    assert "\n" not in str(refused.value)
+    message = str(raised.value)
+    assert message.startswith("schedule.toml")
+    assert line in message
+    assert problem in message
+    assert "\n" not in message

@@ -1,0 +1,31 @@
+"""How commands reach TMDB: they check the key first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from worker.clients import close_api_client, limiter, tmdb_client
+from worker.retry import ask
+from worker.tmdb.client import TmdbClient
+
+
+@contextmanager
+def checked_tmdb() -> Iterator[TmdbClient]:
+    """A client whose key TMDB accepts; afterwards the host's connections go back to the workers.
+
+    The check stops nobody else when the key is wrong; any other request would stop the fleet.
+    """
+    try:
+        client = tmdb_client()
+        ask(client.check_key)
+        yield client
+    finally:
+        close_api_client()
+
+
+def open_limiter() -> None:
+    """Check the key if the limiter is stopped: an accepted key opens it."""
+    if limiter().state().stopped:
+        with checked_tmdb():
+            pass

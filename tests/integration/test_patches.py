@@ -1,0 +1,165 @@
+"""Stock kombu, Celery and Flower still have the faults that worker/patches mends, and our processes have not.
+
+When a test of stock code fails, upstream has mended the fault: delete the patch and the test.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pymongo
+import pytest
+import redis
+import requests
+from kombu import Connection
+from kombu.transport import redis as stock_redis
+
+from sandbox.embedded import free_port
+from sandbox.processes import ChildProcess
+from sandbox.servers import EmbeddedMongo, EmbeddedRedis
+from tests.support.messages import message
+from tests.support.stage import PATIENCE_S, Stage, wait_for
+from worker.patches import kombu_redis
+
+#: How often the stock transport is given the chance to die; it did in 11 of 11 trials.
+TRIALS = 3
+UNRECOVERABLE = "Unrecoverable error"
+
+
+#: Modules for `celery -A`: our app without one patch.
+WITHOUT_TRANSPORT = """
+import worker.patches.kombu_redis
+worker.patches.kombu_redis.install = lambda: None
+from worker.app import app
+"""
+WITHOUT_STRATEGY = """
+import worker.patches.celery_strategy
+worker.patches.celery_strategy._is_call = lambda payload: True
+from worker.app import app
+"""
+
+
+def stock(stage: Stage, source: str) -> str:
+    """The module's name."""
+    (stage.folder / "stock.py").write_text(source)
+    stage.environment["PYTHONPATH"] = str(stage.folder)
+    return "stock"
+
+
+class TestKombuChannelClose:
+    """A worker that loses Redis while some of its threads are busy and others are not."""
+
+    @pytest.fixture
+    def own_redis(self) -> Iterator[EmbeddedRedis]:
+        with EmbeddedRedis() as server:
+            yield server
+
+    @pytest.fixture
+    def fleet(self, tmp_path: Path, own_redis: EmbeddedRedis, mongo_server: EmbeddedMongo) -> Iterator[Stage]:
+        mongo_url = f"{mongo_server.url}/reelhaul_test_{uuid4().hex[:12]}"
+        with closing(Stage(tmp_path, own_redis.url, mongo_url)) as stage:
+            stage.environment["REELHAUL_CONCURRENCY"] = "4"
+            stage.environment["REELHAUL_TIMEOUT_S"] = "8"
+            # Drama keeps one thread busy; three are free.
+            stage.emulator("--movies", "200", "--fault", "latency=6:match=with_genres=18&")
+            yield stage
+            with pymongo.MongoClient[dict[str, object]](mongo_url) as client:
+                client.drop_database(stage.database.name)
+
+    def restart_redis_while_partly_busy(
+        self, fleet: Stage, worker: ChildProcess, server: EmbeddedRedis, year: int
+    ) -> None:
+        [tmdb] = fleet.emulators
+        before = tmdb.stats()["arrivals"]
+        fleet.send(cells=[(18, f"{year}", 1)])
+        wait_for(lambda: bool(tmdb.stats()["arrivals"] > before), watching=[worker])
+        server.kill()
+        time.sleep(0.5)  # as a restart takes; its length decides nothing
+        server.start()
+
+    def test_worker_survives_and_consumes_again(self, fleet: Stage, own_redis: EmbeddedRedis) -> None:
+        worker = fleet.worker()
+        for year in (2021, 2022):
+            self.restart_redis_while_partly_busy(fleet, worker, own_redis, year)
+            fleet.send(cells=[(35, f"{year}", 1)])
+            wait_for(lambda year=year: f"35:{year}:1" in fleet.stored_pages(), watching=[worker])  # type: ignore[misc]
+        assert UNRECOVERABLE not in worker.log_text()
+
+    @pytest.mark.timeout(150)
+    def test_stock_worker_dies(self, fleet: Stage, own_redis: EmbeddedRedis) -> None:
+        module = stock(fleet, WITHOUT_TRANSPORT)
+        deaths = []
+        for _ in range(TRIALS):
+            worker = fleet.worker(module=module)
+            self.restart_redis_while_partly_busy(fleet, worker, own_redis, 2020)
+            deadline = time.monotonic() + PATIENCE_S / TRIALS
+            while worker.running and time.monotonic() < deadline:
+                time.sleep(0.05)
+            if not worker.running:
+                deaths.append(worker.log_text())
+                break
+            worker.kill()
+        assert deaths, f"the stock transport survived {TRIALS} times"
+        assert UNRECOVERABLE in deaths[0]
+        assert "AttributeError" in deaths[0]
+
+
+@pytest.mark.parametrize(
+    ("transport", "is_shared"), [(stock_redis.Transport, False), (kombu_redis.Transport, True)]
+)
+def test_stock_kombu_builds_a_client_for_each_acknowledgement(
+    redis_url: str, transport: type, is_shared: bool
+) -> None:
+    with Connection(redis_url, transport=transport) as connection:
+        channel: Any = connection.default_channel
+        with channel.conn_or_acquire() as one, channel.conn_or_acquire() as other:
+            assert (one is other) == is_shared
+
+
+@pytest.mark.parametrize(
+    ("source", "junk", "error"),
+    [
+        (WITHOUT_TRANSPORT, "no JSON", "JSONDecodeError"),
+        (WITHOUT_TRANSPORT, "5", "TypeError"),
+        (WITHOUT_STRATEGY, message(b"5"), "TypeError"),
+    ],
+    ids=["not JSON", "not a message", "not a call"],
+)
+def test_junk_in_a_queue_ends_a_stock_worker(stage: Stage, source: str, junk: str, error: str) -> None:
+    """What ours does: test_security.py::test_messages_that_are_not_ours_are_rejected_and_logged."""
+    worker = stage.worker(module=stock(stage, source))
+    with redis.Redis.from_url(stage.redis_url) as client:
+        client.lpush("{reelhaul}:pages", junk)
+    assert worker.wait(PATIENCE_S) != 0
+    assert UNRECOVERABLE in worker.log_text()
+    assert error in worker.log_text()
+
+
+@pytest.mark.parametrize(("option", "pool"), [((), "thread"), (("--pool", "prefork"), "prefork")])
+def test_default_pool_is_threads_and_another_can_be_chosen(
+    stage: Stage, option: tuple[str, ...], pool: str
+) -> None:
+    worker = stage.worker(*option, "-c", "1")
+    wait_for(lambda: "ready" in worker.log_text(), watching=[worker])
+    assert f"({pool}" in worker.log_text()
+
+
+def test_stock_flower_shows_its_metrics_to_everybody(stage: Stage) -> None:
+    port = free_port()
+    options = (f"--port={port}", "--basic_auth=reader:s3cret-enough", "--address=127.0.0.1")
+    flower = stage.start(sys.executable, "-m", "celery", "-b", stage.redis_url, "flower", *options)
+
+    def status(path: str) -> int:
+        with suppress(requests.ConnectionError):
+            return requests.get(f"http://127.0.0.1:{port}/{path}", timeout=PATIENCE_S).status_code
+        return 0
+
+    wait_for(lambda: status("healthcheck") == 200, watching=[flower])
+    assert status("tasks") == 401
+    assert status("metrics") == 200

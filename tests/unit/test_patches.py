@@ -1,0 +1,93 @@
+"""Stock Celery, billiard and Flower still have the faults that worker/patches mends.
+
+When a test of stock code fails, upstream has mended the fault: delete the patch and the test.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import billiard.pool
+import click
+import pytest
+from celery.bin.worker import WORKERS_POOL
+from flower.utils.broker import Broker
+
+from worker.patches import billiard_pool
+
+
+def run(script: str, folder: Path) -> str:
+    """What the script prints, run in the folder."""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, timeout=30, check=True
+    )
+    return done.stdout.strip()
+
+
+def test_stock_celery_ignores_the_option_prefork_when_another_pool_is_configured() -> None:
+    app = SimpleNamespace(conf=SimpleNamespace(worker_pool="threads"))
+    context = click.Context(click.Command("worker"), obj=SimpleNamespace(app=app))
+    chosen: Any = WORKERS_POOL.convert("prefork", None, context)
+    assert chosen.__module__ == "celery.concurrency.thread"
+
+
+def test_stock_billiard_waits_30_s_for_results_that_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("time.sleep", slept.append)
+    stock: Any = billiard.pool.Worker
+    process = SimpleNamespace(on_ready_counter=SimpleNamespace(value=0))
+
+    def wait_s() -> float:
+        slept.clear()
+        stock._ensure_messages_consumed(process, completed=1)
+        return sum(slept)
+
+    assert wait_s() == pytest.approx(30)
+    limit = "GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT"
+    monkeypatch.setattr(billiard.pool, limit, getattr(billiard.pool, limit))  # restored after the test
+    billiard_pool.install()
+    assert wait_s() == pytest.approx(billiard_pool.READ_S)
+
+
+@pytest.mark.parametrize(
+    ("imports", "executed"), [("", "the working folder's"), ("import flower.command, worker.app", "")]
+)
+def test_stock_flower_executes_a_file_of_the_working_folder(
+    tmp_path: Path, imports: str, executed: str
+) -> None:
+    (tmp_path / "flowerconfig.py").write_text('print("the working folder\'s")')
+    script = (
+        f"{imports}\nfrom flower.command import apply_options\n"
+        "from tornado.options import options\n"
+        "options.db = 'elsewhere'\n"
+        "apply_options('flower', ['--persistent=false'])\n"
+    )
+    assert run(script, tmp_path) == executed
+
+
+def test_stock_flower_ignores_the_tls_options_of_an_address() -> None:
+    address = "rediss://127.0.0.1:6379/0?ssl_ca_certs=/ca.pem"
+    broker = Broker(address, broker_use_ssl=None)
+    assert broker.redis.connection_pool.connection_kwargs.get("ssl_ca_certs") is None
+
+
+IMPORT_ALL = """
+import os, sys
+from pkgutil import walk_packages
+import flower.command  # worker.flowerconfig runs in Flower's process
+before = dict(os.environ)
+import producer, worker
+for package in (worker, producer):
+    for module in walk_packages(package.__path__, f"{package.__name__}."):
+        __import__(module.name)
+print([name for name in {*before, *os.environ} if before.get(name) != os.environ.get(name)])
+"""
+
+
+def test_importing_changes_no_environment_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REELHAUL_RUN_FOLDER", str(tmp_path / "run"))
+    assert run(IMPORT_ALL, tmp_path) == "[]"
