@@ -19,7 +19,8 @@ PARTS = (
 #: Fields of details that no list item has, by recorded bodies of both.
 _ONLY_DETAILS = {
     "belongs_to_collection", "budget", "genres", "homepage", "imdb_id", "origin_country",
-    "production_companies", "production_countries", "revenue", "runtime", "spoken_languages", "status", "tagline", *PARTS,
+    "production_companies", "production_countries", "revenue", "runtime", "spoken_languages", "status",
+    "tagline", *PARTS,
 }  # fmt: skip
 #: Selects movies that are not gone.
 _NOT_GONE: Document = {"_meta.gone_at": None}
