@@ -1,4 +1,4 @@
-"""What is fetched: windows of time, cells (genre, window) and their pages. Pure, but for `similar`: by lot."""
+"""Keys of what is fetched: windows of days, cells (genre, window), their pages, and single movies."""
 
 from __future__ import annotations
 
@@ -10,58 +10,59 @@ from typing import NamedTuple, TypeVar
 
 from worker.errors import UsageError
 
-#: TMDB refuses a higher page of any query with 400/22 (422 about 2019 to 2022).
+#: TMDB rejects a higher page of any query: HTTP 400 with code 22 (HTTP 422 from about 2019 to 2022).
 MAX_PAGE = 500
 PAGES = range(1, MAX_PAGE + 1)
 #: Movies on a full page (TMDB API reference, discover/movie).
 PAGE_SIZE = 20
-#: Stands for a genre where a query names none.
+#: In place of a genre, for queries that name none.
 ANY_GENRE = 0
 FIRST_YEAR, LAST_YEAR = 1870, 2100
 #: A signed 32-bit integer; TMDB's largest genre id is 10770.
 LAST_GENRE = 2**31 - 1
-#: A signed 64-bit integer, what MongoDB can hold: whatever movie is stored can be asked for.
+#: The largest integer that MongoDB holds, so that every stored movie can be requested.
 LAST_MOVIE = 2**63 - 1
-#: The genres of 2026 (TMDB API, /3/genre/movie/list); where any other will do, one that is no more will too.
+#: The genres of 2026 (TMDB API, /3/genre/movie/list), from which similar pages are chosen. One that TMDB
+#: has dropped since does no harm: its pages are empty.
 GENRE_IDS = (
     28, 12, 16, 35, 80, 99, 18, 10751, 14, 36, 27, 10402, 9648, 10749, 878, 10770, 53, 10752, 37,
 )  # fmt: skip
 #: Years with many movies in every genre.
 BUSY_YEARS = range(1950, 2026)
-#: Ids of movies in 2026; many of them are given to none, or no more.
+#: The range of movie ids in 2026; many are unused.
 USED_MOVIE_IDS = range(1, 1_700_001)
 
 T = TypeVar("T")
 
+_YEAR = re.compile(r"\d{4}")
+_INTERVAL = re.compile(r"(\d{4}-\d\d-\d\d)/(\d{4}-\d\d-\d\d)")
+_MOVIE = "movie:"
+_MOVIE_ID = re.compile(_MOVIE + r"([1-9][0-9]{0,18})")
+
 
 def another(value: T, choices: Sequence[T]) -> T:
-    """One of the choices by lot, but not `value`."""
+    """Choose at random from the choices other than `value`."""
     while (other := random.choice(choices)) == value:  # noqa: S311 -- spreads requests, no secret
         pass
     return other
 
 
-_YEAR = re.compile(r"\d{4}")
-_MOVIE = "movie:"
-_INTERVAL = re.compile(r"(\d{4}-\d\d-\d\d)/(\d{4}-\d\d-\d\d)")
-
-
 class Window(NamedTuple):
-    """Days of primary release, both ends included."""
+    """An interval of days of primary release, both ends included."""
 
     first: date
     last: date
 
     @classmethod
     def of_year(cls, year: int) -> Window:
-        """The whole of `year`; UsageError outside FIRST_YEAR..LAST_YEAR."""
+        """The whole year; UsageError outside FIRST_YEAR..LAST_YEAR."""
         if not FIRST_YEAR <= year <= LAST_YEAR:
             raise UsageError(f"year {year}: expected {FIRST_YEAR}..{LAST_YEAR}")
         return cls(date(year, 1, 1), date(year, 12, 31))
 
     @classmethod
     def parse(cls, text: str) -> Window:
-        """`"1999"` or `"1999-01-01/1999-06-30"`, in FIRST_YEAR..LAST_YEAR; UsageError for anything else."""
+        """Parse `1999` or `1999-01-01/1999-06-30`, within of_year's bounds; UsageError for anything else."""
         if _YEAR.fullmatch(text):
             return cls.of_year(int(text))
         ends = _INTERVAL.fullmatch(text)
@@ -78,11 +79,11 @@ class Window(NamedTuple):
     def __str__(self) -> str:
         year = self.first.year
         if self == (date(year, 1, 1), date(year, 12, 31)):
-            return f"{year}"
+            return str(year)
         return f"{self.first.isoformat()}/{self.last.isoformat()}"
 
     def halves(self) -> tuple[Window, ...]:
-        """Two windows that make up this one; none for a single day, which dates cannot split."""
+        """The two halves of this window; none for a single day."""
         if self.first == self.last:
             return ()
         middle = self.first + (self.last - self.first) // 2
@@ -90,7 +91,7 @@ class Window(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """One query that is paged through: a genre in a window."""
+    """One query with its pages: a genre in a window."""
 
     genre_id: int
     window: str
@@ -106,10 +107,10 @@ class Cell(NamedTuple):
         return tuple(Cell(self.genre_id, str(half)) for half in Window.parse(self.window).halves())
 
     def rest(self, total_pages: int) -> list[PageKey]:
-        """What page 1 leaves to fetch, given the total it reports.
+        """The pages still to fetch once page 1 has reported `total_pages`.
 
-        Pages 2..N of the cell, or the first pages of both halves where N is beyond what the API
-        pages through. A single day cannot be halved: its first MAX_PAGE pages are all there is.
+        Pages 2..N of the cell or, above MAX_PAGE, the first pages of both halves. A single day cannot be
+        halved: only its first MAX_PAGE pages can be had.
         """
         halves = self.halves() if total_pages > MAX_PAGE else ()
         if halves:
@@ -118,7 +119,7 @@ class Cell(NamedTuple):
 
 
 class MovieKey(NamedTuple):
-    """The identity of a single movie's answer, beside PageKey's for a page's."""
+    """The identity of a single movie's details, as PageKey is a page's."""
 
     movie_id: int
 
@@ -127,13 +128,13 @@ class MovieKey(NamedTuple):
         return f"{_MOVIE}{self.movie_id}"
 
     def similar(self) -> tuple[MovieKey, ...]:
-        """Three other movies by lot, the first of them near this one; TMDB may not have them."""
+        """Three other random movies, the first with an id near this one's; TMDB may lack them."""
         near = range(max(1, self.movie_id - 50), min(self.movie_id + 50, LAST_MOVIE))
         return tuple(MovieKey(another(self.movie_id, ids)) for ids in (near, USED_MOVIE_IDS, USED_MOVIE_IDS))
 
 
 class PageKey(NamedTuple):
-    """The one identity of a page: document id, log word and Flower word are its `id`."""
+    """The identity of a page; its `id` is used in MongoDB, in the log and in Flower."""
 
     genre_id: int
     window: str
@@ -148,39 +149,37 @@ class PageKey(NamedTuple):
         return Cell(self.genre_id, self.window)
 
     def similar(self) -> tuple[PageKey, ...]:
-        """Three other pages by lot: each has two of genre, window and page in common with this one."""
-        year = another(self.window, [str(year) for year in BUSY_YEARS])
+        """Three other random pages, each with two of genre, window and page the same."""
+        years = [str(year) for year in BUSY_YEARS]
         return (
             self._replace(page=another(self.page, PAGES)),
-            self._replace(window=year),
+            self._replace(window=another(self.window, years)),
             self._replace(genre_id=another(self.genre_id, GENRE_IDS)),
         )
 
     @classmethod
     def parse(cls, text: str) -> PageKey:
-        """The key whose `id` is `text`; UsageError when there is none, or it is out of bounds."""
+        """The key whose `id` is `text`; UsageError when there is none or it is out of bounds."""
         try:
             genre_id, window, page = text.split(":")
             key = cls(int(genre_id), str(Window.parse(window)), int(page))
         except ValueError:
             key = None
-        if key is None or key.id != text:
-            raise UsageError(f"page key {text!r:.60}: expected GENRE:WINDOW:PAGE, for instance 18:1999:3")
-        if not (0 <= key.genre_id <= LAST_GENRE and 1 <= key.page <= MAX_PAGE):
-            raise UsageError(
-                f"page key {text!r:.60}: expected a genre in 0..{LAST_GENRE} and a page in 1..{MAX_PAGE}"
-            )
-        return key
+        if key and key.id == text and 0 <= key.genre_id <= LAST_GENRE and 1 <= key.page <= MAX_PAGE:
+            return key
+        raise UsageError(
+            f"page key {text!r:.60}: expected GENRE:WINDOW:PAGE, for instance 18:1999:3, with a genre in "
+            f"0..{LAST_GENRE} and a page in 1..{MAX_PAGE}"
+        )
 
 
 def parse_key(text: str) -> PageKey | MovieKey:
-    """The key whose `id` is `text`; UsageError when there is none."""
-    number = text.removeprefix(_MOVIE)
-    if number == text:
+    """The key of a page or movie whose `id` is `text`; UsageError when there is none."""
+    if not text.startswith(_MOVIE):
         return PageKey.parse(text)
-    key = MovieKey(int(number)) if number.isdecimal() and len(number) <= len(str(LAST_MOVIE)) else None
-    if key is None or key.id != text or not 1 <= key.movie_id <= LAST_MOVIE:
-        raise UsageError(
-            f"movie key {text!r:.60}: expected movie:ID, an id in 1..{LAST_MOVIE}, for instance movie:603"
-        )
-    return key
+    found = _MOVIE_ID.fullmatch(text)
+    if found and int(found[1]) <= LAST_MOVIE:
+        return MovieKey(int(found[1]))
+    raise UsageError(
+        f"movie key {text!r:.60}: expected movie:ID, an id in 1..{LAST_MOVIE}, for instance movie:603"
+    )

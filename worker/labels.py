@@ -1,4 +1,4 @@
-"""What a page is called where a person reads it: `Drama 1999, page 3 of 37 (18:1999:3)`."""
+"""Labels for people, of pages: `Drama 1999, page 3 of 37 (18:1999:3)`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from worker.storage.database import Storage
 
 
 def label(key: PageKey, genres: Mapping[int, str], total_pages: int | None = None) -> str:
-    """The page in words, its id behind them so that it can be searched for."""
+    """The label of a page; it ends with the id, so that it can be searched for."""
     genre = "Any genre" if key.genre_id == ANY_GENRE else genres.get(key.genre_id, f"genre {key.genre_id}")
     of = f" of {min(total_pages, MAX_PAGE)}" if total_pages else ""
     return f"{genre} {key.window}, page {key.page}{of} ({key.id})"
@@ -20,8 +20,8 @@ def label(key: PageKey, genres: Mapping[int, str], total_pages: int | None = Non
 class PageLabels:
     """Labels made from what is stored; safe for threads.
 
-    Genres are read once and totals once per cell in a row, so a page costs no round trip. While MongoDB is
-    away, labels say less.
+    Genres are read once, and totals once for consecutive pages of a cell. While MongoDB is unavailable,
+    labels say less.
     """
 
     def __init__(self, storage: Storage) -> None:

@@ -1,4 +1,4 @@
-"""What TMDB's answers become: plain values, no I/O."""
+"""TMDB's responses and what they are parsed into: plain values, no I/O."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Response:
-    """An HTTP response as far as it arrived: status (0: none), the body's bytes, its headers."""
+    """An HTTP response as far as it arrived; status 0: nothing did."""
 
     status: int
     body: bytes
@@ -25,9 +25,9 @@ class Page:
     results: list[dict[str, Any]]
     total_pages: int
     total_results: int
-    #: When it was requested, by the fleet's clock: the answer is at least as new.
+    #: When it was requested, by the fleet's clock: the content is at least as new.
     fetched_at: datetime
-    #: Of the body, in hexadecimal.
+    #: Of the body, hexadecimal.
     sha256: str
     body: bytes
 
@@ -37,16 +37,16 @@ class Details:
     """One movie's details, raw."""
 
     movie: dict[str, Any]
-    #: As of Page.
+    #: As in Page.
     fetched_at: datetime
     body: bytes
 
 
 @dataclass(frozen=True)
 class Changes:
-    """A page of ids that changed."""
+    """A page of the change feed: ids of movies that changed."""
 
     ids: list[int]
     total_pages: int
-    #: As of Page.
+    #: As in Page.
     fetched_at: datetime

@@ -110,7 +110,7 @@ def test_details_end_with_an_id_that_tmdb_cannot_have_and_ask_anew_for_what_is_0
     stage.database["movies"].insert_one({**kept, "_id": -5, "id": -5})
     for _ in range(2):
         assert stage.reelhaul("details", "--max-age", "0s", "-q").returncode == 0
-    assert stage.database["wanted"].count_documents({}) == 0
+    assert stage.database["movie_requests"].count_documents({}) == 0
     assert stage.database["details"].count_documents({}) == 20
     assert server.stats()["by_kind"]["details"] == 40
 

@@ -244,7 +244,7 @@ def test_refresh_of_details_with_parts_and_what_tmdb_refuses(stage: Stage) -> No
 
     requests.post(f"http://127.0.0.1:{server.port}/_emulator/config", json={"faults": []}, timeout=PATIENCE_S)
     assert "1 enqueued" in stage.reelhaul("failures", "retry", "--key", "movie:8000002").stdout
-    wait_for(lambda: stage.database["wanted"].count_documents({}) == 0, watching=[worker])
+    wait_for(lambda: stage.database["movie_requests"].count_documents({}) == 0, watching=[worker])
     assert json.loads(stage.reelhaul("failures", "--json").stdout) == []
 
 
@@ -273,13 +273,13 @@ def test_refresh_survives_the_loss_of_every_message(stage: Stage) -> None:
     assert worker.wait(PATIENCE_S) == 0
     needed, _ = shake(server)
     assert stage.reelhaul("refresh", "--changes", "--detach").returncode == 0
-    assert stage.database["wanted"].count_documents({}) == needed
+    assert stage.database["movie_requests"].count_documents({}) == needed
     with redis.Redis.from_url(stage.redis_url) as client:
         client.flushdb()
     stage.worker()
     beat(stage)
     wait_for(lambda: there(stage) == dated(server))
-    wait_for(lambda: stage.database["wanted"].count_documents({}) == 0)
+    wait_for(lambda: stage.database["movie_requests"].count_documents({}) == 0)
 
 
 def test_expire_removes_what_may_not_be_kept_and_it_counts_as_missing(stage: Stage) -> None:

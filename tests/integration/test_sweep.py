@@ -50,7 +50,7 @@ def test_movies_that_are_wanted_are_sent_again(asked_for: Stage, broker: redis.R
     wanted: list[dict[str, object]] = [
         {"_id": id_, "since": None, "details": False, "append": []} for id_ in (603, 604)
     ]
-    asked_for.database["wanted"].insert_many(wanted)
+    asked_for.database["movie_requests"].insert_many(wanted)
     broker.flushdb()
     assert sweep(asked_for) == 3 + len(wanted)
     assert broker.llen("{reelhaul}:movies") == len(wanted)

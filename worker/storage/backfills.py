@@ -1,4 +1,4 @@
-"""The collection `backfills`: what was asked for, so that what is missing can be computed at any time."""
+"""The collection `backfills`: what was requested, from which the missing pages are computed."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ class BackfillStore:
         self.collection = mongo.database["backfills"]
 
     def save(self, backfill_id: str, request: Document) -> None:
-        """Keep the request; the same request again replaces it."""
+        """Save the request; the same request again replaces it and is unfinished."""
         again = {"$set": request, "$unset": {"finished_at": ""}}
         with translate_errors():
             self.collection.update_one({"_id": backfill_id}, again, upsert=True)
 
     def all(self, *, unfinished: bool = False) -> list[Document]:
-        """Every request, or those not known to be finished; the latest first."""
+        """All requests, or those not known to be finished; the latest first."""
         query = {"finished_at": {"$exists": False}} if unfinished else {}
         with translate_errors():
             return list(self.collection.find(query).sort("requested_at", -1))
 
     def finish(self, request: Document, at: datetime) -> None:
-        """Note that the request, as `all` returned it, lacks nothing, unless it was repeated or reopened.
+        """Mark the request, as `all` returned it, as finished, unless it was repeated or reopened since.
 
-        Only a cache, so that the sweep need not compute it every minute: what counts is what is stored.
+        The mark is only a cache, so that the sweep need not compute what is missing every minute.
         """
         unchanged = {name: request.get(name) for name in ("_id", "requested_at", "reopened")}
         with translate_errors():
             self.collection.update_one(unchanged, {"$set": {"finished_at": at}})
 
     def correct_date(self, backfill_id: str, requested_at: datetime) -> None:
-        """Replace a request's date that is too far in the future to be believed."""
+        """Replace a request's date if that is too far in the future."""
         ahead = {"_id": backfill_id, "requested_at": {"$gt": self._mongo.latest()}}
         with translate_errors():
             self.collection.update_one(ahead, {"$set": {"requested_at": requested_at}})
 
     @contextmanager
     def reopening(self) -> Iterator[None]:
-        """The block makes pages missing: backfills noted as finished may not be.
+        """Mark all backfills as unfinished, since the block makes pages missing.
 
-        Noted before it, since the block may fail half-way, and after it, since a sweep in between may not
+        Once before the block, which may fail half-way, and once after it, since a sweep in between may not
         have seen the change.
         """
         self._reopen()

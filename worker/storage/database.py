@@ -18,7 +18,7 @@ from worker.storage.movies import MovieStore
 from worker.storage.pages import PageStore
 from worker.storage.schedule import ScheduleStore
 
-#: Where each collection keeps when its documents were last requested. Pages are first: one whose movies were
+#: Fields that hold when a document was last requested from TMDB. Pages come first: a page whose movies were
 #: deleted must count as missing.
 _TIMES = {
     "pages": "fetched_at",
@@ -47,13 +47,13 @@ class Storage:
         self.id_export = IdExport(mongo)
 
     def ping(self) -> None:
-        """One round trip."""
+        """Make one round trip."""
         with translate_errors():
             self.mongo.database.command("ping")
 
     def count_expired(self, before: datetime) -> dict[str, int]:
         """How many documents of each collection were last requested before that moment."""
-        with self.mongo.long_query(), translate_errors():
+        with self.mongo.long_query():
             return {
                 name: self.mongo.database[name].count_documents({field: {"$lt": before}})
                 for name, field in _TIMES.items()
@@ -61,7 +61,7 @@ class Storage:
 
     def delete_expired(self, before: datetime) -> dict[str, int]:
         """Delete what `count_expired` counts; returns how many of each collection."""
-        with self.backfills.reopening(), self.mongo.long_query(), translate_errors():
+        with self.backfills.reopening(), self.mongo.long_query():
             return {
                 name: self.mongo.journalled[name].delete_many({field: {"$lt": before}}).deleted_count
                 for name, field in _TIMES.items()

@@ -1,6 +1,6 @@
-"""What can be read of a stored document, which another version or a person may have written.
+"""Reads stored documents, which another version or a person may have written.
 
-A document that cannot be read is left out and logged: it must not stop what looks at all of them.
+A document that cannot be read is left out and logged, so that queries of many documents go on.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from worker.storage.mongo import EPOCH, Document
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
-#: Selects a time, and nothing else that a field may hold.
+#: Selects times, and no other type that a field may hold.
 ANY_TIME = {"$gte": EPOCH}
 #: Collections for which a left-out document was logged already.
 _logged: set[str] = set()
@@ -42,7 +42,7 @@ class Totals(NamedTuple):
 
 
 class PageRecord(NamedTuple):
-    """A page record; without totals and movies when it does not hold what it should."""
+    """A page record; without totals and movies when a field is missing or wrong."""
 
     key: PageKey
     totals: Totals | None
@@ -51,9 +51,10 @@ class PageRecord(NamedTuple):
     @classmethod
     def of(cls, key: PageKey, record: Document) -> PageRecord:
         totals, ids = Totals.of(record), record.get("movie_ids")
-        if not totals or not isinstance(ids, list) or record.get("page") != key.page:
-            return cls(key, None, [])
-        return cls(key, totals, ids) if all(isinstance(id_, int) for id_ in ids) else cls(key, None, [])
+        has_page = record.get("page") == key.page
+        if totals and has_page and isinstance(ids, list) and all(isinstance(id_, int) for id_ in ids):
+            return cls(key, totals, ids)
+        return cls(key, None, [])
 
 
 def total_pages(record: Document) -> int | None:
@@ -63,7 +64,7 @@ def total_pages(record: Document) -> int | None:
 
 
 def has_rank(record: Document, latest: datetime) -> bool:
-    """Whether a page record can be ranked against another; a time beyond `latest` is not believed."""
+    """Whether a page record can be ranked against another; not with a time beyond `latest`."""
     at = record.get("fetched_at")
     return isinstance(at, datetime) and at <= latest and isinstance(record.get("sha256"), str)
 
@@ -76,7 +77,7 @@ def with_keys(records: Iterable[Document]) -> Iterator[tuple[PageKey, Document]]
 
 
 def parse_id(collection: str, id_: object, parse: Callable[[str], T]) -> T | None:
-    """The key that a document's `_id` is; None, and a line in the log, when it is none."""
+    """Parse a document's `_id`; if that fails, log it and return None."""
     with suppress(UsageError):
         return parse(str(id_))
     log_unreadable(collection, id_)

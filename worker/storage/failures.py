@@ -1,4 +1,4 @@
-"""The collection `failures`: pages and movies in quarantine, each with the response that put it there."""
+"""The collection `failures`: pages and movies in quarantine, each with the response that failed."""
 
 from __future__ import annotations
 
@@ -52,8 +52,15 @@ class FailureStore:
         with translate_errors():
             return self.collection.find_one({"_id": key.id})
 
+    def failed(self, ids: list[str], fresh_after: datetime | None) -> set[str]:
+        """Those of the ids that are in quarantine; with `fresh_after`, since then."""
+        times = self._mongo.since(fresh_after) if fresh_after else ANY_TIME
+        with translate_errors():
+            found = self.collection.find({"_id": {"$in": ids}, "last_at": times}, {"_id": 1})
+            return {failure["_id"] for failure in found}
+
     def quarantined(self) -> dict[PageKey | MovieKey, Document]:
-        """What is in quarantine and was not stored since, without bodies."""
+        """All in quarantine that were not stored since, without bodies."""
         found: dict[PageKey | MovieKey, Document] = {}
         with translate_errors():
             for failure in self.collection.find({}, {"body": 0, "headers": 0}):
@@ -70,13 +77,13 @@ class FailureStore:
         }
 
     def release(self, failures: Mapping[PageKey | MovieKey, Document]) -> None:
-        """Take them out of quarantine unless they failed again since; their backfills lack them now."""
+        """Take them out of quarantine unless they failed again since; backfills lack them from now on."""
         with self._backfills.reopening(), translate_errors():
             for key, failure in failures.items():
                 self.collection.delete_one({"_id": key.id, "last_at": failure["last_at"]})
 
     def _stored_at(self, keys: Mapping[PageKey | MovieKey, Document]) -> dict[PageKey | MovieKey, datetime]:
-        """When those that are stored were requested."""
+        """When those that are stored were last requested."""
         stored: dict[PageKey | MovieKey, datetime] = {}
         database = self._mongo.database
         for batch in self._mongo.batches(keys):
@@ -92,5 +99,5 @@ class FailureStore:
 
 
 def _storable(text: str) -> str:
-    """Text that BSON can hold: TMDB's may contain lone surrogates."""
+    """The text as BSON can hold it: TMDB's may contain lone surrogates."""
     return text.encode("utf-8", "backslashreplace").decode()

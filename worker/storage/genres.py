@@ -17,7 +17,7 @@ class GenreStore:
         self.collection = mongo.database["genres"]
 
     def save(self, names: Mapping[int, str], at: datetime) -> None:
-        """Keep TMDB's names as of `at`."""
+        """Save TMDB's names, requested at that moment."""
         updates = [
             UpdateOne({"_id": id_}, {"$set": {"name": name, "fetched_at": at}}, upsert=True)
             for id_, name in names.items()
@@ -26,7 +26,7 @@ class GenreStore:
             self.collection.bulk_write(updates)
 
     def names(self, fresh_after: datetime | None = None) -> dict[int, str]:
-        """Names by genre id, in the order of the names; only those fetched since `fresh_after`."""
+        """Names by genre id, sorted by name; only those requested since `fresh_after`."""
         query = {"fetched_at": {"$gte": fresh_after}} if fresh_after else {}
         with translate_errors():
             return {genre["_id"]: genre["name"] for genre in self.collection.find(query).sort("name", 1)}

@@ -1,8 +1,8 @@
-"""TMDB's daily list of every movie's id, kept as it came: what is missing or gone is told by it.
+"""The collection `ids`: TMDB's daily list of every movie's id, from which missing and gone movies are found.
 
-A list of 1.2 million lines is kept in blocks of 1,000: as single documents they would take minutes. Each
-load has a number, a block's `_id` begins with it, and the document `current` names the load that counts.
-It is changed last, so readers see one whole list or the other, whatever becomes of a load.
+The list's 1.2 million lines are stored in blocks of 1,000; as single documents they would take minutes. Each
+load has a number, with which the `_id` of its blocks begins, and the document `current` names the load that
+readers use. It is changed last, so that they see one whole list or the other, even when a load fails.
 """
 
 from __future__ import annotations
@@ -12,26 +12,24 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from itertools import count, groupby, islice
+from itertools import count, groupby
 from typing import Any
 
-from bson.errors import BSONError
 from pymongo import ReturnDocument
-from pymongo.errors import DocumentTooLarge
 
 from worker.errors import MongoUnavailable, UsageError
-from worker.storage.mongo import Document, Mongo, translate_errors
+from worker.keys import LAST_MOVIE
+from worker.storage.mongo import ENCODING_ERRORS, Document, Mongo, batches, translate_errors
 
 #: Lines in one document: about 120 KB.
 BLOCK = 1_000
-#: Bytes of a line. TMDB's are below 1,000; a thousand of this length still fit into a document.
+#: Bytes of a line. TMDB's are below 1,000; a block of lines of this length still fits into a document.
 LONGEST_LINE = 8_192
-_LARGEST_ID = 2**63 - 1
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """The list that counts: its load's number, how many lines, from where, when."""
+    """The list in use: its load's number, how many movies, from where, when."""
 
     load: int
     movies: int
@@ -40,31 +38,31 @@ class Loaded:
 
 
 class IdExport:
-    """The collection `ids`; MongoUnavailable when MongoDB does not answer or cannot write."""
+    """The list of ids. Every method raises MongoUnavailable."""
 
     def __init__(self, mongo: Mongo) -> None:
         self._mongo = mongo
         self._ids = mongo.database["ids"]
 
     def load(self, lines: Iterable[bytes], source: str, at: datetime) -> int:
-        """Keep these lines in the place of all earlier ones; returns how many.
+        """Replace the list by these lines; returns how many movies they are.
 
-        Raises UsageError, and leaves what was there, for a line that is no movie with an id, for no lines at
-        all, and when a load that began later is done already.
+        Raises UsageError, and keeps the list in use, if a line is not a movie with an id, if there is no
+        line, and if a load that began later has finished.
         """
         load = self._begin()
         try:
-            movies = self._put(load, lines, source)
+            movies = self._insert(load, lines, source)
             self._make_current(Loaded(load, movies, source, at))
         except UsageError:
             self._remove(load, load)
             raise
-        # Not those above: they belong to loads that go on at this moment.
+        # Higher numbers belong to loads that are still running.
         self._remove(0, load - 1)
         return movies
 
     def current(self) -> Loaded | None:
-        """The list that counts; None when none was loaded yet."""
+        """The list in use; None before the first load."""
         with translate_errors():
             found = self._ids.find_one({"_id": "current", "load": {"$exists": True}})
         if found is None:
@@ -72,15 +70,15 @@ class IdExport:
         return Loaded(found["load"], found["movies"], found["source"], found["loaded_at"])
 
     def ids(self) -> array[int]:
-        """The ids of the list that counts, ascending, each once; 8 bytes each. Empty when there is none."""
+        """The ids of the list in use, ascending, each once, 8 bytes each; empty before the first load."""
         return self._read()[0]
 
     def flagged(self, *flags: str) -> list[array[int]]:
-        """As `ids`, for each flag (`adult`, `video`) those whose line says true for it; one pass for all."""
+        """For each flag (`adult`, `video`), as `ids`, the ids of the lines in which it is true."""
         return self._read(*flags)[1:]
 
     def _begin(self) -> int:
-        """A number above every load's before it, whatever the clocks say."""
+        """A number above that of every earlier load, independent of clocks."""
         with translate_errors():
             counted = self._ids.find_one_and_update(
                 {"_id": "current"},
@@ -90,40 +88,39 @@ class IdExport:
             )
         if counted is None:
             raise MongoUnavailable("MongoDB: no answer to a new load of ids")
-        begun: int = counted["begun"]
-        return begun
+        return int(counted["begun"])
 
-    def _put(self, load: int, lines: Iterable[bytes], source: str) -> int:
-        movies = _parsed(lines, source)
-        kept = number = 0
-        while block := list(islice(movies, BLOCK)):
+    def _insert(self, load: int, lines: Iterable[bytes], source: str) -> int:
+        movies = 0
+        for number, block in enumerate(batches(_parsed(lines, source), BLOCK)):
             document = {"_id": _block_id(load, number), "load": load, "movies": block}
             with translate_errors():
                 try:
                     self._ids.insert_one(document)
-                except (BSONError, OverflowError, UnicodeError, RecursionError, DocumentTooLarge):
-                    # Half a character in a title, a number beyond 64 bits: no reason to refuse a list of ids.
-                    document["movies"] = [_least(movie) for movie in block]
+                except ENCODING_ERRORS:
+                    # A lone surrogate in a title or a number beyond 64 bits must not cost the list its ids.
+                    document["movies"] = [_storable(movie) for movie in block]
                     self._ids.insert_one(document)
-            kept, number = kept + len(block), number + 1
-        if not kept:
+            movies += len(block)
+        if not movies:
             raise UsageError(
                 f"{source}: expected a JSON object with an id on each line, got no line; "
                 "with an empty list every movie would count as gone"
             )
-        return kept
+        return movies
 
     def _make_current(self, loaded: Loaded) -> None:
-        """UsageError when a load that began later is done already."""
+        """Put the load in use; UsageError if one that began later has finished."""
         earlier = [{"load": {"$exists": False}}, {"load": {"$lt": loaded.load}}]
         with translate_errors():
             changed = self._ids.update_one({"_id": "current", "$or": earlier}, {"$set": asdict(loaded)})
         if not changed.matched_count:
-            raise UsageError(f"{loaded.source}: another load began later and is done: that one counts")
+            raise UsageError(f"{loaded.source}: a load that began later has finished; its list is in use")
 
     def _remove(self, first: int, last: int) -> None:
-        with self._mongo.long_query(), translate_errors():
-            self._ids.delete_many(_between(first, last))
+        """Remove the blocks of the loads `first` to `last`, both included."""
+        with self._mongo.long_query():
+            self._ids.delete_many({"_id": {"$gte": f"{first:010}:", "$lt": f"{last + 1:010}:"}})
 
     def _read(self, *flags: str) -> list[array[int]]:
         """All ids, then those of each flag."""
@@ -138,14 +135,14 @@ class IdExport:
                 return [_ascending(ids) for ids in found]
             if self.current() == loaded:
                 raise UsageError(
-                    f"of {loaded.source}, {movies:,} of {loaded.movies:,} lines are left in MongoDB: "
+                    f"{loaded.source}: only {movies:,} of {loaded.movies:,} lines are left in MongoDB; "
                     "load it again with `reelhaul ids load`"
                 )
-            # Another load took its place, and its blocks, while they were read.
+            # Another load has replaced it, and removed its blocks, meanwhile.
         return [array("q") for _ in (None, *flags)]
 
     def _blocks(self, load: int, *flags: str) -> Iterator[list[dict[str, Any]]]:
-        """One by one: asked for more at once, the embedded server holds all of them in memory."""
+        """The blocks of a load, one by one: SecantusDB would hold the whole result of a query in memory."""
         fields = {f"movies.{name}": 1 for name in ("id", *flags)}
         for number in count():
             with translate_errors():
@@ -156,7 +153,7 @@ class IdExport:
 
 
 def parse_line(line: bytes) -> Document:
-    """The object of one line; ValueError, in words for a person, when it is no movie with an id."""
+    """The movie in one line; ValueError, with a text for people, if it is not a JSON object with an id."""
     if len(line) > LONGEST_LINE:
         raise ValueError(f"more than {LONGEST_LINE:,} bytes")
     try:
@@ -168,7 +165,7 @@ def parse_line(line: bytes) -> Document:
     if not isinstance(movie, dict):
         raise ValueError(f"{type(movie).__name__} instead of a JSON object")  # noqa: TRY004 -- of a line, no argument
     id_ = movie.get("id")
-    if type(id_) is not int or not 0 < id_ <= _LARGEST_ID:
+    if type(id_) is not int or not 0 < id_ <= LAST_MOVIE:
         raise ValueError(f"id {id_!r:.40}, where a whole number above 0 was expected")
     return movie
 
@@ -185,21 +182,16 @@ def _parsed(lines: Iterable[bytes], source: str) -> Iterator[Document]:
             ) from None
 
 
-def _least(movie: Document) -> Document:
-    """What is ever read of a line; MongoDB can hold it."""
+def _storable(movie: Document) -> Document:
+    """The fields of a line that are ever read, which MongoDB can hold."""
     return {"id": movie["id"], "adult": movie.get("adult") is True, "video": movie.get("video") is True}
 
 
 def _block_id(load: int, number: int) -> str:
-    """Ordered as the numbers are, and before `current`."""
+    """Sorts as the numbers do, and before `current`."""
     return f"{load:010}:{number:010}"
 
 
-def _between(first: int, last: int) -> Document:
-    """Selects the blocks of these loads, both included."""
-    return {"_id": {"$gte": f"{first:010}:", "$lt": f"{last + 1:010}:"}}
-
-
 def _ascending(found: Sequence[int]) -> array[int]:
-    """Each once. Sorting takes 40 MB for a million, for a moment."""
+    """Sort, and drop duplicates. A million ids take 40 MB meanwhile."""
     return array("q", (id_ for id_, _ in groupby(sorted(found))))

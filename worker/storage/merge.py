@@ -1,13 +1,13 @@
-"""How movies merge: order-free, by compare-and-swap.
+"""Merges movies by compare-and-swap, so that the order of deliveries does not matter.
 
-Of two versions of a movie the later `fetched_at` wins whole, ties go to the larger sha256, then to the
-larger page id; `first_seen` is the smallest of all; `gone_at`, when TMDB last said that it has no such
-movie, falls to a version asked for then or later. So any number of deliveries of the same answers, in
-any order and interleaving, leave the same documents. A stored time that lies in the future was stamped by
-a clock that was ahead: it counts for nothing, or newer answers would lose until that time comes.
+Of two versions of a movie, the later `fetched_at` wins whole; ties go to the larger sha256, then to the
+larger page id. `first_seen` is the smallest of all. `gone_at`, when TMDB last said that it has no such movie,
+is dropped for a version requested then or later. So the same responses leave the same documents, whatever the
+number, order and interleaving of their deliveries. A stored time in the future was stamped by a clock that
+was ahead: it is ignored, or newer responses would lose until that time comes.
 
-Every write says what it expects to find; where somebody else wrote meanwhile, all is read and decided
-again, ROUNDS times at most.
+Each write names the `_meta` that it expects. If somebody else wrote meanwhile, all is read and decided again,
+at most ROUNDS times.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from worker.errors import MongoUnavailable, Unstorable
 from worker.records import Page, Response
 from worker.storage.mongo import DUPLICATE, EPOCH, Document
 
-#: A round is lost to somebody else who wrote. So many in a row mean that what is read is not what is there.
+#: A round is lost when somebody else writes. This many in a row mean that reads lag behind writes.
 ROUNDS = 100
 _Update = ReplaceOne[Document] | UpdateOne
 
 
 class Saved(NamedTuple):
-    """What saving a page changed, in movies."""
+    """How many movies a save inserted and changed."""
 
     inserted: int
     changed: int
 
 
 class Version(NamedTuple):
-    """One movie as one answer had it."""
+    """One movie as one response had it."""
 
     movie: Document
     fetched_at: datetime
@@ -49,8 +49,12 @@ class Version(NamedTuple):
     def rank(self) -> tuple[datetime, str, str]:
         return self.fetched_at, self.sha256, self.page
 
+    def outranks(self, stored: Document) -> bool:
+        """Whether this version is newer than the one with that `_meta`."""
+        return self.rank > (stored["fetched_at"], stored["sha256"], stored["page"])
+
     def meta(self, stored: Document | None = None) -> Document:
-        """`_meta` once this version has replaced the one whose `_meta` is `stored`."""
+        """The `_meta` once this version has replaced the one whose `_meta` is `stored`."""
         earlier = stored or {}
         meta = {
             "first_seen": min(earlier.get("first_seen", self.fetched_at), self.fetched_at),
@@ -62,12 +66,13 @@ class Version(NamedTuple):
             meta["gone_at"] = earlier["gone_at"]
         return meta
 
-    def document(self, meta: Document) -> Document:
-        return {"_id": self.movie["id"], **self.movie, "_meta": meta}
+    def document(self, stored: Document | None = None) -> Document:
+        """The whole document, with `_meta` as `meta` says."""
+        return {"_id": self.movie["id"], **self.movie, "_meta": self.meta(stored)}
 
 
 def versions_of(page_id: str, page: Page) -> dict[int, Version]:
-    """By movie id; of a movie that stands twice on the page, the version that ranks higher."""
+    """By movie id; if a movie stands twice on the page, the version that ranks higher."""
     versions: dict[int, Version] = {}
     for movie in page.results:
         version = version_of(movie, page.fetched_at, page_id, page.body)
@@ -78,7 +83,7 @@ def versions_of(page_id: str, page: Page) -> dict[int, Version]:
 
 
 def version_of(movie: Document, fetched_at: datetime, page: str, body: bytes) -> Version:
-    """The movie as the answer `body` had it; Unstorable when it has a field of ours."""
+    """The movie as the response with that body had it; Unstorable when it has a field `_id` or `_meta`."""
     if "_id" in movie or "_meta" in movie:
         raise Unstorable(f"movie {movie['id']} has a field of ours: _id or _meta", Response(200, body))
     text = json.dumps(movie, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
@@ -86,36 +91,36 @@ def version_of(movie: Document, fetched_at: datetime, page: str, body: bytes) ->
 
 
 def merge(movies: Collection[Document], versions: dict[int, Version], latest: datetime) -> Saved:
-    """Bring `movies` to what the versions make of it; MongoUnavailable when that comes to no end.
+    """Merge the versions, by movie id, into the collection; stored times beyond `latest` are ignored.
 
-    `latest`: no stored time beyond it is believed.
+    Raises MongoUnavailable after ROUNDS rounds.
     """
     inserted = changed = 0
     for _ in range(ROUNDS):
         found = movies.find({"_id": {"$in": list(versions)}}, {"_meta": 1})
         stored = {movie["_id"]: movie["_meta"] for movie in found}
-        new = [v.document(v.meta()) for id_, v in versions.items() if id_ not in stored]
+        new = [version.document() for id_, version in versions.items() if id_ not in stored]
         changes: list[_Update] = []
         touches: list[_Update] = []
         for id_, meta in stored.items():
-            version, known = versions[id_], _believed(meta, latest)
-            if _wins(version, known) and _differs(version, known):
-                changes.append(_change(id_, meta, version.document(version.meta(known))))
+            version, known = versions[id_], _without_future_times(meta, latest)
+            as_read = {"_id": id_, "_meta": meta}
+            if version.outranks(known) and version.sha256 != known["sha256"]:
+                changes.append(_replacement(as_read, version.document(known)))
             elif (touched := _touched(known, version)) != meta:
-                touches.append(UpdateOne({"_id": id_, "_meta": meta}, {"$set": {"_meta": touched}}))
+                touches.append(UpdateOne(as_read, {"$set": {"_meta": touched}}))
         done = _insert(movies, new), _write(movies, changes), _write(movies, touches)
         inserted += done[0]
         changed += done[1]
         if done == (len(new), len(changes), len(touches)):
             return Saved(inserted, changed)
-        # Somebody else wrote one of them since it was read: look again.
     raise MongoUnavailable(
         f"MongoDB: {ROUNDS} times in a row what was read had changed before it was written"
     )
 
 
 def _insert(movies: Collection[Document], new: list[Document]) -> int:
-    """How many are new indeed, and inserted."""
+    """Insert; return how many were new."""
     if not new:
         return 0
     try:
@@ -127,40 +132,27 @@ def _insert(movies: Collection[Document], new: list[Document]) -> int:
 
 
 def _write(movies: Collection[Document], updates: list[_Update]) -> int:
-    """How many found their movie as it was read."""
+    """Update; return how many movies were still as they had been read."""
     return movies.bulk_write(updates, ordered=False).matched_count if updates else 0
 
 
-def _believed(stored: Document, latest: datetime) -> Document:
-    """The `_meta` as far as its times are to be believed: any answer wins over one from beyond `latest`."""
+def _without_future_times(stored: Document, latest: datetime) -> Document:
+    """The `_meta` without a `gone_at` beyond `latest`; a `fetched_at` beyond it becomes the oldest of all."""
     if max(stored["fetched_at"], stored.get("gone_at", latest)) <= latest:
         return stored
     known = {name: value for name, value in stored.items() if name != "gone_at" or value <= latest}
     return known if known["fetched_at"] <= latest else {**known, "fetched_at": EPOCH}
 
 
-def _change(id_: int, stored: Document, document: Document) -> _Update:
-    """The whole movie anew, if its `_meta` is still what was read."""
-    return _replacement({"_id": id_, "_meta": stored}, document)
-
-
 def _touched(stored: Document, version: Version) -> Document:
-    """The `_meta` of a movie that stays as it is, once the version is known too."""
-    if _wins(version, stored):
+    """The `_meta` of a movie whose content the version does not change."""
+    if version.outranks(stored):
         return version.meta(stored)
     return {**stored, "first_seen": min(stored["first_seen"], version.fetched_at)}
 
 
-def _wins(version: Version, stored: Document) -> bool:
-    return version.rank > (stored["fetched_at"], stored["sha256"], stored["page"])
-
-
-def _differs(version: Version, stored: Document) -> bool:
-    return bool(version.sha256 != stored["sha256"])
-
-
 def _replacement(filter_: Document, document: Document) -> _Update:
-    """The whole document anew; as a literal where a name begins with a dollar, which no replacement may."""
+    """Replace the document; as a literal where a name begins with a dollar, which replaceOne rejects."""
     if any(name.startswith("$") for name in document):
         return UpdateOne(filter_, [{"$replaceWith": {"$literal": document}}])
     return ReplaceOne(filter_, document)

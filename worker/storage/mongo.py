@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 #: Documents in one round trip when a whole collection is read: about a megabyte of page records.
 READ_BATCH = 10_000
+#: Raised by bson or pymongo for a document that cannot be sent.
+ENCODING_ERRORS = (BSONError, OverflowError, UnicodeError, RecursionError, DocumentTooLarge)
 #: Server codes that blame the document: bad value, overflow, invalid BSON, names with $ or dots, too large.
 _DOCUMENT_CODES = {2, 15, 22, 52, 55, 57, 10334, 17280}
 #: Server code for a write that met an `_id` that exists already.
@@ -41,7 +43,7 @@ JOURNALLED = WriteConcern("majority", j=True)
 
 
 class QueryLimits(NamedTuple):
-    """How much to ask a server at a time."""
+    """How much to ask of a server at a time."""
 
     #: Ids in one `$in`.
     ids: int
@@ -59,12 +61,12 @@ class Mongo:
     """A database, read from its primary and written to a majority whatever MONGO_URL says; safe for threads.
 
     `now` is the fleet's clock. A secondary lags, and so does what a majority is known to have: a
-    compare-and-swap based on either never ends. What fewer than a majority have, a failover may lose.
+    compare-and-swap based on either never ends. A failover may lose what fewer than a majority have.
     """
 
     def __init__(self, database: Database[Document], now: Callable[[], datetime]) -> None:
         self.database = database.with_options(
-            # A time beyond Python's calendar, written by somebody else, must not end the reading of the rest.
+            # A time beyond Python's calendar, written by somebody else, must not stop a long query.
             codec_options=database.codec_options.with_options(
                 datetime_conversion=DatetimeConversion.DATETIME_CLAMP
             ),
@@ -76,32 +78,40 @@ class Mongo:
         self.now = now
 
     def latest(self) -> datetime:
-        """The latest stored time that is believed."""
+        """The latest stored time that is not ignored."""
         return self.now() + AHEAD
 
     def since(self, moment: datetime) -> Document:
-        """Selects times from `moment` on that are believed."""
+        """Select times from `moment` to `latest`."""
         return {"$gte": moment, "$lte": self.latest()}
 
     @cached_property
     def limits(self) -> QueryLimits:
-        """What suits the server, which is asked once."""
+        """The limits that suit the server, by its buildInfo; one round trip, the first time."""
         with translate_errors():
             return SECANTUSDB if "secantusVersion" in self.database.command("buildInfo") else MONGODB
 
     def batches(self, ids: Iterable[T]) -> Iterator[list[T]]:
         """The ids in lists that fit into one query."""
-        rest = iter(ids)
-        while batch := list(islice(rest, self.limits.ids)):
-            yield batch
+        return batches(ids, self.limits.ids)
 
     @contextmanager
     def long_query(self) -> Iterator[None]:
-        """Let the block's queries take `limits.long_query_s`; a server that is away still fails as fast."""
+        """Let the block's queries take `limits.long_query_s`, and translate their errors.
+
+        A ping goes first, so that an unavailable server fails as fast as in any other query.
+        """
         with translate_errors():
             self.database.command("ping")
             with pymongo.timeout(self.limits.long_query_s):
                 yield
+
+
+def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """The items in lists of `size`; the last may be shorter."""
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch
 
 
 def own_now() -> datetime:
@@ -110,16 +120,19 @@ def own_now() -> datetime:
 
 
 def bounded(seconds: float) -> AbstractContextManager[None]:
-    """End the block's operations within so many seconds altogether, with an error of pymongo's if need be."""
+    """Limit the block's operations to `seconds` altogether; pymongo raises an error beyond that."""
     return pymongo.timeout(seconds)
 
 
 @contextmanager
 def translate_errors(body: bytes | None = None) -> Iterator[None]:
-    """Raise MongoUnavailable for pymongo's errors, Unstorable for those that blame a document made of `body`."""
+    """Raise MongoUnavailable for pymongo's errors, Unstorable for those that blame the documents.
+
+    `body` is the response that the documents were made of; without one no document is blamed.
+    """
     try:
         yield
-    except (BSONError, OverflowError, UnicodeError, RecursionError, DocumentTooLarge) as error:
+    except ENCODING_ERRORS as error:
         if body is None:
             raise
         raise Unstorable(f"{type(error).__name__}: {error}"[:500], Response(200, body)) from None
@@ -129,6 +142,6 @@ def translate_errors(body: bytes | None = None) -> Iterator[None]:
             codes = {write["code"] for write in error.details["writeErrors"]}
         if body is not None and codes & _DOCUMENT_CODES:
             raise Unstorable(f"MongoDB: {error}"[:500], Response(200, body)) from None
-        # What pymongo appends is its view of every server.
+        # pymongo appends its view of every server.
         reason = str(error).partition(" (configured timeouts")[0].partition(", Timeout:")[0]
         raise MongoUnavailable(f"MongoDB: {type(error).__name__}: {reason[:300]}") from error

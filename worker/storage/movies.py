@@ -11,41 +11,18 @@ from worker.records import Details, Page
 from worker.storage.merge import Saved, merge, version_of, versions_of
 from worker.storage.mongo import EPOCH, READ_BATCH, Document, Mongo, translate_errors
 
-#: What append_to_response may name for a movie (TMDB API reference, movie/details).
+#: Parts that append_to_response may name for a movie (TMDB API reference, movie/details).
 PARTS = (
-    "alternative_titles",
-    "changes",
-    "credits",
-    "external_ids",
-    "images",
-    "keywords",
-    "lists",
-    "recommendations",
-    "release_dates",
-    "reviews",
-    "similar",
-    "translations",
-    "videos",
-    "watch/providers",
-)
-#: Fields of details that no list item has (recorded bodies of both).
+    "alternative_titles", "changes", "credits", "external_ids", "images", "keywords", "lists",
+    "recommendations", "release_dates", "reviews", "similar", "translations", "videos", "watch/providers",
+)  # fmt: skip
+#: Fields of details that no list item has, by recorded bodies of both.
 _ONLY_DETAILS = {
-    "belongs_to_collection",
-    "budget",
-    "genres",
-    "homepage",
-    "imdb_id",
-    "origin_country",
-    "production_companies",
-    "production_countries",
-    "revenue",
-    "runtime",
-    "spoken_languages",
-    "status",
-    "tagline",
-    *PARTS,
-}
-#: Selects movies that TMDB still has.
+    "belongs_to_collection", "budget", "genres", "homepage", "imdb_id", "origin_country",
+    "production_companies", "production_countries", "revenue", "runtime", "spoken_languages", "status",
+    "tagline", *PARTS,
+}  # fmt: skip
+#: Selects movies that are not gone.
 _NOT_GONE: Document = {"_meta.gone_at": None}
 
 
@@ -58,23 +35,23 @@ class MovieStore:
         self.details = mongo.database["details"]
 
     def save_page(self, name: str, page: Page) -> Saved:
-        """Merge the movies of a page; `name` is kept as the page they were seen on."""
+        """Merge the movies of a page; `name` becomes their `_meta.page`."""
         with translate_errors(page.body):
             return merge(self.collection, versions_of(name, page), self._mongo.latest())
 
-    def save_details(self, key: MovieKey, answer: Details, *, keep: bool) -> Saved:
-        """Merge the list item that the details imply, and the details themselves if they are to be kept.
+    def save_details(self, key: MovieKey, details: Details, *, keep: bool) -> Saved:
+        """Merge the list item that the details imply; with `keep`, the details too.
 
-        A movie that is not stored and in none of the cells asked for is left out unless `keep`.
+        Without `keep`, a movie that is neither stored nor in a cell of any backfill is left out.
         """
-        latest, item = self._mongo.latest(), list_item(answer.movie)
-        with translate_errors(answer.body):
+        latest, item = self._mongo.latest(), list_item(details.movie)
+        with translate_errors(details.body):
             if keep:
-                whole = version_of(answer.movie, answer.fetched_at, key.id, answer.body)
+                whole = version_of(details.movie, details.fetched_at, key.id, details.body)
                 merge(self.details, {key.movie_id: whole}, latest)
             elif not self._belongs(item):
                 return Saved(0, 0)
-            version = version_of(item, answer.fetched_at, key.id, answer.body)
+            version = version_of(item, details.fetched_at, key.id, details.body)
             return merge(self.collection, {key.movie_id: version}, latest)
 
     def stored_parts(self, movie_id: int) -> set[str] | None:
@@ -84,7 +61,7 @@ class MovieStore:
         return None if stored is None else set(stored) & set(PARTS)
 
     def tombstone(self, ids: Collection[int], at: datetime) -> int:
-        """Note that TMDB did not have the movies at that time; returns how many that changes."""
+        """Mark as gone the movies not requested since; returns how many were not gone before."""
         changed = 0
         for batch in self._mongo.batches(ids):
             known = {"_id": {"$in": batch}, **self._fetched_before(at)}
@@ -96,14 +73,14 @@ class MovieStore:
         return changed
 
     def count(self) -> int:
-        """How many movies are stored, by the collection's metadata: exact unless MongoDB was killed."""
+        """How many movies are stored, by the collection's metadata: inexact after MongoDB was killed."""
         with translate_errors():
             return self.collection.estimated_document_count()
 
     def each(self) -> Iterator[Document]:
-        """Every stored movie that TMDB still has, with its `_meta`, by ascending id; flat memory."""
+        """Every stored movie that is not gone, with its `_meta`, by ascending id; flat memory."""
         with translate_errors():
-            # The embedded server sorts before its first answer; the rest is quick.
+            # SecantusDB sorts before its first answer; the rest is quick.
             with self._mongo.long_query():
                 movies = self.collection.find(_NOT_GONE).sort("_id", 1)
                 first = next(movies, None)
@@ -112,22 +89,25 @@ class MovieStore:
             yield from movies
 
     def each_genre_ids(self) -> Iterator[list[int]]:
-        """The genre ids of every stored movie that TMDB still has, in no order; flat memory."""
+        """The genre ids of every stored movie that is not gone, in no order; flat memory."""
         with translate_errors():
             for movie in self.collection.find(_NOT_GONE, {"_id": 0, "genre_ids": 1}):
                 yield movie.get("genre_ids", [])
 
     def ids(self, on_movie: Callable[[], None] = lambda: None) -> array[int]:
-        """The id of every stored movie, ascending, 8 bytes each; calls `on_movie` for each one read."""
+        """The id of every stored movie, ascending, 8 bytes each; calls `on_movie` for each.
+
+        Sorted here: SecantusDB reads everything before the first answer to a sorted query.
+        """
         ids = array("q")
-        with self._mongo.long_query(), translate_errors():
+        with self._mongo.long_query():
             for movie in self.collection.find({}, {"_id": 1}, batch_size=READ_BATCH):
                 ids.append(movie["_id"])
                 on_movie()
         return array("q", sorted(ids))
 
     def first_seen(self, ids: Iterable[int]) -> Iterator[tuple[int, datetime]]:
-        """When each of these movies was first seen; those not stored and those that are gone are left out."""
+        """Those of the movies that are stored and not gone, each with when it was first seen."""
         for batch in self._mongo.batches(ids):
             query = {"_id": {"$in": batch}, "_meta.gone_at": {"$exists": False}}
             with translate_errors():
@@ -135,7 +115,7 @@ class MovieStore:
                     yield movie["_id"], movie["_meta"]["first_seen"]
 
     def not_fetched_since(self, ids: Collection[int], moment: datetime) -> set[int]:
-        """Those whose list item, or stored details, were not requested since then."""
+        """Those of the movies whose list item, or stored details, were not requested since then."""
         fresh: set[int] = set()
         outdated: set[int] = set()
         latest = self._mongo.latest()
@@ -151,49 +131,49 @@ class MovieStore:
         return set(ids) - fresh | outdated
 
     def without_details(self, fresh_after: datetime, append: Collection[str] = ()) -> Iterator[int]:
-        """Ids of movies, in no order, without details that were requested since and hold the parts.
+        """Ids, in no order, of movies that lack details requested since then with all of the parts.
 
-        Movies that TMDB no longer has are left out. All are found before the first is yielded.
+        Movies that are gone are left out. All are found before the first is yielded.
         """
         query: Document = {"_meta.fetched_at": self._mongo.since(fresh_after)}
         query.update((part, {"$exists": True}) for part in append)
-        with self._mongo.long_query(), translate_errors():
+        with self._mongo.long_query():
             complete = {one["_id"] for one in self.details.find(query, {"_id": 1}, batch_size=READ_BATCH)}
             movies = self.collection.find(_NOT_GONE, {"_id": 1}, batch_size=READ_BATCH)
             lacking = array("q", (movie["_id"] for movie in movies if movie["_id"] not in complete))
         yield from lacking
 
     def fetched_before(self, moment: datetime) -> list[tuple[int, str]]:
-        """Id, and page it was last seen on, of each movie last requested before that moment."""
+        """Each movie last requested before that moment: its id, and the page that it was on then."""
         query = {**self._fetched_before(moment), **_NOT_GONE}
-        with self._mongo.long_query(), translate_errors():
+        with self._mongo.long_query():
             found = self.collection.find(query, {"_meta.page": 1}, batch_size=READ_BATCH)
             return [(movie["_id"], movie["_meta"]["page"]) for movie in found]
 
     def details_fetched_before(self, moment: datetime) -> list[int]:
-        """Ids of movies whose details were last requested before that moment."""
+        """Ids of the movies whose details were last requested before that moment."""
         query = {**self._fetched_before(moment), **_NOT_GONE}
-        with self._mongo.long_query(), translate_errors():
+        with self._mongo.long_query():
             return [movie["_id"] for movie in self.details.find(query, {"_id": 1}, batch_size=READ_BATCH)]
 
     def _fetched_before(self, moment: datetime) -> Document:
-        """Selects what was last requested before that moment, or at a time that is not believed."""
+        """Select what was last requested before that moment, or in the future."""
         times = [{"_meta.fetched_at": {"$lt": moment}}, {"_meta.fetched_at": {"$gt": self._mongo.latest()}}]
         return {"$or": times}
 
     def _belongs(self, item: Document) -> bool:
-        """Whether the movie is stored, or in a cell that was asked for."""
+        """Whether the movie is stored, or in a cell of any backfill."""
         if self.collection.find_one({"_id": item["id"]}, {"_id": 1}):
             return True
         genres, year = {*item["genre_ids"], 0}, str(item.get("release_date"))[:4]
         requests = self._mongo.database["backfills"].find({}, {"years": 1, "genres.id": 1})
         return year.isdecimal() and any(
-            int(year) in asked["years"] and genres & {genre["id"] for genre in asked["genres"]}
-            for asked in requests
+            int(year) in request["years"] and genres & {genre["id"] for genre in request["genres"]}
+            for request in requests
         )
 
 
 def list_item(details: Document) -> Document:
-    """The list item that a movie's details imply: without fields that only details have, genres by id."""
+    """The list item that a movie's details imply: without the fields that only details have, genres by id."""
     item = {name: value for name, value in details.items() if name not in _ONLY_DETAILS}
     return {**item, "genre_ids": [genre["id"] for genre in details["genres"]]}

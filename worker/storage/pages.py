@@ -1,11 +1,10 @@
-"""The collection `pages`: one record for each stored page, and what is missing, computed from them."""
+"""The collection `pages`: a record for each stored page, from which the missing pages are computed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from datetime import datetime
-from itertools import islice
 
 from pymongo.errors import DuplicateKeyError
 
@@ -25,8 +24,8 @@ _TOTALS = {"total_pages": 1, "total_results": 1, "fetched_at": 1}
 class PageStore:
     """Page records. Every method raises MongoUnavailable.
 
-    A record is written once a majority has the page's movies. A server without replicas may still hold
-    those in memory alone, but its journal is one sequence: when the record is on disk, so are they.
+    A record is written once a majority has the page's movies. A server without replicas may hold those only
+    in memory, but its journal is one sequence: once the record is on disk, so are they.
     """
 
     def __init__(
@@ -36,19 +35,17 @@ class PageStore:
         self.collection = mongo.journalled["pages"]
 
     def create_indexes(self) -> None:
-        """For queries by age, and for first pages."""
+        """Create the indexes for queries by age and for first pages."""
         with translate_errors():
             self.collection.create_index("fetched_at")
             self.collection.create_index("page")
 
     def is_fresh(self, key: PageKey, fresh_after: datetime | None) -> bool:
         """Whether the page is stored and was not requested before `fresh_after`."""
-        with translate_errors():
-            record = self.collection.find_one(self._fresh([key.id], fresh_after), {"total_pages": 1})
-        return record is not None and total_pages(record) is not None
+        return key.id in self._stored([key.id], fresh_after)
 
     def totals(self, cell: Cell) -> Totals | None:
-        """What the cell's page 1 says about it; None when that is not stored."""
+        """What the cell's page 1 says; None when that is not stored."""
         with translate_errors():
             record = self.collection.find_one({"_id": cell.page(1).id}, _TOTALS)
         return Totals.of(record) if record else None
@@ -56,28 +53,29 @@ class PageStore:
     def save(self, key: PageKey, page: Page) -> Saved:
         """Save the page's movies, then its record; Unstorable when MongoDB cannot hold them."""
         saved = self._movies.save_page(key.id, page)
-        with translate_errors(page.body):
-            with self._backfills.reopening() if self._opens(key, page) else nullcontext():
-                self._save_record(key, page)
+        reopening = self._backfills.reopening() if self._adds_missing(key, page) else nullcontext()
+        with reopening, translate_errors(page.body):
+            self._save_record(key, page)
         return saved
 
-    def drop_beyond(self, cell: Cell, last_page: int, asked_at: datetime) -> int:
-        """Delete the cell's records beyond `last_page`, its length when asked; returns how many.
+    def drop_beyond(self, cell: Cell, last_page: int, fetched_at: datetime) -> int:
+        """Delete the cell's records beyond `last_page`; returns how many.
 
-        To be called before the page 1 that says so is saved. Movies stay, and so do records of later requests.
+        `last_page` is what a page 1 requested at `fetched_at` says; call this before saving that page. Movies
+        are kept, and so are records requested later.
         """
         known = self.totals(cell)
-        if known is None or known.fetched_at > asked_at:
+        if known is None or known.fetched_at > fetched_at:
             return 0
         kept = set(cell.rest(last_page))
         surplus = [key for key in cell.rest(known.pages) if key not in kept]
         if not surplus:
             return 0
-        with self._backfills.reopening():  # until page 1 says so too, what is deleted is missing
-            # The halves of a cell that is whole again have pages of their own.
-            dropped = sum(self.drop_beyond(key.cell, 0, asked_at) for key in surplus if key.cell != cell)
+        with self._backfills.reopening():  # until page 1 is saved, what is deleted here is missing
+            # If the cell was split before, its halves have pages of their own.
+            dropped = sum(self.drop_beyond(key.cell, 0, fetched_at) for key in surplus if key.cell != cell)
             for batch in self._mongo.batches(key.id for key in surplus):
-                query = {"_id": {"$in": batch}, "fetched_at": {"$lt": asked_at}}
+                query = {"_id": {"$in": batch}, "fetched_at": {"$lt": fetched_at}}
                 with translate_errors():
                     dropped += self.collection.delete_many(query).deleted_count
         return dropped
@@ -85,19 +83,15 @@ class PageStore:
     def missing(self, cells: Iterable[Cell], fresh_after: datetime | None) -> Iterator[PageKey]:
         """The pages that the cells lack, roughly in the cells' order.
 
-        A cell without page 1 lacks that page; its others are not known yet. What is in quarantine is not
+        A cell without page 1 lacks that page; its others are not known yet. A page in quarantine is not
         missing.
         """
-        cells = iter(cells)
-        while batch := list(islice(cells, self._mongo.limits.ids)):
-            lengths = self._lengths([cell.page(1) for cell in batch], fresh_after)
+        for batch in self._mongo.batches(cells):
+            lengths = self._lengths(batch, fresh_after)
             needed: list[PageKey] = []
             for cell in batch:
-                first = cell.page(1)
-                if first.id not in lengths:
-                    needed.append(first)
-                    continue
-                rest = cell.rest(lengths[first.id])
+                length = lengths.get(cell)
+                rest = [cell.page(1)] if length is None else cell.rest(length)
                 if rest and rest[0].cell != cell:
                     yield from self.missing((key.cell for key in rest), fresh_after)
                 else:
@@ -113,7 +107,7 @@ class PageStore:
         return record["fetched_at"] if record else None
 
     def cells_fetched_before(self, moment: datetime) -> dict[Cell, datetime]:
-        """Cells with pages requested before that moment, and when the oldest of those was."""
+        """Cells with pages requested before that moment, and when the oldest of each was."""
         found: dict[Cell, datetime] = {}
         with translate_errors():
             records = self.collection.find(
@@ -129,12 +123,12 @@ class PageStore:
             return self.collection.count_documents({"fetched_at": {"$lt": moment}})
 
     def count(self) -> int:
-        """How many pages are stored, by the collection's metadata: exact unless MongoDB was killed."""
+        """How many pages are stored, by the collection's metadata: inexact after MongoDB was killed."""
         with translate_errors():
             return self.collection.estimated_document_count()
 
     def first_pages(self) -> dict[Cell, Totals]:
-        """What the page 1 of each cell says about it."""
+        """What the page 1 of each cell says."""
         with translate_errors():
             records = self.collection.find({"page": 1}, _TOTALS, batch_size=READ_BATCH)
             return {key.cell: totals for key, record in with_keys(records) if (totals := Totals.of(record))}
@@ -146,27 +140,27 @@ class PageStore:
             for key, record in with_keys(self.collection.find({}, fields)):
                 yield PageRecord.of(key, record)
 
-    def _lengths(self, firsts: Sequence[PageKey], fresh_after: datetime | None) -> dict[str, int]:
-        """total_pages by id, of the first pages that are stored and fresh."""
-        lengths: dict[str, int] = {}
-        query = self._fresh([key.id for key in firsts], fresh_after)
-        with translate_errors():
-            for record in self.collection.find(query, {"total_pages": 1}):
-                if (length := total_pages(record)) is not None:
-                    lengths[record["_id"]] = length
-        return lengths
+    def _lengths(self, cells: Sequence[Cell], fresh_after: datetime | None) -> dict[Cell, int]:
+        """The total_pages of each cell whose page 1 is stored and fresh."""
+        firsts = {cell.page(1).id: cell for cell in cells}
+        found = self._stored(list(firsts), fresh_after)
+        return {firsts[id_]: length for id_, length in found.items()}
 
     def _not_done(self, keys: Sequence[PageKey], fresh_after: datetime | None) -> Iterator[PageKey]:
-        """Those that are neither stored and fresh nor in quarantine since `fresh_after`."""
+        """Those neither stored nor in quarantine since `fresh_after`."""
         for batch in self._mongo.batches(keys):
             ids = [key.id for key in batch]
-            since = self._mongo.since(fresh_after) if fresh_after else ANY_TIME
-            with translate_errors():
-                records = self.collection.find(self._fresh(ids, fresh_after), {"total_pages": 1})
-                done = {record["_id"] for record in records if total_pages(record) is not None}
-                failed = self._failures.collection.find({"_id": {"$in": ids}, "last_at": since}, {"_id": 1})
-                done.update(failure["_id"] for failure in failed)
+            done = {*self._stored(ids, fresh_after), *self._failures.failed(ids, fresh_after)}
             yield from (key for key in batch if key.id not in done)
+
+    def _stored(self, ids: list[str], fresh_after: datetime | None) -> dict[str, int]:
+        """The total_pages of those of the ids that are stored and were requested since `fresh_after`."""
+        query: Document = {"_id": ids[0] if len(ids) == 1 else {"$in": ids}}
+        if fresh_after:
+            query["fetched_at"] = self._mongo.since(fresh_after)
+        with translate_errors():
+            records = self.collection.find(query, {"total_pages": 1})
+            return {record["_id"]: total for record in records if (total := total_pages(record)) is not None}
 
     def _save_record(self, key: PageKey, page: Page) -> None:
         record = {
@@ -188,23 +182,16 @@ class PageStore:
                 return
             if stored and self.collection.replace_one(stored, record).matched_count:
                 return
-            # Replaced or deleted since it was read: read again.
+            # It was replaced or deleted since it was read.
         raise MongoUnavailable(
             f"MongoDB: {ROUNDS} times in a row the record of {key.id} was not what was read"
         )
 
-    def _fresh(self, ids: list[str], fresh_after: datetime | None) -> Document:
-        """Selects the pages that are stored and were requested since `fresh_after`."""
-        query: Document = {"_id": ids[0] if len(ids) == 1 else {"$in": ids}}
-        if fresh_after:
-            query["fetched_at"] = self._mongo.since(fresh_after)
-        return query
-
-    def _opens(self, key: PageKey, page: Page) -> bool:
-        """Whether this is a page 1 that makes its cell lack pages which were not missing before."""
+    def _adds_missing(self, key: PageKey, page: Page) -> bool:
+        """Whether this is a page 1 that makes its cell lack pages that were not missing before."""
         if key.page != 1:
             return False
         known = self.totals(key.cell)
         if known is None:
-            return self._failures.collection.find_one({"_id": key.id}, {"_id": 1}) is not None
+            return self._failures.get(key) is not None
         return not set(key.cell.rest(page.total_pages)) <= set(key.cell.rest(known.pages))

@@ -1,4 +1,4 @@
-"""The collection `schedule`: when each schedule entry last ran and how that went."""
+"""The collection `schedule`: when each schedule entry last ran, and its outcome."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class ScheduleStore:
         self.collection = mongo.database["schedule"]
 
     def states(self) -> dict[str, Document]:
-        """The state of each entry, by its name."""
+        """The state of each entry, by name."""
         with translate_errors():
             return {entry["_id"]: entry for entry in self.collection.find()}
 
@@ -26,19 +26,18 @@ class ScheduleStore:
             self.collection.update_one({"_id": name}, {"$set": facts}, upsert=True)
 
     def claim(self, name: str, period: timedelta, now: datetime) -> bool:
-        """Claim the entry unless it was claimed within `period`; True for exactly one caller."""
+        """Claim atomically, unless claimed within `period`; True for exactly one caller."""
         not_lately = [{"claimed_at": {"$lte": now - period}}, {"claimed_at": {"$gt": now + AHEAD}}]
         due: Document = {"_id": name, "$or": not_lately}
+        claimed = {"$set": {"claimed_at": now}}
         with translate_errors():
             try:
-                return self.collection.update_one(
-                    due, {"$set": {"claimed_at": now}}, upsert=True
-                ).acknowledged
+                return self.collection.update_one(due, claimed, upsert=True).acknowledged
             except DuplicateKeyError:
                 return False
 
     def advance_reading(self, name: str, here: Document, following: Document, at: datetime) -> bool:
-        """Move an entry's reading of changes from `here` to `following`; False when it is not there any more."""
+        """Move an entry's reading of changes from `here` to `following`; False if it has moved already."""
         reading = {"at": following, "after": here, "since": at}
         with translate_errors():
             query = {"_id": name, "reading.at": here}
