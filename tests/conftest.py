@@ -1,8 +1,9 @@
-"""Real servers for tests: one Redis and one MongoDB per session, started when first needed."""
+"""Real servers for tests: one Redis and one MongoDB per session, started when first used."""
 
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -10,10 +11,12 @@ from uuid import uuid4
 import pymongo
 import pytest
 import redis
+from pymongo.database import Database
 
 from sandbox.servers import EmbeddedMongo, EmbeddedRedis, EmulatorProcess
 from tests.support.redis_faults import DelayingProxy, LeapingRedis
 from tests.support.stage import Stage
+from worker.storage.database import Storage
 
 #: Redis' logical databases in turn, so that a stray process does not write into the next test's.
 REDIS_DATABASES = itertools.cycle(range(1, 16))
@@ -65,6 +68,20 @@ def mongo_url(mongo_server: EmbeddedMongo) -> Iterator[str]:
     client: pymongo.MongoClient[dict[str, Any]]
     with pymongo.MongoClient(mongo_server.url) as client:
         client.drop_database(database)
+
+
+@pytest.fixture
+def database(mongo_url: str) -> Iterator[Database[dict[str, Any]]]:
+    """The test's own database, at `mongo_url`."""
+    client: pymongo.MongoClient[dict[str, Any]]
+    with pymongo.MongoClient(mongo_url, tz_aware=True, tzinfo=UTC) as client:
+        yield client.get_default_database()
+
+
+@pytest.fixture
+def storage(database: Database[dict[str, Any]]) -> Storage:
+    """The collections of the test's own database, by this machine's clock."""
+    return Storage(database)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What MongoDB is asked for: the primary's answer, a majority's word, whatever MONGO_URL says."""
+"""Commands to MongoDB: reads go to the primary, writes to a majority, whatever MONGO_URL says."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from worker.errors import MongoUnavailable, Rejected
 from worker.keys import Cell, MovieKey
 from worker.records import Details, Page
 from worker.storage.database import Storage
-from worker.storage.id_export import IdExport
 from worker.storage.merge import ROUNDS
+from worker.storage.movies import MovieStore
+from worker.storage.page_counts import count_pages
+from worker.storage.pages import PageStore
 
-#: The worst that an address can say.
+#: The worst options that MONGO_URL can have.
 CARELESS = "readPreference=secondaryPreferred&readConcernLevel=majority&w=1&journal=false"
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -29,15 +31,15 @@ READS = {"find", "aggregate", "count", "distinct", "getMore"}
 Document = dict[str, Any]
 
 
-class Ear(CommandListener):
-    """Keeps every command as it was sent."""
+class Recorder(CommandListener):
+    """Records every command as it was sent."""
 
     def __init__(self) -> None:
-        self.heard: list[tuple[str, str, Document]] = []
+        self.sent: list[tuple[str, str, Document]] = []
 
     def started(self, event: CommandStartedEvent) -> None:
         name = event.command_name
-        self.heard.append((name, str(event.command[name]), dict(event.command)))
+        self.sent.append((name, str(event.command[name]), dict(event.command)))
 
     def succeeded(self, event: CommandSucceededEvent) -> None:
         pass
@@ -47,55 +49,42 @@ class Ear(CommandListener):
 
     def writes(self) -> list[tuple[str, Document]]:
         """Collection and write concern of each write."""
-        return [(what, command["writeConcern"]) for name, what, command in self.heard if name in WRITES]
+        return [(what, command["writeConcern"]) for name, what, command in self.sent if name in WRITES]
 
 
 @pytest.fixture
-def ear() -> Ear:
-    return Ear()
+def recorder() -> Recorder:
+    return Recorder()
 
 
 @pytest.fixture
-def client(mongo_url: str, ear: Ear) -> Iterator[pymongo.MongoClient[Document]]:
-    address = f"{mongo_url}?{CARELESS}"
-    with pymongo.MongoClient[Document](address, tz_aware=True, tzinfo=UTC, event_listeners=[ear]) as client:
-        yield client
-
-
-@pytest.fixture
-def storage(client: pymongo.MongoClient[Document]) -> Storage:
-    return Storage(client.get_default_database())
-
-
-@pytest.fixture
-def movies(client: pymongo.MongoClient[Document]) -> Storage:
-    return Storage(client.get_default_database())
-
-
-@pytest.fixture
-def ids(client: pymongo.MongoClient[Document]) -> IdExport:
-    return IdExport(client.get_default_database())
+def storage(mongo_url: str, recorder: Recorder) -> Iterator[Storage]:
+    client: pymongo.MongoClient[Document]
+    with pymongo.MongoClient(
+        f"{mongo_url}?{CARELESS}", tz_aware=True, tzinfo=UTC, event_listeners=[recorder]
+    ) as client:
+        yield Storage(client.get_default_database())
 
 
 def page(*movie_ids: int, at: datetime = AT, title: str = "") -> Page:
     return Page(1, [{"id": id_, "title": title} for id_ in movie_ids], 2, 40, at, f"{at}", b"")
 
 
-def test_a_page_record_is_journalled_by_a_majority_that_has_its_movies(storage: Storage, ear: Ear) -> None:
+def test_a_page_record_is_journalled_after_its_movies(storage: Storage, recorder: Recorder) -> None:
     storage.pages.save(CELL.page(1), page(1, 2))
-    # Again: some movies are new, one has changed, one is only touched.
+    # Then with new movies, a changed one, and one that only gets a new fetched_at.
     storage.pages.save(CELL.page(1), page(1, at=AT + SECOND, title="changed"))
     storage.pages.save(CELL.page(1), page(1, 2, 3, at=AT + 2 * SECOND, title="changed"))
     journalled = [
-        concern == {"w": "majority", "j": True} for what, concern in ear.writes() if what == "pages"
+        concern == {"w": "majority", "j": True} for what, concern in recorder.writes() if what == "pages"
     ]
     assert (len(journalled), all(journalled)) == (5, True)
-    assert {concern["w"] for _, concern in ear.writes()} == {"majority"}
-    # Of each save: the movies, then the record.
-    assert "".join(what[0] for what, _ in ear.writes()) == "mp" + "mpp" + "mmmpp"
+    assert {concern["w"] for _, concern in recorder.writes()} == {"majority"}
+    # Each save writes the movies, then the record.
+    assert "".join(what[0] for what, _ in recorder.writes()) == "mp" + "mpp" + "mmmpp"
 
 
-def test_every_write_waits_for_a_majority(storage: Storage, ids: IdExport, ear: Ear) -> None:
+def test_every_write_waits_for_a_majority(storage: Storage, recorder: Recorder) -> None:
     movie = Details({"id": 603, "genres": []}, AT, b"")
     storage.movie_requests.add([603], AT, details=True)
     storage.movie_requests.add([603], AT + SECOND)
@@ -116,43 +105,41 @@ def test_every_write_waits_for_a_majority(storage: Storage, ids: IdExport, ear: 
     storage.schedule.advance_reading("sweep", {}, {}, AT)
     storage.schedule.claim("recent", SECOND, AT)
     storage.delete_expired(AT + SECOND)
-    ids.load([b'{"id": 1}'], "a test", AT)
+    storage.id_export.load([b'{"id": 1}'], "a test", AT)
     collections = {
-        *("movies", "details", "wanted", "demanded", "cursors", "ids"),
+        *("movies", "details", "movie_requests", "handled_changes", "cursors", "ids"),
         *("pages", "failures", "backfills", "genres", "schedule"),
     }
-    assert {what for what, _ in ear.writes()} == collections
-    assert [(what, concern) for what, concern in ear.writes() if concern["w"] != "majority"] == []
-    must_not_be_forgotten = {"pages", "failures", "cursors"}
-    assert all(concern.get("j") for what, concern in ear.writes() if what in must_not_be_forgotten)
+    assert {what for what, _ in recorder.writes()} == collections
+    assert [(what, concern) for what, concern in recorder.writes() if concern["w"] != "majority"] == []
+    must_not_be_lost = {"pages", "failures", "cursors"}
+    assert all(concern.get("j") for what, concern in recorder.writes() if what in must_not_be_lost)
 
 
-def collections_of(door: Storage | IdExport) -> list[Collection[Document]]:
-    return [value for value in vars(door).values() if isinstance(value, Collection)]
-
-
-def test_every_read_is_the_primarys(storage: Storage, ids: IdExport, ear: Ear) -> None:
-    found = [*collections_of(storage), *collections_of(movies), *collections_of(ids)]
-    assert len(found) == 6 + 7 + 1
+def test_every_read_is_the_primarys(storage: Storage, recorder: Recorder) -> None:
+    stores = [value for value in vars(storage).values() if type(value).__module__.startswith("worker.")]
+    values = [value for store in stores for value in vars(store).values()]
+    found = [value for value in values if isinstance(value, Collection)]
+    assert {collection.name for collection in found} >= {"movies", "pages", "failures", "cursors", "ids"}
     assert all(collection.read_preference == ReadPreference.PRIMARY for collection in found)
     storage.pages.save(CELL.page(1), page(1))
     storage.pages.save(CELL.page(1), page(1, at=AT + SECOND))
     list(storage.pages.missing([CELL], None))
-    storage.pages.counts([None, AT])
+    count_pages(storage.pages, storage.mongo.latest(), [None, AT])
     storage.pages.is_fresh(CELL.page(1), AT)
     storage.failures.quarantined()
     list(storage.pages.each())
     storage.movie_requests.get(603)
     storage.change_feed.read_to()
-    reads = [command for name, _, command in ear.heard if name in READS]
+    reads = [command for name, _, command in recorder.sent if name in READS]
     assert len(reads) > 10
     assert not any("$readPreference" in command for command in reads)
-    # What a majority is known to have lags too.
+    # A read concern of "majority" lags too.
     assert {command["readConcern"]["level"] for command in reads if "readConcern" in command} == {"local"}
 
 
 class Lagging:
-    """A collection whose reads do not see what was written, as a secondary's."""
+    """A collection whose reads miss what was written, as a secondary's may."""
 
     def __init__(self, collection: Collection[Document], seen: list[Document]) -> None:
         self._collection, self._seen = collection, seen
@@ -172,14 +159,15 @@ class Lagging:
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("name", ["movies", "pages"])
-def test_a_compare_and_swap_on_reads_that_lag_comes_to_an_end(
+def test_compare_and_swap_gives_up_when_reads_lag(
     storage: Storage, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     storage.pages.save(CELL.page(1), page(1))
-    lagging = Lagging(getattr(storage, name), [])
-    monkeypatch.setattr(storage, name, lagging)
-    # What page 1 said before is read for another reason.
-    monkeypatch.setattr(Storage, "_opens", lambda *_: False)
+    store: MovieStore | PageStore = getattr(storage, name)
+    lagging = Lagging(store.collection, [])
+    monkeypatch.setattr(store, "collection", lagging)
+    # It reads page 1 too, for another reason.
+    monkeypatch.setattr(PageStore, "_adds_missing", lambda *_: False)
     with pytest.raises(MongoUnavailable, match="what was read"):
         storage.pages.save(CELL.page(1), page(1, at=AT + SECOND, title="changed"))
     assert lagging.reads == ROUNDS

@@ -2,10 +2,9 @@
 
 from tests.mutants.mutant import Mutant
 
-TRANSPORT = "worker/patches/kombu_redis.py"
 SCHEDULE = "producer/schedule/tasks.py"
 COMPOSE = "docker-compose.yml"
-QUEUES = "tests/integration/test_lanes.py"
+QUEUES = "tests/integration/test_queues.py"
 LAYOUT = "tests/unit/test_layout.py"
 CONTAINERS = "tests/acceptance/test_compose.py"
 SURROUNDINGS = "tests/acceptance/test_surroundings.py"
@@ -31,16 +30,16 @@ MUTANTS = (
     Mutant(
         "movies-before-pages",
         "while pages wait, every fourth message is a movie",
-        TRANSPORT,
-        "lanes = self._lanes[:number]",
-        "lanes = sorted(self._lanes[:number], key=lambda lane: lane != MOVIES)",
+        "worker/queues.py",
+        "queues = self._queues[:number]",
+        "queues = sorted(self._queues[:number], key=lambda queue: queue != MOVIES)",
         f"{QUEUES}::test_backfill_ends_long_before_the_movies_requested_before_it",
     ),
     Mutant(
         "movies-starve",
         "movies get their share",
-        TRANSPORT,
-        "if self._since_movie >= SHARE - 1 and MOVIES in lanes:",
+        "worker/queues.py",
+        "if self._since_movie >= MOVIE_SHARE - 1 and MOVIES in queues:",
         "if False:",
         f"{QUEUES}::test_movies_get_their_share_during_a_backfill",
     ),
@@ -54,10 +53,10 @@ MUTANTS = (
     ),
     Mutant(
         "movie-before-a-refresh",
-        "movies waiting when a refresh begins | the refresh goes first",
-        TRANSPORT,
-        "key=lambda lane: (lane != REFRESH, lane != MOVIES)",
-        "key=lambda lane: lane != MOVIES",
+        "movies waiting when a refresh begins | the refresh comes first",
+        "worker/queues.py",
+        "key=lambda queue: (queue != REFRESH, queue != MOVIES)",
+        "key=lambda queue: queue != MOVIES",
         f"{QUEUES}::test_refresh_overtakes_movies",
     ),
     Mutant(
@@ -111,14 +110,14 @@ MUTANTS = (
     Mutant(
         "one-metrics-folder-for-all-hosts",
         "prefork workers that share the run folder have separate metrics",
-        "worker/signals.py",
+        "worker/monitoring/metrics.py",
         'f"metrics-{socket.gethostname()}-{os.getpid()}"',
         'f"metrics-{os.getpid()}"',
         "tests/unit/test_metrics.py::test_containers_have_separate_metrics_folders",
     ),
     Mutant(
         "counts-on-from-a-killed-worker",
-        "none counts on from a killed one's files",
+        "and drop those of a killed worker",
         "worker/monitoring/metrics.py",
         "    shutil.rmtree(folder, ignore_errors=True)",
         "    shutil.rmtree(folder / 'nothing', ignore_errors=True)",
@@ -158,7 +157,7 @@ MUTANTS = (
     ),
     Mutant(
         "doctor-needs-info",
-        "every command does without what a managed Redis refuses",
+        "every command works without what a managed Redis denies",
         "producer/cli/doctor.py",
         "    except ResponseError:",
         "    except ZeroDivisionError:",

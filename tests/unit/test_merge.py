@@ -1,8 +1,6 @@
-"""Which version of a movie wins, before any database is asked."""
+"""Which version of a movie wins, without a database."""
 
-import json
-from datetime import UTC, datetime, timedelta
-from hashlib import sha256
+from datetime import datetime, timedelta
 from itertools import permutations
 from typing import Any
 
@@ -10,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.pages import AT, page_of
 from worker.errors import Unstorable
 from worker.keys import PageKey
-from worker.records import Page
+from worker.records import Response
 from worker.storage.merge import Version, versions_of
 
 KEY = PageKey(18, "1999", 1)
-AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -28,21 +26,16 @@ MOVIES = st.dictionaries(st.text().filter(lambda name: name not in ("_id", "_met
 )
 
 
-def page_of(*movies: dict[str, Any], at: datetime = AT) -> Page:
-    body = json.dumps({"page": 1, "results": movies}).encode()
-    return Page(1, list(movies), 1, len(movies), at, sha256(body).hexdigest(), body)
-
-
 def version_of(movie: dict[str, Any], at: datetime = AT, key: PageKey = KEY) -> Version:
-    return versions_of(key.id, page_of(movie, at=at))[movie["id"]]
+    return versions_of(key.id, page_of([movie], at=at))[movie["id"]]
 
 
 @given(MOVIES)
-def test_a_version_is_the_movie_and_where_it_came_from(movie: dict[str, Any]) -> None:
+def test_a_version_holds_the_movie_and_its_origin(movie: dict[str, Any]) -> None:
     version = version_of(movie)
     assert version.movie == movie
     assert (version.fetched_at, version.page) == (AT, KEY.id)
-    document = version.document(version.meta())
+    document = version.document()
     assert document.pop("_id") == 603
     assert document.pop("_meta") == {
         "first_seen": AT,
@@ -55,7 +48,7 @@ def test_a_version_is_the_movie_and_where_it_came_from(movie: dict[str, Any]) ->
 
 
 @given(MOVIES, st.randoms())
-def test_the_digest_does_not_depend_on_the_order_of_keys(movie: dict[str, Any], random: Any) -> None:
+def test_the_digest_ignores_the_order_of_keys(movie: dict[str, Any], random: Any) -> None:
     names = list(movie)
     random.shuffle(names)
     assert version_of({name: movie[name] for name in names}).sha256 == version_of(movie).sha256
@@ -73,11 +66,11 @@ def test_the_digest_does_not_depend_on_the_order_of_keys(movie: dict[str, Any], 
         ({"id": 1, "n": -0.0}, {"id": 1, "n": 0.0}),
     ],
 )
-def test_the_digest_tells_apart_what_tmdb_tells_apart(one: dict[str, Any], other: dict[str, Any]) -> None:
+def test_different_values_have_different_digests(one: dict[str, Any], other: dict[str, Any]) -> None:
     assert version_of(one).sha256 != version_of(other).sha256
 
 
-def test_the_later_answer_wins_then_the_larger_digest_then_the_larger_page() -> None:
+def test_the_later_wins_then_the_larger_digest_then_the_larger_page() -> None:
     movie, changed = {"id": 1, "title": "a"}, {"id": 1, "title": "b"}
     later = AT + timedelta(milliseconds=1)
     low, high = sorted((version_of(movie), version_of(changed)), key=lambda version: version.sha256)
@@ -86,24 +79,23 @@ def test_the_later_answer_wins_then_the_larger_digest_then_the_larger_page() -> 
     assert high.rank > version_of(low.movie, key=PageKey(35, "1999", 1)).rank
 
 
-def test_of_a_movie_twice_on_a_page_the_same_version_wins_in_any_order() -> None:
+def test_the_same_version_of_a_duplicate_wins_in_any_order() -> None:
     twins = [{"id": 1, "title": title} for title in "abc"]
     winners = {
-        versions_of(KEY.id, page_of(*order, {"id": 2}))[1].movie["title"] for order in permutations(twins)
+        versions_of(KEY.id, page_of([*order, {"id": 2}]))[1].movie["title"] for order in permutations(twins)
     }
     assert len(winners) == 1
 
 
 @pytest.mark.parametrize("name", ["_id", "_meta"])
-def test_a_field_of_ours_cannot_be_stored_as_it_is(name: str) -> None:
-    page = page_of({"id": 1, "title": "fine"}, {"id": 603, name: 1})
-    with pytest.raises(Unstorable, match="movie 603 has a field of ours") as refused:
+def test_a_field_of_ours_is_unstorable(name: str) -> None:
+    page = page_of([{"id": 1, "title": "fine"}, {"id": 603, name: 1}])
+    with pytest.raises(Unstorable, match="movie 603 has a field of ours") as raised:
         versions_of(KEY.id, page)
-    assert refused.value.response.body == page.body
-    assert refused.value.response.status == 200
+    assert raised.value.response == Response(200, page.body)
 
 
-def test_fields_like_ours_further_down_are_theirs() -> None:
+def test_fields_like_ours_may_be_nested() -> None:
     movie = {"id": 603, "nested": {"_id": 1, "_meta": [{"_id": 2}]}}
     assert version_of(movie).movie == movie
 

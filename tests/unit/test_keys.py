@@ -1,4 +1,4 @@
-"""Windows, cells and page keys: what is fetched, and how it splits."""
+"""Windows, cells and keys: how they are written, parsed and split."""
 
 from datetime import date, timedelta
 
@@ -31,7 +31,7 @@ def days_of(window: Window) -> list[date]:
 
 class TestWindow:
     @given(WINDOWS)
-    def test_reads_back_what_it_writes(self, window: Window) -> None:
+    def test_what_is_written_can_be_parsed(self, window: Window) -> None:
         assert Window.parse(str(window)) == window
 
     @given(YEARS)
@@ -41,14 +41,14 @@ class TestWindow:
         assert window == Window.of_year(year) == Window.parse(str(year))
 
     @given(DAYS, st.integers(1, 1500))
-    def test_halves_partition_the_days(self, first_day: date, more: int) -> None:
+    def test_halves_make_up_the_window(self, first_day: date, more: int) -> None:
         window = Window(first_day, first_day + timedelta(days=more))
         first, second = window.halves()
         assert days_of(first) + days_of(second) == days_of(window)
         assert abs(len(days_of(first)) - len(days_of(second))) <= 1
 
     @given(YEARS)
-    def test_halving_again_and_again_ends_at_every_day_once(self, year: int) -> None:
+    def test_halving_ends_at_each_day_once(self, year: int) -> None:
         open_windows, days = [Window.of_year(year)], []
         while open_windows:
             window = open_windows.pop()
@@ -84,30 +84,30 @@ class TestWindow:
             "1999-01-01/1999-06-30\n",
         ],
     )
-    def test_anything_else_is_refused(self, text: str) -> None:
+    def test_anything_else_is_invalid(self, text: str) -> None:
         with pytest.raises(UsageError, match=r"\A(window|year) .*expected .*\Z"):
             Window.parse(text)
 
 
 class TestCell:
     @pytest.mark.parametrize("total_pages", [0, 1])
-    def test_nothing_is_left_of_one_page_or_none(self, total_pages: int) -> None:
+    def test_the_rest_of_one_page_or_none_is_empty(self, total_pages: int) -> None:
         assert Cell(18, "1999").rest(total_pages) == []
 
     @pytest.mark.parametrize("total_pages", [2, 3, MAX_PAGE])
-    def test_pages_from_2_on_are_left(self, total_pages: int) -> None:
+    def test_the_rest_is_pages_from_2_on(self, total_pages: int) -> None:
         cell = Cell(18, "1999")
         assert cell.rest(total_pages) == [PageKey(18, "1999", page) for page in range(2, total_pages + 1)]
 
     @pytest.mark.parametrize("total_pages", [MAX_PAGE + 1, 60_000])
-    def test_above_500_pages_the_first_pages_of_both_halves_are_left(self, total_pages: int) -> None:
+    def test_above_500_pages_the_rest_is_page_1_of_both_halves(self, total_pages: int) -> None:
         assert Cell(18, "1999").rest(total_pages) == [
             PageKey(18, "1999-01-01/1999-07-02", 1),
             PageKey(18, "1999-07-03/1999-12-31", 1),
         ]
 
     @pytest.mark.parametrize("total_pages", [MAX_PAGE + 1, 60_000])
-    def test_of_a_single_day_the_first_500_are_all_there_is(self, total_pages: int) -> None:
+    def test_the_rest_of_a_single_day_ends_at_page_500(self, total_pages: int) -> None:
         cell = Cell(18, "1999-01-01/1999-01-01")
         assert cell.rest(total_pages) == [cell.page(page) for page in range(2, MAX_PAGE + 1)]
 
@@ -124,7 +124,7 @@ class TestCell:
 
 class TestPageKey:
     @given(CELLS, st.integers(1, MAX_PAGE))
-    def test_the_id_reads_back(self, cell: Cell, page: int) -> None:
+    def test_an_id_can_be_parsed(self, cell: Cell, page: int) -> None:
         key = cell.page(page)
         assert PageKey.parse(key.id) == key
         assert key.cell == cell
@@ -146,18 +146,18 @@ class TestPageKey:
                 "1_8:1999:3",
                 "+18:1999:3",
             ),
-            "18:1999-01-01/1999-12-31:1",  # the year has a shorter name, and only one id may mean it
+            "18:1999-01-01/1999-12-31:1",  # 1999 is shorter, and each window has one id
             *("18:1999:501", "18:1999:1000000000000", f"{2**31}:1999:1", f"{10**30}:1999:1", "-1:1999:1"),
             *(f"18:1999:{'9' * 5_000}", f"{'9' * 5_000}:1999:1", "18:0001-01-01/0001-06-30:1"),
             *("18:1869:1", "18:99:1", "18:1999-02-30/1999-03-01:1", "18:1999:3\n", "١٨:1999:3"),
         ],
     )
-    def test_what_no_key_writes_is_refused(self, text: str) -> None:
+    def test_invalid_ids(self, text: str) -> None:
         with pytest.raises(UsageError, match="expected"):
             PageKey.parse(text)
 
     @given(st.text())
-    def test_any_text_is_a_key_or_refused(self, text: str) -> None:
+    def test_any_text_is_an_id_or_invalid(self, text: str) -> None:
         try:
             key = PageKey.parse(text)
         except UsageError:
@@ -167,7 +167,7 @@ class TestPageKey:
 
 class TestParseKey:
     @pytest.mark.parametrize("id_", [1, 603, LAST_MOVIE])
-    def test_a_movies_id_reads_back(self, id_: int) -> None:
+    def test_movie_ids(self, id_: int) -> None:
         assert parse_key(f"movie:{id_}") == MovieKey(id_)
 
     @pytest.mark.parametrize(
@@ -177,6 +177,6 @@ class TestParseKey:
             *(f"movie:{LAST_MOVIE + 1}", f"movie:{10**30}", f"movie:{'9' * 5_000}"),
         ],
     )
-    def test_what_no_movie_can_have_is_refused(self, text: str) -> None:
+    def test_invalid_movie_ids(self, text: str) -> None:
         with pytest.raises(UsageError, match=r"\A[^\n]{,200}\Z"):
             parse_key(text)

@@ -1,0 +1,94 @@
+"""What is stored of each cell, as `status` counts it and as the sweep enqueues it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import ClassVar
+
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from producer.coverage import CoverageIndex
+from tests.support.pages import AT, in_threads, put
+from worker.errors import Rejected
+from worker.keys import Cell
+from worker.storage.database import Storage
+from worker.storage.page_counts import Count, count_pages
+
+CELL = Cell(18, "1999")
+KEY = CELL.page(1)
+#: For each page when it was stored and when it failed; None: never.
+BEFORE = AT - timedelta(hours=1)
+FATES = st.tuples(st.sampled_from([None, BEFORE, AT]), st.sampled_from([None, BEFORE, AT]))
+
+
+class TestCoverage:
+    #: A quarantined page beyond the end, one that was stored before it failed, stale pages beyond the end.
+    BEYOND_FAILED: ClassVar = [(AT, None), *[(None, None)] * 4, (None, AT)]
+    STORED_THEN_FAILED: ClassVar = [(AT, None), (BEFORE, AT), *[(None, None)] * 4]
+    BEYOND_STALE: ClassVar = [(AT, None), *[(None, None)] * 3, (BEFORE, None), (AT, None)]
+
+    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @example(2, BEYOND_FAILED, None)
+    @example(3, STORED_THEN_FAILED, None)
+    @example(0, BEYOND_STALE, AT)
+    @given(st.integers(0, 4), st.lists(FATES, min_size=6, max_size=6), st.sampled_from([None, AT]))
+    def test_counts_as_missing_what_is_enqueued(
+        self,
+        storage: Storage,
+        total_pages: int,
+        fates: list[tuple[datetime | None, datetime | None]],
+        fresh_after: datetime | None,
+    ) -> None:
+        for collection in (storage.pages.collection, storage.failures.collection):
+            collection.delete_many({})
+        for number, (stored_at, failed_at) in enumerate(fates, start=1):
+            if stored_at:
+                put(storage, CELL.page(number), total_pages, at=stored_at)
+            if failed_at:
+                storage.failures.add(CELL.page(number), Rejected("no"), failed_at)
+        enqueued = list(storage.pages.missing([CELL], fresh_after))
+        coverage = CoverageIndex.read(storage, [fresh_after])[fresh_after].coverage(CELL)
+        assert coverage.missing == len(enqueued)
+
+    def test_counts_by_moment(self, storage: Storage) -> None:
+        for number, offset_s in ((1, -60), (2, 0), (3, 60)):
+            put(storage, CELL.page(number), 3, at=AT + timedelta(seconds=offset_s))
+        other = Cell(35, "1999-01-01/1999-06-30")
+        put(storage, other.page(1), 1, at=AT - timedelta(milliseconds=1))
+        later = AT + timedelta(seconds=61)
+        expected = {
+            None: {CELL: Count({1, 2, 3}, 3), other: Count({1}, 1)},
+            AT - timedelta(milliseconds=1): {CELL: Count({2, 3}, None), other: Count({1}, 1)},
+            AT: {CELL: Count({2, 3}, None)},
+            later: {},
+        }
+        latest = storage.mongo.latest()
+        assert count_pages(storage.pages, expected, latest) == expected
+        assert count_pages(storage.pages, [AT], latest) == {AT: expected[AT]}
+        assert count_pages(storage.pages, [], latest) == {}
+        # The same with the indexes, which many producers may create at once.
+        assert in_threads([[None]] * 8, lambda _: storage.pages.create_indexes()) == []
+        assert sorted(storage.pages.collection.index_information()) == ["_id_", "fetched_at_1", "page_1"]
+        assert count_pages(storage.pages, expected, latest) == expected
+        put(storage, other.page(1), 1, at=later)
+        assert count_pages(storage.pages, [later], latest) == {later: {other: Count({1}, 1)}}
+
+    def test_a_split_cell_counts_its_page_1_and_both_halves(self, storage: Storage) -> None:
+        put(storage, KEY, 501)
+        put(storage, CELL.page(2), 501)  # from before, when the cell was smaller
+        first, second = CELL.halves()
+        put(storage, first.page(1), 3)
+        put(storage, first.page(3), 3)
+        coverage = CoverageIndex.read(storage, [None])[None].coverage(CELL)
+        assert coverage.as_dict() == {
+            "cells": 1,
+            "opened": 1,
+            "pages_planned": 1 + 3 + 1,
+            "pages_stored": 1 + 2,
+            "missing": 2,
+            "quarantined": 0,
+        }
+        put(storage, first.page(2), 3)
+        put(storage, second.page(1), 1)
+        assert CoverageIndex.read(storage, [None])[None].coverage(CELL).missing == 0

@@ -1,0 +1,93 @@
+"""Single movies in a real store: their details, and movies that are gone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from itertools import permutations
+from typing import Any
+
+from tests.support.pages import page_of
+from worker.keys import MovieKey, PageKey
+from worker.records import Details, Page
+from worker.storage.database import Storage
+
+AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
+KEY = MovieKey(603)
+HOUR = timedelta(hours=1)
+
+
+def details(at: datetime = AT, **fields: Any) -> Details:
+    movie = {
+        "id": 603,
+        "title": "The Matrix",
+        "release_date": "1999-03-31",
+        "genres": [{"id": 28, "name": "A"}],
+    }
+    return Details({**movie, **fields}, at, json.dumps(fields).encode())
+
+
+def page(*ids: int, at: datetime = AT) -> Page:
+    return page_of([{"id": id_, "genre_ids": [28]} for id_ in ids], at=at)
+
+
+class TestDetails:
+    def test_details_are_kept_raw_beside_their_list_item(self, storage: Storage) -> None:
+        answer = details(runtime=136, credits={"cast": []}, tagline="", odd={"a.b": 1})
+        storage.movies.save_details(KEY, answer, keep=True)
+        [movie] = storage.movies.each()
+        assert movie["genre_ids"] == [28]
+        assert (movie["odd"], movie["_meta"]["page"]) == ({"a.b": 1}, "movie:603")
+        assert not {"runtime", "credits", "tagline", "genres"} & set(movie)
+        stored = storage.movies.details.find_one({"_id": 603})
+        assert stored is not None
+        assert {name: value for name, value in stored.items() if name not in ("_id", "_meta")} == answer.movie
+        assert storage.movies.stored_parts(603) == {"credits"}
+        assert storage.movies.stored_parts(604) is None
+
+    def test_a_movie_in_no_backfill_is_left_out(self, storage: Storage) -> None:
+        assert storage.movies.save_details(KEY, details(), keep=False) == (0, 0)
+        storage.backfills.save("a", {"genres": [{"id": 18}], "years": [1999], "requested_at": AT})
+        assert storage.movies.save_details(KEY, details(), keep=False) == (0, 0)
+        storage.backfills.save("b", {"genres": [{"id": 0}], "years": [1999], "requested_at": AT})
+        assert storage.movies.save_details(KEY, details(), keep=False) == (1, 0)
+        moved = details(AT + HOUR, release_date="1950-01-01")
+        assert storage.movies.save_details(KEY, moved, keep=False) == (0, 1)
+
+    def test_movies_without_details_by_age_and_parts(self, storage: Storage) -> None:
+        storage.pages.save(PageKey(28, "1999", 1), page(601, 602, 603))
+        storage.movies.save_details(KEY, details(credits={}), keep=True)
+        assert set(storage.movies.without_details(AT)) == {601, 602}
+        assert set(storage.movies.without_details(AT, ["credits"])) == {601, 602}
+        assert set(storage.movies.without_details(AT, ["keywords"])) == {601, 602, 603}
+        assert set(storage.movies.without_details(AT + HOUR)) == {601, 602, 603}
+        storage.movies.tombstone([601], AT + HOUR)
+        assert set(storage.movies.without_details(AT)) == {602}
+
+
+class TestGone:
+    def test_a_gone_movie_returns_with_a_later_response_in_any_order(self, storage: Storage) -> None:
+        cell = PageKey(28, "1999", 1)
+        events: dict[str, Callable[[], object]] = {
+            "gone": lambda: storage.movies.tombstone([603], AT + HOUR),
+            "older": lambda: storage.pages.save(cell, page(603, at=AT + HOUR / 2)),
+            "newer": lambda: storage.movies.save_details(KEY, details(AT + 2 * HOUR), keep=False),
+        }
+        for order in permutations(events):
+            storage.movies.collection.delete_many({})
+            storage.pages.save(cell, page(603))
+            for name in order:
+                events[name]()
+            [movie] = storage.movies.each()
+            assert "gone_at" not in movie["_meta"], order
+            assert movie["_meta"]["fetched_at"] == AT + 2 * HOUR
+
+    def test_a_gone_movie_is_kept_but_not_listed(self, storage: Storage) -> None:
+        storage.pages.save(PageKey(28, "1999", 1), page(603, 604))
+        assert storage.movies.tombstone([603, 999], AT + HOUR) == 1
+        assert storage.movies.tombstone([603], AT + 2 * HOUR) == 0  # it was gone already
+        storage.pages.save(PageKey(35, "1999", 1), page(603, 604, at=AT + HOUR / 2))
+        assert [movie["_id"] for movie in storage.movies.each()] == [604]
+        assert storage.movies.count() == 2
+        assert storage.movies.not_fetched_since([603, 604, 605], AT + HOUR) == {604, 605}
