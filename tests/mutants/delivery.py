@@ -1,4 +1,4 @@
-"""What is promised of messages: none is lost with its worker, none is worked on twice for nothing."""
+"""Promises about messages: none is lost with its worker, none is fetched twice in vain."""
 
 from tests.mutants.mutant import Mutant
 
@@ -13,7 +13,7 @@ NOT_OURS = (
 )
 STOPS = "tests/acceptance/test_limit_command.py::test_worker_that_waits_for_a_token_stops_at_once"
 
-REFUSED = (
+REJECTED = (
     "pickle, yaml, unknown tasks, wrong types and huge arguments are rejected and logged; the worker continues"
 )
 TWO_MINUTES = "the visibility timeout does (100 s), within two minutes"
@@ -158,16 +158,16 @@ MUTANTS = (
     ),
     Mutant(
         "pickle",
-        REFUSED,
+        REJECTED,
         APP,
         '"accept_content": ["json"]',
-        # Celery itself starts no worker of root's that takes pickle, unless told so.
+        # As root, Celery starts no worker that accepts pickle, unless this variable is set.
         '"accept_content": [os.environ.setdefault("C_FORCE_ROOT", "1") and "json", "pickle"]',
         NOT_OURS,
     ),
     Mutant(
         "no-call",
-        REFUSED,
+        REJECTED,
         "worker/patches/celery_strategy.py",
         "if not _is_call(message.payload):",
         "if False:",
@@ -175,7 +175,7 @@ MUTANTS = (
     ),
     Mutant(
         "no-message",
-        REFUSED,
+        REJECTED,
         TRANSPORT,
         "if _is_message(message):",
         "if True:",
@@ -183,7 +183,7 @@ MUTANTS = (
     ),
     Mutant(
         "no-text",
-        REFUSED,
+        REJECTED,
         TRANSPORT,
         "except (JSONDecodeError, UnicodeDecodeError) as error:",
         "except ZeroDivisionError as error:",
@@ -191,7 +191,7 @@ MUTANTS = (
     ),
     Mutant(
         "no-page",
-        REFUSED,
+        REJECTED,
         "worker/tasks.py",
         "if [type(part) for part in (genre_id, window, page)] == [int, str, int]:",
         "if True:",

@@ -1,4 +1,4 @@
-"""What the machine, its other users and our own faults may not do to pages, keys and files."""
+"""Promises about faults of the machine, its other users and our own bugs: pages, keys and files are safe."""
 
 from tests.mutants.mutant import Mutant
 
@@ -164,7 +164,7 @@ MUTANTS = (
         "tests/unit/test_logs.py::test_traceback_on_a_terminal_shows_no_variables",
     ),
     Mutant(
-        "refusals-as-they-are",
+        "errors-with-secrets",
         "no log line and no error holds a key or a password",
         "producer/cli/main.py",
         "{redacted(str(error))}",

@@ -1,4 +1,4 @@
-"""What is promised of secrets, and of who may reach what."""
+"""Promises about secrets and about access."""
 
 from tests.mutants.mutant import Mutant
 
@@ -26,7 +26,7 @@ MUTANTS = (
         f"{CLIENT}::test_a_key_in_the_address_is_not_in_the_trouble",
     ),
     Mutant(
-        "refused-setting-shows-itself",
+        "invalid-setting-shows-its-value",
         NOWHERE,
         "worker/settings.py",
         'given = "" if _is_secret(name) else',
