@@ -13,9 +13,7 @@ NOT_OURS = (
 )
 STOPS = "tests/acceptance/test_limit_command.py::test_worker_that_waits_for_a_token_stops_at_once"
 
-REJECTED = (
-    "pickle, yaml, unknown tasks, wrong types and huge arguments are rejected and logged; the worker continues"
-)
+REJECTED = "pickle, yaml, unknown tasks, wrong types and huge arguments are rejected and logged; the worker continues"
 TWO_MINUTES = "the visibility timeout does (100 s), within two minutes"
 
 MUTANTS = (
