@@ -69,7 +69,14 @@ class Fleet:
                 f"port {port} is in use: stop what listens there, or choose another for Flower"
             )
         database = self.folder.resolve() / "flower.db"
-        return self._celery("flower", f"--address={HOST}", f"--port={port}", f"--db={database}", module="worker.app", name="flower")
+        return self._celery(
+            "flower",
+            f"--address={HOST}",
+            f"--port={port}",
+            f"--db={database}",
+            module="worker.app",
+            name="flower",
+        )
 
     def start(self, *argv: str, name: str = "", **environment: str) -> ChildProcess:
         """Start a process; `environment` is added to the fleet's, `name` is its log's."""

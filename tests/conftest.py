@@ -1,4 +1,4 @@
-"""Real servers for tests: one Redis and one MongoDB per session, started when first used."""
+"""Real servers for tests: one Redis and one MongoDB per session, started when first needed."""
 
 import itertools
 from collections.abc import Callable, Iterator

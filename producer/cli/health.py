@@ -40,7 +40,7 @@ def worker_problem(heartbeat: dict[str, Any], now: float) -> str:
     if now - heartbeat["at"] > SILENT_S:
         return f"no heartbeat for {now - heartbeat['at']:.0f} s"
     if heartbeat["oldest_s"] > STUCK_S:
-        return f"on the same page for {heartbeat['oldest_s']:.0f} s"
+        return f"one task has run for {heartbeat['oldest_s']:.0f} s"
     if now - heartbeat["contact_at"] > STUCK_S:
         return f"no contact with Redis for {now - heartbeat['contact_at']:.0f} s"
     return ""

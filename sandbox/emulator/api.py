@@ -1,4 +1,4 @@
-"""The endpoints of TMDB that Reelhaul knows, answered from a catalogue. No I/O: a request in, a reply out."""
+"""TMDB's endpoints, answered from a catalogue: a request in, a reply out, no I/O."""
 
 from __future__ import annotations
 
@@ -9,31 +9,21 @@ from typing import Any
 
 from sandbox.emulator.catalog import GENRES, PAGE_SIZE, Catalog, Movie, Query
 from sandbox.emulator.clock import EmulatorClock
-from sandbox.emulator.items import encode
 from sandbox.emulator.replies import Reply, TmdbError, error_reply, json_reply, old_page_error
 from sandbox.emulator.requests import ApiRequest, discover_query, read_day, search_query
 
-#: Pages above it are refused, however many total_pages says there are (TMDB API reference, discover/movie).
+#: TMDB answers higher pages with an error, whatever total_pages is (TMDB API reference, discover/movie).
 LAST_PAGE = 500
-#: Ids a page of /3/movie/changes, and the longest range of days (TMDB API reference, changes/movie-list).
+#: Ids on a page of /3/movie/changes, and the longest range of days (TMDB API reference, changes/movie-list).
 CHANGES_PAGE_SIZE = 100
 CHANGES_DAYS = 14
-#: Parts that append_to_response may name (TMDB API reference, append-to-response).
+#: Most parts in append_to_response (TMDB API reference, append-to-response).
 APPENDED_PARTS = 20
 
 _GENRES_REPLY = json_reply({"genres": [{"id": genre_id, "name": name} for genre_id, name in GENRES.items()]})
 _CONFIGURATION_REPLY = json_reply(
     {
-        "change_keys": [
-            "adult",
-            "general",
-            "genres",
-            "original_title",
-            "overview",
-            "release_date",
-            "title",
-            "video",
-        ],
+        "change_keys": ["adult", "general", "genres", "overview", "release_date", "title", "video"],
         "images": {
             "base_url": "http://image.tmdb.org/t/p/",
             "secure_base_url": "https://image.tmdb.org/t/p/",
@@ -48,7 +38,7 @@ _CONFIGURATION_REPLY = json_reply(
 
 
 class TmdbApi:
-    """Answers GET requests as TMDB does; `old_page_error` refuses pages as it did from 2019 to 2022."""
+    """Answers GET requests as TMDB does; with `old_page_error` as it did from 2019 to 2022."""
 
     def __init__(self, catalog: Catalog, clock: EmulatorClock, *, old_page_error: bool = False) -> None:
         self._catalog = catalog
@@ -62,10 +52,10 @@ class TmdbApi:
         }
 
     def answer(self, request: ApiRequest, *, shift: int = 0) -> Reply:
-        """The reply, errors included; what TMDB does not have is 404, code 34.
+        """The reply or TMDB's error; unknown paths are 404, code 34.
 
-        `shift` lets pages after the first begin so many movies earlier: what a client sees when movies
-        entered the selection between two of its requests.
+        Pages after the first begin `shift` movies earlier, as when new movies enter a selection between two
+        requests.
         """
         try:
             if request.kind in _PAGE_QUERIES:
@@ -80,9 +70,8 @@ class TmdbApi:
         selection = self._catalog.select(query)
         start = max(0, (page - 1) * PAGE_SIZE - shift)
         rows = b",".join([movie.raw for movie in selection[start : start + PAGE_SIZE]])
-        total_pages = max(1, -(-len(selection) // PAGE_SIZE))
         body = b'{"page":%d,"results":[%b],"total_pages":%d,"total_results":%d}'
-        return Reply(200, body % (page, rows, total_pages, len(selection)))
+        return Reply(200, body % (page, rows, _pages(len(selection), PAGE_SIZE), len(selection)))
 
     def _details(self, request: ApiRequest) -> Reply:
         movie = self._catalog.get(int(request.path.rpartition("/")[2]))
@@ -93,7 +82,7 @@ class TmdbApi:
             return error_reply(27)
         details = _details_of(movie)
         details.update({part: _PARTS[part](movie) for part in parts if part in _PARTS})
-        return Reply(200, encode(details))
+        return json_reply(details)
 
     def _changes(self, request: ApiRequest) -> Reply:
         page = self._page_number(request.params)
@@ -104,13 +93,13 @@ class TmdbApi:
             {
                 "results": [row._asdict() for row in shown],
                 "page": page,
-                "total_pages": max(1, -(-len(rows) // CHANGES_PAGE_SIZE)),
+                "total_pages": _pages(len(rows), CHANGES_PAGE_SIZE),
                 "total_results": len(rows),
             }
         )
 
     def _page_number(self, params: dict[str, str]) -> int:
-        """1 to 500. Raises TmdbError for all else."""
+        """1 to 500; TmdbError for anything else."""
         try:
             page = int(params.get("page", "1"))
         except ValueError as error:
@@ -120,7 +109,7 @@ class TmdbApi:
         return page
 
     def _days(self, params: dict[str, str]) -> tuple[date, date]:
-        """First and last day, by default yesterday and today. Raises TmdbError for too long a range."""
+        """First and last day, by default yesterday and today; TmdbError for too long a range."""
         last = read_day(params["end_date"]) if params.get("end_date") else self._clock.today()
         first = read_day(params["start_date"]) if params.get("start_date") else last - timedelta(days=1)
         if not timedelta(0) <= last - first <= timedelta(days=CHANGES_DAYS):
@@ -128,14 +117,18 @@ class TmdbApi:
         return first, last
 
 
+def _pages(rows: int, page_size: int) -> int:
+    return max(1, -(-rows // page_size))
+
+
 def _details_of(movie: Movie) -> dict[str, Any]:
-    """The list item with genres by name and the fields that only details have; keys sorted, as recorded."""
+    """The list item with genres by name and the fields of details; keys sorted, as recorded."""
     item: dict[str, Any] = json.loads(movie.raw)
     item.pop("genre_ids", None)
     item |= {
         "belongs_to_collection": None,
         "budget": int(movie.revenue) // 3,
-        # Ids of genres that TMDB has given up still stand in old items.
+        # Old items have ids of genres that TMDB has abandoned.
         "genres": [{"id": genre_id, "name": GENRES.get(genre_id, "Foreign")} for genre_id in movie.genre_ids],
         "homepage": "",
         "imdb_id": f"tt{movie.id:07d}",
@@ -164,7 +157,7 @@ def _keywords(movie: Movie) -> dict[str, Any]:
     return {"keywords": [{"id": genre_id, "name": f"keyword {genre_id}"} for genre_id in movie.genre_ids]}
 
 
-#: The endpoints that answer with a page of movies, and the query each one makes of its parameters.
+#: The endpoints that answer with a page of movies: their parameters as a query.
 _PAGE_QUERIES: dict[str, Callable[[dict[str, str]], Query]] = {
     "discover": discover_query,
     "popular": lambda _: Query(),

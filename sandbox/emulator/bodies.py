@@ -1,4 +1,4 @@
-"""Faults that spoil what a reply says: statuses, headers, and bodies that are wrong, strange or hostile."""
+"""Faults that change a reply's status, headers or body."""
 
 from __future__ import annotations
 
@@ -22,44 +22,38 @@ _HTML_PAGE = b"<html>\r\n<head><title>%d</title></head>\r\n<body><h1>%d</h1></bo
 _BODILESS = (204, 304)
 #: Just under three thousand years.
 _ABSURD_SECONDS = 90_000_000_000
-#: MongoDB refuses more than 100 levels or 16 MiB in a document (MongoDB manual, limits and thresholds).
+#: MongoDB rejects documents of more than 100 levels or 16 MiB (MongoDB manual, limits and thresholds).
 _NESTING, _OVERSIZE = 200, 17_000_000
-#: Python's json gives up far below.
+#: More levels than Python's json parses.
 _ABYSS = 100_000
-#: Stands for the abyss until the page is encoded: it is too deep to be a value.
+#: Placeholder until the page is encoded: Python cannot encode a value that deep.
 _ABYSS_MARK = b'"<abyss>"'
 
 
-class Asked(NamedTuple):
-    """What of a request an answer can show: `path?query`, and its Authorization header."""
+class Shown(NamedTuple):
+    """What a fault can show of a request: `path?query`, and the Authorization header."""
 
     target: str = "/3/"
     authorization: str = ""
 
 
-def spoil(reply: Reply, fault: Fault, asked: Asked = Asked()) -> Reply:  # noqa: B008 -- immutable
-    """What is sent instead of `reply`.
+def spoil(reply: Reply, fault: Fault, shown: Shown = Shown()) -> Reply:  # noqa: B008 -- immutable
+    """The reply that is sent instead.
 
-    That is `reply` itself for faults of delivery, and for faults of a page when it is no page but an error.
+    Faults of delivery do not change it, and faults of a page do not change an error.
     """
-    spoiled = _spoiled(reply, fault, asked)
+    spoiled = _spoiled(reply, fault, shown)
     return spoiled._replace(body=b"") if spoiled.status in _BODILESS else spoiled
 
 
-def _spoiled(reply: Reply, fault: Fault, asked: Asked) -> Reply:
-    if fault.kind in _ASKED_FAULTS:
-        return _ASKED_FAULTS[fault.kind](reply, fault.value, asked)
+def _spoiled(reply: Reply, fault: Fault, shown: Shown) -> Reply:
     if fault.kind in _REPLY_FAULTS:
-        return _REPLY_FAULTS[fault.kind](reply, fault.value)
+        return _REPLY_FAULTS[fault.kind](reply, fault.value, shown)
     if fault.kind in _PAGE_FAULTS and reply.status == 200:
         page = json.loads(reply.body)
         _PAGE_FAULTS[fault.kind](page, fault.value)
         return reply._replace(body=encode(page).replace(_ABYSS_MARK, b"[" * _ABYSS + b"]" * _ABYSS))
     return reply
-
-
-def _too_many(_: Reply, value: str) -> Reply:
-    return too_many_requests(41, 40, _retry_after(value))
 
 
 def _retry_after(value: str) -> Headers:
@@ -72,8 +66,8 @@ def _retry_after(value: str) -> Headers:
     return ((b"retry-after", text.encode()),)
 
 
-def _status(_: Reply, value: str) -> Reply:
-    """`503/html`, `503/empty`, or `503`: TMDB's first error with that status, or one that only names it."""
+def _with_status(value: str) -> Reply:
+    """`503/html`, `503/empty`, or `503`: TMDB's first error with that status, else one that names it."""
     number, *form = value.split("/")
     status = int(number)
     if form == ["html"]:
@@ -90,24 +84,20 @@ def _html(status: int, headers: Headers = ()) -> Reply:
     return Reply(status, _HTML_PAGE % (status, status), _HTML + headers)
 
 
-def _redirect(_: Reply, value: str, asked: Asked) -> Reply:
-    """To a portal that is told where the client wanted to go, as a hotel's is."""
-    return _html(int(value), ((b"location", b"/3/portal?from=" + quote(asked.target, safe="").encode()),))
+def _redirect(_: Reply, value: str, shown: Shown) -> Reply:
+    """A redirect to a portal, as a hotel's, whose address quotes the requested one."""
+    return _html(int(value), ((b"location", b"/3/portal?from=" + quote(shown.target, safe="").encode()),))
 
 
-def _echo(reply: Reply, value: str, asked: Asked) -> Reply:
-    """The answer, or an error with another status, that shows the request in its headers, as caches do."""
-    target, authorization = asked.target.encode(), asked.authorization.encode()
+def _echo(reply: Reply, value: str, shown: Shown) -> Reply:
+    """The reply, or an error with another status, with the request in its headers, as caches do."""
+    target, authorization = shown.target.encode(), shown.authorization.encode()
     if value != "200":
-        body = {"success": False, "status_code": 5, "status_message": f"{asked.target} {asked.authorization}"}
+        body = {"success": False, "status_code": 5, "status_message": f"{shown.target} {shown.authorization}"}
         reply = json_reply(body, int(value))
-    headers: Headers = (
-        (b"content-location", target),
-        (b"location", target),
-        (b"x-cache-key", b"GET tmdb" + target),
-        (b"x-authorization", authorization),
-    )
-    return reply._replace(headers=reply.headers + headers)
+    addresses: Headers = ((b"content-location", target), (b"location", target))
+    headers: Headers = ((b"x-cache-key", b"GET tmdb" + target), (b"x-authorization", authorization))
+    return reply._replace(headers=reply.headers + addresses + headers)
 
 
 def _spoil_results(page: Page, value: str) -> None:
@@ -145,35 +135,23 @@ def _bad_ids(rows: list[Any]) -> None:
         row["id"] = movie_id
 
 
-def _bad_rows(rows: list[Any]) -> None:
-    rows[:3] = [None, 603, "The Matrix"]
-
-
-def _nested() -> list[Any]:
-    nested: list[Any] = []
-    for _ in range(_NESTING):
-        nested = [nested]
-    return nested
-
-
 def _first(**fields: Any) -> Callable[[list[Any]], None]:
     return lambda rows: rows[0].update(fields)
 
 
-#: Faults whose reply shows the request.
-_ASKED_FAULTS: dict[str, Callable[[Reply, str, Asked], Reply]] = {"echo": _echo, "redirect": _redirect}
-
 #: Faults that replace a reply or its bytes.
-_REPLY_FAULTS: dict[str, Callable[[Reply, str], Reply]] = {
-    "429": _too_many,
-    "status": _status,
-    "error": lambda _, code: error_reply(int(code)),
-    "error-200": lambda _, code: error_reply(int(code))._replace(status=200),
-    "html": lambda _, __: _html(200),
-    "empty": lambda reply, _: reply._replace(body=b""),
-    # No Content-Encoding header: so TMDB's cache sent pages in May 2026.
-    "gzip": lambda reply, _: reply._replace(body=gzip.compress(reply.body, mtime=0)),
-    "not-json": lambda reply, _: reply._replace(body=reply.body[: len(reply.body) // 2]),
+_REPLY_FAULTS: dict[str, Callable[[Reply, str, Shown], Reply]] = {
+    "429": lambda _, value, __: too_many_requests(41, 40, _retry_after(value)),
+    "status": lambda _, value, __: _with_status(value),
+    "error": lambda _, code, __: error_reply(int(code)),
+    "error-200": lambda _, code, __: error_reply(int(code))._replace(status=200),
+    "redirect": _redirect,
+    "echo": _echo,
+    "html": lambda *_: _html(200),
+    "empty": lambda reply, *_: reply._replace(body=b""),
+    # Without Content-Encoding, as TMDB's cache sent pages in May 2026.
+    "gzip": lambda reply, *_: reply._replace(body=gzip.compress(reply.body, mtime=0)),
+    "not-json": lambda reply, *_: reply._replace(body=reply.body[: len(reply.body) // 2]),
 }
 
 #: Faults that change a page in place.
@@ -186,18 +164,18 @@ _PAGE_FAULTS: dict[str, Callable[[Page, str], None]] = {
     "hostile": _make_hostile,
 }
 
-#: What each hostile payload does to the rows of a page, of which there is at least one.
+#: Each hostile payload changes the rows of a page, of which there is at least one.
 _HOSTILE_ROWS: dict[str, Callable[[list[Any]], None]] = {
     "abyss": _first(nested=_ABYSS_MARK.decode().strip('"')),
     "bad-ids": _bad_ids,
-    "bad-rows": _bad_rows,
+    "bad-rows": lambda rows: rows.__setitem__(slice(3), [None, 603, "The Matrix"]),
     "big-id": lambda rows: rows[0].update(id=2**64 + rows[0]["id"]),
     "bigint": _first(vote_count=2**70, revenue=-(2**65)),
     "duplicates": lambda rows: rows.__setitem__(-1, rows[0]),
     "keys": lambda rows: rows[0].update({"a.b": 1, "$set": {"$where": "1"}, "": 2}),
     "megabyte": _first(overview="x" * 1_000_000),
     "nan": _first(popularity=float("nan"), vote_average=float("-inf")),
-    "nesting": lambda rows: rows[0].update(nested=_nested()),
+    "nesting": lambda rows: rows[0].update(nested=json.loads("[" * _NESTING + "]" * _NESTING)),
     "nul": lambda rows: rows[0].update({"title": "The\0Matrix", "a\0b": 1}),
     "oversize": lambda rows: rows[0].update(overview="x" * _OVERSIZE),
     "reserved": _first(_id="theirs", _meta={"sha256": "theirs"}),

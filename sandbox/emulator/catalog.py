@@ -1,49 +1,32 @@
-"""The emulator's movies: what discover selects, in which order, and what has changed on which day.
+"""The emulator's movies: selected, sorted, and their changes by day.
 
-A movie is kept as the exact bytes of its list item plus the few fields that queries look at, so that a page
-is a join of bytes and never a re-encoding.
+A movie is kept as the exact bytes of its list item, beside the fields that queries use: a page joins bytes
+and encodes nothing.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
 
 #: The 19 movie genres, in TMDB's order (TMDB API reference, genre/movie/list).
 GENRES: dict[int, str] = {
-    28: "Action",
-    12: "Adventure",
-    16: "Animation",
-    35: "Comedy",
-    80: "Crime",
-    99: "Documentary",
-    18: "Drama",
-    10751: "Family",
-    14: "Fantasy",
-    36: "History",
-    27: "Horror",
-    10402: "Music",
-    9648: "Mystery",
-    10749: "Romance",
-    878: "Science Fiction",
-    10770: "TV Movie",
-    53: "Thriller",
-    10752: "War",
-    37: "Western",
-}
-#: Movies a page, fixed by TMDB (TMDB API reference, discover/movie).
+    28: "Action", 12: "Adventure", 16: "Animation", 35: "Comedy", 80: "Crime", 99: "Documentary", 18: "Drama",
+    10751: "Family", 14: "Fantasy", 36: "History", 27: "Horror", 10402: "Music", 9648: "Mystery",
+    10749: "Romance", 878: "Science Fiction", 10770: "TV Movie", 53: "Thriller", 10752: "War", 37: "Western",
+}  # fmt: skip
+#: Movies on a page (TMDB API reference, discover/movie).
 PAGE_SIZE = 20
-#: The order of a query that names none, or one that TMDB does not know (TMDB API reference, discover/movie).
+#: The order without sort_by, or with an unknown one (TMDB API reference, discover/movie).
 DEFAULT_SORT = "popularity.desc"
-#: At most so many references to movies stay in sorted lists: 80 MB of pointers.
+#: Most references to movies in the sorted lists that are kept: 80 MB of pointers.
 CACHED_REFERENCES = 10_000_000
 
 
 class Movie(NamedTuple):
-    """One list item: its bytes as they are served, and the fields by which it is selected and sorted."""
+    """One list item: its bytes, and the fields by which it is selected and sorted."""
 
     id: int
     raw: bytes
@@ -59,10 +42,10 @@ class Movie(NamedTuple):
 
     @property
     def release_dates(self) -> tuple[str, ...]:
-        """The primary date first, then re-releases: every tenth id came out again a year later.
+        """The primary date, and for every tenth id a second one a year later.
 
-        TMDB's `year` looks at every release date and so puts one movie into several years; a client that
-        partitions by it must see that here too.
+        TMDB's `year` matches every release date, so that one movie is in several years: clients that
+        partition by it must meet that here too.
         """
         if self.id % 10 or not self.release_date[:4].isdigit():
             return (self.release_date,)
@@ -70,7 +53,7 @@ class Movie(NamedTuple):
 
 
 class DateRange(NamedTuple):
-    """Days from first to last, both included, ISO 8601. The empty date is in no range."""
+    """Days from first to last inclusive, ISO 8601; the empty date is in no range."""
 
     first: str = "0"
     last: str = "9"
@@ -80,7 +63,7 @@ class DateRange(NamedTuple):
 
 
 class Query(NamedTuple):
-    """What to select: `genres` is an AND of ORs; None and "" mean no such condition."""
+    """A selection of movies: `genres` is an AND of ORs; None and "" are no condition."""
 
     genres: tuple[frozenset[int], ...] = ()
     primary: DateRange | None = None
@@ -90,34 +73,32 @@ class Query(NamedTuple):
 
 
 class ChangedMovie(NamedTuple):
-    """A row of /3/movie/changes: `adult` is None for a movie that is gone, and for some that are not."""
+    """A row of /3/movie/changes: `adult` is None for deleted movies, and for a few others."""
 
     id: int
     adult: bool | None
 
 
-#: sort_by's words (TMDB API reference, discover/movie) and the field each one reads.
+#: The values of sort_by (TMDB API reference, discover/movie), and the field of each.
 SORT_FIELDS: dict[str, Callable[[Movie], Any]] = {
-    "original_title": lambda movie: movie.original_title,
-    "popularity": lambda movie: movie.popularity,
-    "revenue": lambda movie: movie.revenue,
-    "primary_release_date": lambda movie: movie.release_date,
-    "title": lambda movie: movie.title,
-    "vote_average": lambda movie: movie.vote_average,
-    "vote_count": lambda movie: movie.vote_count,
+    "primary_release_date": attrgetter("release_date"),
+    **{
+        name: attrgetter(name)
+        for name in ("original_title", "popularity", "revenue", "title", "vote_average", "vote_count")
+    },
 }
 
 
 class Catalog:
-    """All movies, by genre and primary date; every selection is sorted once and kept until a change."""
+    """All movies; every selection is sorted once and kept until a change."""
 
     def __init__(self, movies: Iterable[Movie]) -> None:
         self._movies = {movie.id: movie for movie in movies}
-        #: None: all movies; else the genre's; each list by (release_date, id), so that a range is a slice.
+        #: The movies of each genre, all movies for None; by (release_date, id), so that a range is a slice.
         self._by_date: dict[int | None, list[Movie]] = {}
-        self._selections: OrderedDict[Query, Sequence[Movie]] = OrderedDict()
+        self._selections: dict[Query, Sequence[Movie]] = {}
         self._references = 0
-        #: ISO date to the ids changed that day, in order of their last change.
+        #: The ids changed on each ISO day, in the order of their last change.
         self._changed: dict[str, dict[int, None]] = {}
         self._rebuild()
 
@@ -125,29 +106,26 @@ class Catalog:
         return len(self._movies)
 
     def get(self, movie_id: int) -> Movie | None:
-        """The movie, or None when TMDB would answer 404."""
+        """The movie; None where TMDB answers 404."""
         return self._movies.get(movie_id)
 
     def movies(self) -> list[Movie]:
-        """All movies as they are now, in the order of the file."""
+        """All movies as they are now, in the file's order."""
         return list(self._movies.values())
 
     def select(self, query: Query) -> Sequence[Movie]:
-        """The movies that match, sorted; ties by id, so that pages partition the selection."""
-        selection = self._selections.get(query)
-        if selection is not None:
-            self._selections.move_to_end(query)
-            return selection
-        selection = sort_movies(self._matching(query), query.sort_by)
-        self._selections[query] = selection
-        self._references += len(selection)
-        while self._references > CACHED_REFERENCES and len(self._selections) > 1:
-            _, oldest = self._selections.popitem(last=False)
-            self._references -= len(oldest)
-        return selection
+        """The movies that match, sorted, equals by id, so that pages partition the selection."""
+        if query not in self._selections:
+            selection = sort_movies(self._matching(query), query.sort_by)
+            self._references += len(selection)
+            if self._references > CACHED_REFERENCES:
+                self._selections.clear()
+                self._references = len(selection)
+            self._selections[query] = selection
+        return self._selections[query]
 
     def replace(self, upserted: Iterable[Movie], deleted: Iterable[int], day: str) -> None:
-        """Put movies in and take ids out, as one change of that day (ISO 8601). Unknown ids are ignored."""
+        """Add or replace movies and delete ids, as one change of that ISO day; unknown ids are ignored."""
         changed = self._changed.setdefault(day, {})
         for movie in upserted:
             self._movies[movie.id] = movie
@@ -160,13 +138,12 @@ class Catalog:
         self._rebuild()
 
     def changes(self, first: str, last: str) -> list[ChangedMovie]:
-        """Ids changed on the days first to last, both included, newest change first, each id once."""
+        """The ids changed on the days first to last inclusive, newest change first, each id once."""
         ids: dict[int, None] = {}
         for day in sorted((day for day in self._changed if first <= day <= last), reverse=True):
             ids.update(dict.fromkeys(reversed(self._changed[day])))
-        return [
-            ChangedMovie(movie_id, movie.adult if (movie := self.get(movie_id)) else None) for movie_id in ids
-        ]
+        movies = ((movie_id, self.get(movie_id)) for movie_id in ids)
+        return [ChangedMovie(movie_id, movie.adult if movie else None) for movie_id, movie in movies]
 
     def _rebuild(self) -> None:
         by_date = sorted(self._movies.values(), key=attrgetter("release_date", "id"))
@@ -196,18 +173,18 @@ class Catalog:
         return len(self._by_date.get(genre_id, ()))
 
 
-def has_title(movie: Movie, words: str) -> bool:
-    """Whether the title or the original title holds the words, whatever their case."""
-    wanted = words.casefold()
+def has_title(movie: Movie, text: str) -> bool:
+    """Whether the title or the original title contains the text, whatever its case."""
+    wanted = text.casefold()
     return wanted in movie.title.casefold() or wanted in movie.original_title.casefold()
 
 
 def sort_movies(movies: Iterable[Movie], sort_by: str) -> list[Movie]:
-    """Sorted by `field.asc` or `field.desc`, equals by ascending id; an unknown order means DEFAULT_SORT."""
+    """The movies by `field.asc` or `field.desc`, equals by ascending id; DEFAULT_SORT if that is unknown."""
     field, _, direction = sort_by.partition(".")
     if field not in SORT_FIELDS or direction not in ("asc", "desc"):
         return sort_movies(movies, DEFAULT_SORT)
     by_id = sorted(movies, key=attrgetter("id"))
-    # list.sort is stable in both directions, so the ids stay ascending among equals.
+    # list.sort is stable, with reverse too: among equals the ids stay ascending.
     by_id.sort(key=SORT_FIELDS[field], reverse=direction == "desc")
     return by_id

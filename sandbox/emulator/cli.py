@@ -1,4 +1,4 @@
-"""`reelhaul emulator`: a TMDB of our own on loopback, with a catalogue, a limit, faults and a log."""
+"""`reelhaul emulator`: serve an emulated TMDB on loopback."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ def emulator(  # noqa: PLR0913, PLR0917 -- one argument for each option
         Path | None,
         typer.Option(help="Movies as JSON Lines of TMDB list items, plain or .gz.", show_default="synthetic"),
     ] = None,
-    movies: Annotated[
-        int, typer.Option(help="How many synthetic movies, when there is no --catalog.")
-    ] = 2000,
-    seed: Annotated[int, typer.Option(help="Seed of the synthetic movies and of the faults' chances.")] = 7,
+    movies: Annotated[int, typer.Option(help="Number of synthetic movies, without --catalog.")] = 2000,
+    seed: Annotated[
+        int, typer.Option(help="Seed of the synthetic movies and of the faults' probabilities.")
+    ] = 7,
     rate: Annotated[
         float | None,
         typer.Option(help="Requests per second above which 429 is answered.", show_default="no limit"),
     ] = None,
     capacity: Annotated[
         float | None,
-        typer.Option(help="Burst that --rate admits.", show_default="0.35 s of --rate, at least 2"),
+        typer.Option(help="Burst that --rate allows.", show_default="0.35 s of --rate, at least 2"),
     ] = None,
-    latency_ms: Annotated[float, typer.Option(help="Wait before every answer, in milliseconds.")] = 0.0,
+    latency_ms: Annotated[float, typer.Option(help="Wait before every response, in milliseconds.")] = 0.0,
     key: Annotated[
         list[str] | None,
         typer.Option(help="A key or token to accept; repeatable.", show_default='any but "wrong..."'),
@@ -49,21 +49,25 @@ def emulator(  # noqa: PLR0913, PLR0917 -- one argument for each option
         list[str] | None, typer.Option(help="A fault to inject, KIND[=VALUE][:CONDITION...]; repeatable.")
     ] = None,
     old_page_error: Annotated[
-        bool, typer.Option("--old-page-error", help="Refuse pages above 500 with the 422 of 2019 to 2022.")
+        bool, typer.Option("--old-page-error", help="Answer pages above 500 with the 422 of 2019 to 2022.")
     ] = False,
 ) -> None:
-    """Serve an emulated TMDB; its base address is the one line on stdout. Ends on SIGTERM or Ctrl-C."""
-    _require(0 <= port <= 65535, f"--port must be 0 to 65535, got {port}")
-    _require(movies >= 0, f"--movies must be 0 or more, got {movies}")
-    _require(rate is None or rate > 0, f"--rate must be above 0, got {rate}")
-    _require(capacity is None or capacity >= 1, f"--capacity must be 1 or more, got {capacity}")
-    _require(latency_ms >= 0, f"--latency-ms must be 0 or more, got {latency_ms}")
+    """Serve an emulated TMDB and print its base address; ends on SIGTERM or Ctrl-C."""
+    for is_valid, rule in (
+        (0 <= port <= 65535, f"--port must be 0 to 65535, got {port}"),
+        (movies >= 0, f"--movies must be 0 or more, got {movies}"),
+        (rate is None or rate > 0, f"--rate must be above 0, got {rate}"),
+        (capacity is None or capacity >= 1, f"--capacity must be 1 or more, got {capacity}"),
+        (latency_ms >= 0, f"--latency-ms must be 0 or more, got {latency_ms}"),
+    ):
+        if not is_valid:
+            _fail(rule)
     try:
         faults = [parse_fault(spec) for spec in fault or ()]
         loaded = Catalog(read_catalog(catalog) if catalog else synthetic_movies(movies, seed))
     except (CatalogError, FaultSyntaxError) as error:
-        _refuse(str(error))
-    # Movies live as long as the process: the collector need not look at them again.
+        _fail(str(error))
+    # Movies live as long as the process; the garbage collector need not examine them.
     gc.freeze()
     clock = EmulatorClock()
     service = Service(
@@ -79,15 +83,10 @@ def emulator(  # noqa: PLR0913, PLR0917 -- one argument for each option
     try:
         listener = listen(host, port)
     except OSError as error:
-        _refuse(f"cannot listen on {host}:{port}: {error.strerror or error}")
+        _fail(f"cannot listen on {host}:{port}: {error.strerror or error}")
     serve(EmulatorApp(service, ControlPlane(service).app()), listener, typer.echo)
 
 
-def _require(is_met: bool, message: str) -> None:
-    if not is_met:
-        _refuse(message)
-
-
-def _refuse(message: str) -> NoReturn:
+def _fail(message: str) -> NoReturn:
     typer.echo(f"emulator: {message}", err=True)
     raise typer.Exit(2)

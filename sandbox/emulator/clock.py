@@ -1,4 +1,4 @@
-"""The emulator's clock: the machine's, moved by an offset, so that days can pass in a test."""
+"""The emulator's clock: the machine's plus an offset, so that tests can let days pass."""
 
 from __future__ import annotations
 
@@ -8,12 +8,9 @@ from datetime import UTC, date, datetime, timedelta
 
 @dataclass
 class EmulatorClock:
-    """`offset_s` seconds ahead of the machine's clock; may be changed at any time."""
+    """`offset_s` seconds ahead of the machine's clock; the offset may change at any time."""
 
     offset_s: float = 0.0
 
-    def now(self) -> datetime:
-        return datetime.now(UTC) + timedelta(seconds=self.offset_s)
-
     def today(self) -> date:
-        return self.now().date()
+        return (datetime.now(UTC) + timedelta(seconds=self.offset_s)).date()

@@ -1,36 +1,45 @@
-"""The control plane: what tests read and change while the emulator serves; outside /3, without a key."""
+"""The control plane, through which tests read and change the emulator; outside /3, without a key."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, ValidationError
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from sandbox.emulator.app import Service
 from sandbox.emulator.catalog import Movie
+from sandbox.emulator.export import items_reply
 from sandbox.emulator.faults import FaultPlan, parse_fault
 from sandbox.emulator.items import encode, to_movie
 from sandbox.emulator.limit import RequestLimit
 
-#: Movies in one chunk of the catalogue's stream.
-_CHUNK = 500
-
 
 class _Change(BaseModel):
-    """A JSON object in which every key is optional and none is unknown."""
+    """A JSON object whose keys are all optional; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
+    @classmethod
+    async def read(cls, request: Request) -> Self:
+        """The request's body; ValueError names the first invalid key."""
+        # Not model_validate_json: it rejects lone surrogates, which TMDB's bodies may hold.
+        content = json.loads(await request.body())
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise ValueError(f"{where}: {first['msg']}" if where else first["msg"]) from error
+
 
 class ConfigChange(_Change):
-    """Body of POST /_emulator/config; what is left out stays as it is."""
+    """Body of POST /_emulator/config."""
 
     rate: PositiveFloat | None = None
     capacity: Annotated[float, Field(ge=1)] | None = None
@@ -54,29 +63,27 @@ class MoviesChange(_Change):
     delete: list[int] = []
 
 
-AnyChange = TypeVar("AnyChange", bound=_Change)
-
-
 class ControlPlane:
-    """Handlers over one Service; `app()` is the ASGI application."""
+    """Handlers for one Service; `app()` is the ASGI application."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
 
     def app(self) -> Starlette:
-        """The routes under /_emulator; what makes no sense is 400 `{"error": ...}` and changes nothing."""
-        return Starlette(
-            routes=[
-                Route("/_emulator/log", self.read_log, methods=["GET"]),
-                Route("/_emulator/stats", self.read_stats, methods=["GET"]),
-                Route("/_emulator/reset", self.reset_log, methods=["POST"]),
-                Route("/_emulator/config", self.read_config, methods=["GET"]),
-                Route("/_emulator/config", self.change_config, methods=["POST"]),
-                Route("/_emulator/movies", self.read_movies, methods=["GET"]),
-                Route("/_emulator/movies", self.change_movies, methods=["POST"]),
-            ],
-            exception_handlers={ValueError: _say_error},
-        )
+        """The routes under /_emulator; an invalid request is 400 `{"error": ...}` and changes nothing."""
+        handlers = [
+            ("GET", "log", self.read_log),
+            ("GET", "stats", self.read_stats),
+            ("POST", "reset", self.reset_log),
+            ("GET", "config", self.read_config),
+            ("POST", "config", self.change_config),
+            ("GET", "movies", self.read_movies),
+            ("POST", "movies", self.change_movies),
+        ]
+        routes = [
+            Route(f"/_emulator/{name}", handler, methods=[method]) for method, name, handler in handlers
+        ]
+        return Starlette(routes=routes, exception_handlers={ValueError: _error_reply})
 
     async def read_log(self, request: Request) -> Response:
         """Arrivals from number `since` on, by default all that are kept."""
@@ -93,7 +100,7 @@ class ControlPlane:
         return _json(self._service.log.stats())
 
     async def read_config(self, _: Request) -> Response:
-        """What is in force, in the form in which it can be posted back, and the day and size it leads to."""
+        """The configuration, which can be posted back, the emulator's day, and the number of movies."""
         service = self._service
         config = {
             "rate": service.limit.rate,
@@ -102,13 +109,12 @@ class ControlPlane:
             "faults": [str(fault) for fault in service.faults.faults],
             "clock_offset_s": service.clock.offset_s,
         }
-        return _json(
-            {"config": config, "today": service.clock.today().isoformat(), "movies": len(service.catalog)}
-        )
+        today, movies = service.clock.today().isoformat(), len(service.catalog)
+        return _json({"config": config, "today": today, "movies": movies})
 
     async def change_config(self, request: Request) -> Response:
         """Change the keys that are given: null lifts the limit; new faults replace all and begin now."""
-        change = await _read_change(request, ConfigChange)
+        change = await ConfigChange.read(request)
         service, given = self._service, change.model_fields_set
         if "faults" in given:
             faults = [parse_fault(spec) for spec in change.faults]
@@ -124,23 +130,19 @@ class ControlPlane:
         return await self.read_config(request)
 
     async def read_movies(self, _: Request) -> Response:
-        """The whole catalogue as it is now, as JSON Lines of list items."""
-        return StreamingResponse(
-            _json_lines(self._service.catalog.movies()), media_type="application/x-ndjson"
-        )
+        return items_reply(self._service.catalog.movies())
 
     async def change_movies(self, request: Request) -> Response:
-        """Upsert, move and delete as one change of the emulator's day, for /3/movie/changes to report."""
-        change = await _read_change(request, MoviesChange)
+        """Upsert, move and delete as one change of the emulator's day, listed in /3/movie/changes."""
+        change = await MoviesChange.read(request)
         service = self._service
         upserted = [to_movie(item, encode(item)) for item in change.upsert]
         upserted += [self._moved(move) for move in change.move]
         deleted = [self._known(movie_id).id for movie_id in change.delete]
         day = service.clock.today().isoformat()
         service.catalog.replace(upserted, deleted, day)
-        return _json(
-            {"day": day, "upserted": len(upserted), "deleted": len(deleted), "movies": len(service.catalog)}
-        )
+        counts = {"upserted": len(upserted), "deleted": len(deleted), "movies": len(service.catalog)}
+        return _json({"day": day, **counts})
 
     def _moved(self, move: Move) -> Movie:
         item = json.loads(self._known(move.id).raw)
@@ -154,25 +156,8 @@ class ControlPlane:
         return movie
 
 
-async def _read_change(request: Request, form: type[AnyChange]) -> AnyChange:
-    """The body as `form`. Raises ValueError that names the first key at fault."""
-    # Not model_validate_json: that refuses lone surrogates, which TMDB's bodies may hold.
-    content = json.loads(await request.body())
-    try:
-        return form.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"{where}: {first['msg']}" if where else first["msg"]) from error
-
-
-async def _say_error(_: Request, error: Exception) -> Response:
+async def _error_reply(_: Request, error: Exception) -> Response:
     return _json({"error": str(error)}, 400)
-
-
-def _json_lines(movies: Sequence[Movie]) -> Iterator[bytes]:
-    for start in range(0, len(movies), _CHUNK):
-        yield b"".join(movie.raw + b"\n" for movie in movies[start : start + _CHUNK])
 
 
 def _json(value: object, status: int = 200) -> Response:

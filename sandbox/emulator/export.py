@@ -1,4 +1,4 @@
-"""TMDB's daily list of movie ids, as its files host serves it: outside /3, without a key, gzip."""
+"""TMDB's daily export of movie ids: outside /3, without a key, gzip."""
 
 from __future__ import annotations
 
@@ -14,34 +14,44 @@ from sandbox.emulator.items import encode
 
 _PATH = re.compile(r"/p/exports/movie_ids_\d\d_\d\d_\d{4}\.json\.gz")
 _GZIP = 31
-#: Lines that are packed at a time.
+#: Movies in one chunk of a stream.
 _CHUNK = 2_000
 
 
 def is_export(path: str) -> bool:
-    """Whether it is a day's list; every day's is the catalogue as it is now."""
+    """Whether it is a day's export; on every day that is the catalogue as it is now."""
     return _PATH.fullmatch(path) is not None
 
 
 def export_reply(movies: Sequence[Movie]) -> StreamingResponse:
-    """The list, packed while it is sent, away from the event loop."""
-    return StreamingResponse(_packed(movies), media_type="application/gzip")
+    """The export, compressed while it is sent, off the event loop."""
+    return StreamingResponse(_gzipped(movies), media_type="application/gzip")
 
 
-def _packed(movies: Sequence[Movie]) -> Iterator[bytes]:
-    packer = zlib.compressobj(wbits=_GZIP)
-    for start in range(0, len(movies), _CHUNK):
-        yield packer.compress(b"".join(map(_line, movies[start : start + _CHUNK])))
-    yield packer.flush()
+def items_reply(movies: Sequence[Movie]) -> StreamingResponse:
+    """The whole list items as JSON Lines."""
+    chunks = (b"".join(movie.raw + b"\n" for movie in chunk) for chunk in _chunks(movies))
+    return StreamingResponse(chunks, media_type="application/x-ndjson")
+
+
+def _gzipped(movies: Sequence[Movie]) -> Iterator[bytes]:
+    compressor = zlib.compressobj(wbits=_GZIP)
+    for chunk in _chunks(movies):
+        yield compressor.compress(b"".join(map(_line, chunk)))
+    yield compressor.flush()
+
+
+def _chunks(movies: Sequence[Movie]) -> Iterator[Sequence[Movie]]:
+    return (movies[start : start + _CHUNK] for start in range(0, len(movies), _CHUNK))
 
 
 def _line(movie: Movie) -> bytes:
     """Keys and order as in TMDB's file."""
-    facts = {
+    fields = {
         "adult": movie.adult,
         "id": movie.id,
         "original_title": movie.original_title,
         "popularity": movie.popularity,
         "video": json.loads(movie.raw).get("video") is True,
     }
-    return encode(facts) + b"\n"
+    return encode(fields) + b"\n"

@@ -1,9 +1,9 @@
-"""The grammar of faults, and the choice of which request one strikes.
+"""The grammar of faults, and which request one strikes.
 
     KIND[=VALUE][:p=0..1][:share=0..1][:every=N][:from=S][:for=S][:count=N][:match=REGEX]
 
-Conditions stand in any order, `match` last: it takes the rest of the text, colons included. docs/emulator.md
-lists the kinds. What a fault does to a reply is in emulator_bodies and emulator_delivery.
+Conditions come in any order, `match` last: it takes the rest of the text, colons included. docs/emulator.md
+lists the kinds; bodies.py and delivery.py apply them.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from typing import Any, NamedTuple
 from sandbox.emulator.replies import TMDB_ERRORS
 
 _SECONDS = r"\d+(\.\d+)?"
-#: 25 is left out: it is what the kind 429 sends.
+#: Without 25, which the kind 429 sends.
 _TMDB_CODES = "|".join(str(code) for code in TMDB_ERRORS if code != 25)
 #: Every final status but 200.
 _STATUSES = r"(20[1-9]|2[1-9]\d|[345]\d\d)"
 _COUNT = r"[+-]?\d{1,18}"
 _RETRY_AFTERS = r"none|absurd|garbage|-?\d{1,12}|date[+-]\d{1,9}"
 
-#: What "hostile" can put into a page.
+#: The payloads of "hostile".
 HOSTILE = (
     "abyss", "bad-ids", "bad-rows", "big-id", "bigint", "duplicates", "keys", "megabyte", "nan", "nesting",
     "nul", "oversize", "reserved", "surrogate",
@@ -34,13 +34,13 @@ HOSTILE = (
 
 
 class FaultKind(NamedTuple):
-    """The values that a kind takes, as a regular expression and in words."""
+    """The values of a kind, as a regular expression and as text."""
 
     pattern: str = ""
     values: str = "no value"
-    #: The value when none is named; None when one must be.
+    #: None when a value is required.
     default: str | None = ""
-    #: Strikes discover, popular and search only: it needs a page of movies to spoil.
+    #: Strikes pages of movies only: discover, popular and search.
     needs_page: bool = False
 
 
@@ -80,27 +80,27 @@ FAULT_KINDS: dict[str, FaultKind] = {
 
 
 class FaultSyntaxError(ValueError):
-    """A fault that cannot be read; the text is one line, quotes it and says what was expected."""
+    """An invalid fault; the text is one line that quotes it and names what was expected."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One kind of trouble and when it strikes; `str()` gives the shortest spec that reads back as equal."""
+    """A kind of fault and its conditions; `str()` gives the shortest spec that parses to an equal one."""
 
     kind: str
     value: str = ""
-    #: Chance for each request that the other conditions let through.
+    #: For each request that meets the other conditions.
     probability: float = 1.0
-    #: Part of all requests, always the same ones: a request is struck each time it is made, or never.
+    #: Part of all requests, chosen by the seed: a request is struck each time it is made, or never.
     share: float = 1.0
-    #: Every Nth request that matches.
+    #: Strikes every Nth request that matches.
     every: int = 1
-    #: Seconds after the plan began, and how long from then on; None for ever.
+    #: Seconds after the start of the plan, and the seconds from then on; None without end.
     from_s: float = 0.0
     for_s: float | None = None
-    #: Strikes at most so often; None without end.
+    #: Strikes at most this often; None without limit.
     count: int | None = None
-    #: Searched in `path?query`.
+    #: Searched for in `path?query`.
     match: str = ""
 
     def __str__(self) -> str:
@@ -108,14 +108,14 @@ class Fault:
         value = "" if self.value == FAULT_KINDS[self.kind].default else f"={self.value}"
         conditions = [
             f":{name}={getattr(self, field)}"
-            for name, (field, _) in _CONDITIONS.items()
+            for name, (field, *_) in _CONDITIONS.items()
             if getattr(self, field) != getattr(always, field)
         ]
         return f"{self.kind}{value}{''.join(conditions)}"
 
 
 def parse_fault(spec: str) -> Fault:
-    """Read a spec. Raises FaultSyntaxError."""
+    """The fault of a spec; FaultSyntaxError when it is invalid."""
     before_match, has_match, pattern = spec.partition(":match=")
     head, *conditions = before_match.split(":")
     fault = _parse_kind(spec, head)
@@ -126,11 +126,14 @@ def parse_fault(spec: str) -> Fault:
         if name not in _CONDITIONS:
             known = ", ".join(_CONDITIONS)
             raise FaultSyntaxError(f"fault {spec!r}: unknown condition {name!r}; known are {known}")
-        field, read = _CONDITIONS[name]
+        rule = _CONDITIONS[name]
         try:
-            fault = replace(fault, **{field: read(text)})
-        except ValueError as error:
-            raise FaultSyntaxError(f"fault {spec!r}: {name} must be {error}, got {text!r}") from error
+            value = rule.parse(text)
+        except (ValueError, re.error):
+            value = None
+        if value is None or not rule.is_valid(value):
+            raise FaultSyntaxError(f"fault {spec!r}: {name} must be {rule.values}, got {text!r}")
+        fault = replace(fault, **{rule.field: value})
     return fault
 
 
@@ -145,50 +148,33 @@ def _parse_kind(spec: str, head: str) -> Fault:
     return Fault(kind, chosen)
 
 
-def _read_share(text: str) -> float:
-    if not 0 <= (share := _read_seconds(text)) <= 1:
-        raise ValueError("0 to 1")
-    return share
+class _Condition(NamedTuple):
+    """A condition of a spec: its field, its parser, and the values that are valid."""
+
+    field: str
+    parse: Callable[[str], Any]
+    is_valid: Callable[[Any], bool]
+    values: str
 
 
-def _read_seconds(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number) or number < 0:
-        raise ValueError("a number, 0 or more")
-    return number
-
-
-def _read_count(text: str) -> int:
-    if not (text.isascii() and text.isdecimal()) or int(text) < 1:
-        raise ValueError("an integer above 0")
-    return int(text)
-
-
-def _read_regex(text: str) -> str:
-    try:
-        re.compile(text)
-    except re.error as error:
-        raise ValueError(f"a regular expression ({error})") from error
-    return text
-
-
-#: A condition's name in a spec, the field it sets, and what reads it: raises ValueError with what it must be.
-_CONDITIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
-    "p": ("probability", _read_share),
-    "share": ("share", _read_share),
-    "every": ("every", _read_count),
-    "from": ("from_s", _read_seconds),
-    "for": ("for_s", _read_seconds),
-    "count": ("count", _read_count),
-    "match": ("match", _read_regex),
+_SHARE = (float, lambda share: 0 <= share <= 1, "0 to 1")
+_NUMBER = (int, lambda number: number >= 1, "an integer above 0")
+_TIME = (float, lambda seconds: 0 <= seconds < math.inf, "a number, 0 or more")
+_CONDITIONS = {
+    "p": _Condition("probability", *_SHARE),
+    "share": _Condition("share", *_SHARE),
+    "every": _Condition("every", *_NUMBER),
+    "from": _Condition("from_s", *_TIME),
+    "for": _Condition("for_s", *_TIME),
+    "count": _Condition("count", *_NUMBER),
+    "match": _Condition(
+        "match", lambda text: re.compile(text).pattern, lambda _: True, "a regular expression"
+    ),
 }
 
 
 class _Watch:
-    """A fault, what it has seen, and its own source of chance: other faults do not shift its draws."""
+    """A fault with its counts and its own random numbers, which do not depend on other faults."""
 
     def __init__(self, fault: Fault, seed: str) -> None:
         self.fault = fault
@@ -198,7 +184,7 @@ class _Watch:
         self._seed = seed
         self._rng = Random(seed)  # noqa: S311 -- reproducible faults, not secrets
 
-    def wants(self, target: str, is_page: bool, elapsed_s: float) -> bool:
+    def strikes(self, target: str, is_page: bool, elapsed_s: float) -> bool:
         fault = self.fault
         if FAULT_KINDS[fault.kind].needs_page and not is_page:
             return False
@@ -219,7 +205,7 @@ class _Watch:
 
 
 class FaultPlan:
-    """The faults in force. The same seed and the same order of requests give the same faults."""
+    """The faults in force; the same seed and the same requests in the same order give the same faults."""
 
     def __init__(self, faults: Iterable[Fault], seed: int, began_s: float) -> None:
         self.faults = tuple(faults)
@@ -227,12 +213,12 @@ class FaultPlan:
         self._watches = [_Watch(fault, f"{seed}/{index}/{fault}") for index, fault in enumerate(self.faults)]
 
     def pick(self, target: str, *, is_page: bool, now_s: float) -> Fault | None:
-        """The first fault that wants this request, or None; each one counts every request that it matches.
+        """The first fault that strikes this request, if any; each one counts every request that it matches.
 
         `target` is `path?query`; `now_s` is on the same monotonic clock as `began_s`.
         """
-        willing = [watch for watch in self._watches if watch.wants(target, is_page, now_s - self._began_s)]
-        if not willing:
+        striking = [watch for watch in self._watches if watch.strikes(target, is_page, now_s - self._began_s)]
+        if not striking:
             return None
-        willing[0].struck += 1
-        return willing[0].fault
+        striking[0].struck += 1
+        return striking[0].fault

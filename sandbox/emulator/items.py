@@ -1,4 +1,4 @@
-"""From JSON Lines of TMDB list items, plain or gzip, to movies; the bytes of every value stay as they are."""
+"""Reads movies from JSON Lines of TMDB list items, plain or gzip; the bytes of every value are kept."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from typing import Any, NoReturn
 
 from sandbox.emulator.catalog import Movie
 
-#: A JSON string (kept) or a run of white space between tokens (dropped).
+#: A JSON string (kept) or white space between tokens (dropped).
 _STRING_OR_SPACE = re.compile(rb'("(?:[^"\\]|\\.)*")|[ \t\r\n]+')
-#: Above every revenue that an item does not name, in dollars.
+#: Upper bound of made-up revenues, in dollars.
 _REVENUE_LIMIT = 400_000_000
 
 
 class ItemError(ValueError):
-    """No list item that could be served; the text says what was expected."""
+    """An invalid list item; the text says what was expected."""
 
 
 class CatalogError(Exception):
-    """A catalogue that cannot be served; the text is one line that begins with the file."""
+    """An invalid catalogue; the text is one line that begins with the file."""
 
 
 def read_catalog(path: Path) -> Iterator[Movie]:
-    """Yield the movies of a JSON Lines file (`.gz` or plain), skipping blank lines.
+    """The movies of a JSON Lines file (`.gz` or plain); blank lines are skipped.
 
-    Raises CatalogError, with file and line, for anything that is not a list item with an id of its own.
+    Raises CatalogError, with file and line, for anything but a list item with a unique id.
     """
     lines_of_ids: dict[int, int] = {}
     number = 0
@@ -37,7 +37,7 @@ def read_catalog(path: Path) -> Iterator[Movie]:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
-                    yield _new_movie(line, number, lines_of_ids)
+                    yield _unique(parse_movie(line), number, lines_of_ids)
     except ItemError as error:
         raise CatalogError(f"{path}, line {number}: {error}") from error
     except (EOFError, zlib.error) as error:
@@ -46,20 +46,19 @@ def read_catalog(path: Path) -> Iterator[Movie]:
         raise CatalogError(f"{path}: {error.strerror or error}") from error
 
 
-def _new_movie(line: bytes, number: int, lines_of_ids: dict[int, int]) -> Movie:
-    movie = parse_movie(line)
+def _unique(movie: Movie, number: int, lines_of_ids: dict[int, int]) -> Movie:
     if (earlier := lines_of_ids.setdefault(movie.id, number)) != number:
-        raise ItemError(f"id {movie.id} stands on line {earlier} too")
+        raise ItemError(f"id {movie.id} is on line {earlier} too")
     return movie
 
 
 def parse_movie(line: bytes) -> Movie:
-    """A movie from one JSON object; white space between tokens goes, every token stays as it was written.
+    """A movie from a JSON object; white space between tokens is dropped, every token stays as it is.
 
-    Raises ItemError when it is no JSON object, or a field that selects or sorts has the wrong type.
+    Raises ItemError when it is not a JSON object, or when a field that selects or sorts has a wrong type.
     """
     try:
-        item = json.loads(line, parse_constant=_refuse_constant)
+        item = json.loads(line, parse_constant=_reject_constant)
     except UnicodeDecodeError as error:
         raise ItemError(f"not UTF-8 ({error.reason})") from error
     except json.JSONDecodeError as error:
@@ -72,9 +71,9 @@ def parse_movie(line: bytes) -> Movie:
 
 
 def to_movie(item: dict[str, Any], raw: bytes) -> Movie:
-    """A movie from a decoded list item and the bytes that say the same.
+    """A movie from a decoded list item and its bytes.
 
-    Only `id` is required; missing fields read as TMDB's empty ones. Raises ItemError for a wrong type.
+    Only `id` is required; missing fields count as TMDB's empty ones. Raises ItemError for a wrong type.
     """
     movie_id = item.get("id")
     if type(movie_id) is not int or movie_id < 1:
@@ -98,7 +97,7 @@ def to_movie(item: dict[str, Any], raw: bytes) -> Movie:
 
 
 def unnamed_revenue(movie_id: int) -> int:
-    """List items name no revenue; sort_by=revenue needs one that is scattered and always the same."""
+    """A scattered but constant revenue for sort_by=revenue: list items have none."""
     return movie_id * 7919 % _REVENUE_LIMIT
 
 
@@ -128,5 +127,5 @@ def _number(item: dict[str, Any], field: str) -> float:
     return value
 
 
-def _refuse_constant(name: str) -> NoReturn:
+def _reject_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")

@@ -1,4 +1,4 @@
-"""What arrived when: a bounded log of every request under /3, and the counts that prove a limit was kept."""
+"""A bounded log of every request under /3, and counts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-#: Arrivals kept; older ones are dropped, their numbers are not given again.
+#: Older arrivals are dropped; their numbers are not used again.
 KEPT_ARRIVALS = 1_000_000
 
 
@@ -19,27 +19,20 @@ class Arrival:
     arrived_s: float
     kind: str
     key: str
-    #: What was sent; None while the request is open, 0 when the connection was cut before a status line.
+    #: None while the request is open, 0 when the connection was cut before a status line.
     status: int | None = None
     duration_s: float | None = None
     fault: str | None = None
 
     def row(self) -> list[Any]:
-        """The order in which the control plane shows it."""
+        """The fields in the control plane's order."""
         duration_s = None if self.duration_s is None else round(self.duration_s, 6)
-        return [
-            self.number,
-            round(self.arrived_s, 6),
-            self.status,
-            self.kind,
-            self.key,
-            duration_s,
-            self.fault,
-        ]
+        at_s = round(self.arrived_s, 6)
+        return [self.number, at_s, self.status, self.kind, self.key, duration_s, self.fault]
 
 
 class ArrivalLog:
-    """Arrivals in order, numbered from 0; refused ones count like all others."""
+    """Arrivals in order, refused ones too, numbered from 0."""
 
     def __init__(self, kept: int = KEPT_ARRIVALS) -> None:
         self._kept = kept
@@ -47,7 +40,7 @@ class ArrivalLog:
         self.reset()
 
     def reset(self) -> None:
-        """Forget every arrival and peak; numbers start at 0 again. Open connections stay open."""
+        """Clear arrivals, counts and peaks; numbers start at 0 again. Open connections still count."""
         self._arrivals: deque[Arrival] = deque(maxlen=self._kept)
         self._next_number = 0
         self._open: set[Arrival] = set()
@@ -60,7 +53,7 @@ class ArrivalLog:
         self.peak_connections = self.open_connections
 
     def arrive(self, kind: str, key: str, now_s: float) -> Arrival:
-        """Log a request at the moment its head was read; close it with `finish`."""
+        """Log a request when its head was read; `finish` completes it."""
         arrival = Arrival(self._next_number, now_s, kind, key)
         self._next_number += 1
         self._arrivals.append(arrival)
@@ -72,9 +65,9 @@ class ArrivalLog:
         return arrival
 
     def finish(self, arrival: Arrival, status: int, fault: str | None, now_s: float) -> None:
-        """The answer is out, or the connection cut (status 0)."""
+        """Complete a request: the reply was sent, or the connection was cut (status 0)."""
         arrival.status, arrival.fault, arrival.duration_s = status, fault, now_s - arrival.arrived_s
-        if arrival in self._open:  # Not in it: the log was reset in between.
+        if arrival in self._open:  # otherwise the log was reset meanwhile
             self._open.discard(arrival)
             self._by_status[status] += 1
             if fault is not None:
@@ -88,9 +81,9 @@ class ArrivalLog:
         self.open_connections -= 1
 
     def since(self, number: int) -> dict[str, Any]:
-        """Arrivals from `number` on: `{next, dropped, arrivals: [row, ...]}`; ask again with `next`."""
+        """Arrivals from `number` on: `{next, dropped, arrivals: [row, ...]}`; `next` continues."""
         oldest = self._next_number - len(self._arrivals)
-        # From the end, where a deque is as quick as a list: whoever follows the log asks for the newest only.
+        # From the end, where a deque is fast: a reader who follows the log needs only the newest.
         newest = islice(reversed(self._arrivals), max(0, self._next_number - number))
         rows = [arrival.row() for arrival in newest][::-1]
         return {"next": self._next_number, "dropped": max(0, oldest - number), "arrivals": rows}

@@ -1,4 +1,4 @@
-"""What the emulator answers with: a status, a body, headers; and TMDB's error bodies word for word."""
+"""Replies, and TMDB's errors word for word."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TMDB_ERRORS: dict[int, tuple[int, str]] = {
 
 
 class Reply(NamedTuple):
-    """One complete answer; Content-Length is added when it is sent."""
+    """A complete response; Content-Length is added when it is sent."""
 
     status: int
     body: bytes
@@ -40,7 +40,7 @@ class Reply(NamedTuple):
 
 
 class TmdbError(Exception):
-    """Raised by an endpoint that refuses a request; carries the reply."""
+    """Raised by an endpoint to answer with an error."""
 
     def __init__(self, reply: Reply) -> None:
         super().__init__(reply.status)
@@ -52,19 +52,19 @@ def json_reply(value: Any, status: int = 200) -> Reply:
 
 
 def error_reply(code: int) -> Reply:
-    """TMDB's body for one of its status codes."""
+    """TMDB's error with this status code."""
     status, message = TMDB_ERRORS[code]
     return json_reply({"success": False, "status_code": code, "status_message": message}, status)
 
 
 def too_many_requests(count: int, limit: int, headers: Headers = ()) -> Reply:
-    """429 as recorded: no `success`; and no Retry-After unless `headers` brings one."""
+    """429 as recorded: without `success`, and without Retry-After unless `headers` has it."""
     message = TMDB_ERRORS[25][1].format(count=count, limit=limit)
     reply = json_reply({"status_code": 25, "status_message": message}, 429)
     return reply._replace(headers=reply.headers + headers)
 
 
 def old_page_error(page: int) -> Reply:
-    """What TMDB said to a page out of range from about 2019 to 2022."""
+    """TMDB's error for a page out of range from about 2019 to 2022."""
     text = "page must be greater than 0" if page < 1 else "page must be less than or equal to 500"
     return json_reply({"errors": [text]}, 422)

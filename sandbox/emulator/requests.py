@@ -1,4 +1,4 @@
-"""Reads a request under /3: which endpoint, which page key for the log, which movies a query selects."""
+"""Parses requests under /3: the endpoint, the key for the log, the query of movies."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 from sandbox.emulator.catalog import DEFAULT_SORT, DateRange, Query
 from sandbox.emulator.replies import TmdbError, error_reply
 
-#: Path to the kind that the log names; /3/movie/{id} is "details", what TMDB does not have is "other".
+#: Kinds in the log, by path; /3/movie/{id} is "details", unknown paths are "other".
 KINDS: dict[str, str] = {
     "/3/configuration": "configuration",
     "/3/discover/movie": "discover",
@@ -27,7 +27,7 @@ _ISO_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 class ApiRequest(NamedTuple):
-    """A GET under /3, its query decoded; of a parameter given twice the last counts."""
+    """A request under /3, its query decoded; of a repeated parameter the last value counts."""
 
     kind: str
     path: str
@@ -35,7 +35,7 @@ class ApiRequest(NamedTuple):
 
     @property
     def key(self) -> str:
-        """What was asked for: `18:1999:3` for a discover page, else an id, or words and a page."""
+        """The key in the log: `18:1999:3` for a discover page, otherwise an id, or a text and a page."""
         params, page = self.params, self.params.get("page", "1")
         if self.kind == "discover":
             return f"{params.get('with_genres', '')}:{self._window()}:{page}"
@@ -54,13 +54,13 @@ class ApiRequest(NamedTuple):
 
 
 def read_request(path: str, query_string: bytes) -> ApiRequest:
-    """Never fails: what cannot be decoded is replaced, what is unknown is kind "other"."""
+    """Parse a request; bytes that cannot be decoded are replaced."""
     kind = KINDS.get(path) or ("details" if _DETAILS.fullmatch(path) else "other")
     return ApiRequest(kind, path, dict(parse_qsl(query_string.decode("latin-1"), errors="replace")))
 
 
 def discover_query(params: dict[str, str]) -> Query:
-    """The query of /3/discover/movie; unknown filters are ignored. Raises TmdbError for a malformed date."""
+    """The query of /3/discover/movie; unknown filters are ignored. TmdbError for a malformed date."""
     return Query(
         genres=_genre_groups(params.get("with_genres", "")),
         primary=_date_range(params, "primary_release_year", "primary_release_date"),
@@ -70,7 +70,7 @@ def discover_query(params: dict[str, str]) -> Query:
 
 
 def search_query(params: dict[str, str]) -> Query:
-    """The query of /3/search/movie. Raises TmdbError 5 without `query`."""
+    """The query of /3/search/movie; TmdbError 5 without `query`."""
     if not params.get("query", "").strip():
         raise TmdbError(error_reply(5))
     return Query(
@@ -81,7 +81,7 @@ def search_query(params: dict[str, str]) -> Query:
 
 
 def read_day(text: str) -> date:
-    """A day written YYYY-MM-DD. Raises TmdbError 23 for anything else."""
+    """The day in YYYY-MM-DD; TmdbError 23 for anything else."""
     if not _ISO_DAY.fullmatch(text):
         raise TmdbError(error_reply(23))
     try:
@@ -91,7 +91,7 @@ def read_day(text: str) -> date:
 
 
 def _genre_groups(text: str) -> tuple[frozenset[int], ...]:
-    """`18,35` is AND, `18|35` is OR (TMDB API reference, discover/movie); what is no id is ignored."""
+    """`18,35` is AND, `18|35` is OR (TMDB API reference, discover/movie); anything but an id is ignored."""
     groups = (
         frozenset(int(word) for word in group.split("|") if _GENRE_ID.fullmatch(word.strip()))
         for group in text.split(",")
@@ -100,7 +100,7 @@ def _genre_groups(text: str) -> tuple[frozenset[int], ...]:
 
 
 def _date_range(params: dict[str, str], year_filter: str, date_filter: str | None) -> DateRange | None:
-    """Where a year and a pair of dates overlap; None when neither is given."""
+    """The overlap of a year and a pair of dates; None when neither is given."""
     firsts, lasts = [], []
     if (year := params.get(year_filter, "")).isdecimal():
         firsts.append(f"{year:0>4}-01-01")

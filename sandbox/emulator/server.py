@@ -1,4 +1,4 @@
-"""uvicorn as the emulator needs it: connections within reach, the address told, a prompt and clean end."""
+"""uvicorn for the emulator: it exposes connections, announces its address, and ends promptly."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-#: Where a request finds its Connection: an ASGI extension, scope["extensions"][CONNECTION].
+#: The ASGI extension with a request's Connection: scope["extensions"][CONNECTION].
 CONNECTION = "reelhaul.connection"
 
 
 class Connection:
-    """The TCP connection of a request, within reach of faults; `on_lost` is called once, when it ends."""
+    """A request's TCP connection, for faults; `on_lost` is called once, when it ends."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self.transport = transport
@@ -24,7 +24,7 @@ class Connection:
 
 
 class EmulatorProtocol(HttpToolsProtocol):
-    """Hands its connection to the application with every request."""
+    """Passes its connection to the application with every request."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
@@ -41,7 +41,7 @@ class EmulatorProtocol(HttpToolsProtocol):
 
 
 class EmulatorServer(uvicorn.Server):
-    """Tells its base address once it listens, and ends with exit code 0 on SIGTERM or SIGINT."""
+    """Announces its base address once it listens; ends with exit code 0 on SIGTERM or SIGINT."""
 
     def __init__(self, config: uvicorn.Config, announce: Callable[[str], None]) -> None:
         super().__init__(config)
@@ -54,25 +54,25 @@ class EmulatorServer(uvicorn.Server):
             self._announce(f"http://{f'[{host}]' if ':' in host else host}:{port}/3")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # Nobody is owed an answer any more, and a request that hangs on purpose must not hold up the end.
+        # A request that hangs on purpose must not delay the end.
         for connection in list(self.server_state.connections):
             connection.transport.abort()
         await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 -- uvicorn's signature
-        # uvicorn's own would raise the signal again after a clean end, and so hide exit code 0.
+        # uvicorn's own raises the signal again after a clean end, which hides exit code 0.
         self.should_exit = True
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A bound socket; port 0 takes a free one. Raises OSError, with a reason, when it cannot be had."""
+    """A bound socket, for port 0 on a free port; OSError when that is impossible."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio switches Nagle's delay off only where the protocol is named; with it a page takes 40 ms more.
+    # asyncio turns off Nagle's delay, 40 ms a page, only when the protocol is named.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-        # Listening at once makes a second emulator on this port fail here, not later.
+        # Listen at once, so that a second emulator on this port fails here.
         listener.listen(2048)
     except OSError:
         listener.close()
@@ -91,7 +91,7 @@ def serve(app: ASGIApp, listener: socket.socket, announce: Callable[[str], None]
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        # Idle connections of TMDB's CDN live longer than any pause between two pages.
+        # TMDB's CDN keeps idle connections for longer than any pause between two pages.
         timeout_keep_alive=75,
         timeout_graceful_shutdown=1,
     )

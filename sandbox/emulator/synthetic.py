@@ -1,7 +1,7 @@
-"""Movies from a seed: any number of list items, always the same, with the oddities of the real ones.
+"""Synthetic movies: list items from a seed, with the oddities of real ones.
 
-Shares and ranges follow what recorded TMDB bodies show: 2.4 genres a movie, some 4 % without a genre, 1 %
-without a date, more movies in every later year, heaps on 1 January, a new `softcore` field, future dates.
+Shares and ranges are those of recorded TMDB bodies: 2.4 genres per movie, about 4 % without a genre, 1 %
+without a date, more movies in every later year, many on 1 January, a new `softcore` field, future dates.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from sandbox.emulator.items import unnamed_revenue
 
 Choice = TypeVar("Choice")
 
-#: How often each of GENRES occurs, in relative numbers.
+#: Relative frequencies of GENRES.
 _GENRE_SHARES = (9, 6, 6, 15, 6, 14, 24, 5, 4, 3, 7, 6, 4, 8, 4, 5, 9, 2, 2)
 
-#: Words that overviews of a genre use, so that genres can be learned from overviews.
+#: Words for a genre's overviews, so that a model can learn the genres from them.
 _GENRE_WORDS: dict[int, str] = {
     28: "agent mercenary explosion chase heist commando bounty assassin rescue showdown",
     12: "expedition treasure jungle island voyage map explorer summit caravan ruins",
@@ -61,22 +61,21 @@ _FOREIGN_TITLES: dict[str, str] = {
 }
 
 _FIRST_YEAR, _LAST_YEAR = 1900, 2026
-#: Every year has 3.5 % more movies than the one before: half of them since about 2006.
+#: Each year has 3.5 % more movies than the one before: half of all are of 2006 or later.
 _YEAR_GROWTH = 1.035
 _FUTURE_YEARS = 5
 #: The largest id in recorded bodies.
 _LARGEST_ID = 1_730_000
-#: How many movies have one, two, three, four, five genres; with 4 % that have none: 2.4 on average.
+#: Cumulative shares of movies with one to five genres; with the 4.5 % that have none, 2.4 on average.
 _GENRE_COUNTS = (0.18, 0.51, 0.81, 0.95, 1.0)
-#: Overviews are put together from so many phrases for each genre, made once.
+#: Phrases for each genre's overviews.
 _PHRASES = 64
-
-#: How many different sets of genres there are.
+#: Different sets of genres.
 _GENRE_SETS = 4096
 
 
 def synthetic_movies(count: int, seed: int) -> Iterator[Movie]:
-    """Yield `count` movies; the same count and seed give the same bytes on every machine."""
+    """`count` movies; the same count and seed give the same bytes on every machine."""
     writer = _Writer(Random(seed))  # noqa: S311 -- reproducible movies, not secrets
     largest_step = max(2, 2 * _LARGEST_ID // max(count, 1))
     movie_id = 0
@@ -86,16 +85,16 @@ def synthetic_movies(count: int, seed: int) -> Iterator[Movie]:
 
 
 class _Writer:
-    """Writes movies with one source of chance; only Random.random is used, the same in every Python.
+    """Writes movies from random numbers; of Random only random() is used, the same in every Python.
 
-    What a movie is put together from is drawn once, into tables, so that 200,000 movies take seconds.
+    The parts of movies are drawn once, into tables, so that 200,000 movies take seconds.
     """
 
     def __init__(self, rng: Random) -> None:
         self._random = rng.random
         growth = accumulate(_YEAR_GROWTH**year for year in range(_LAST_YEAR - _FIRST_YEAR + 1))
-        self._years = [_FIRST_YEAR + index for index in _slots(list(growth))]
-        self._genres = [list(GENRES)[index] for index in _slots(list(accumulate(_GENRE_SHARES)))]
+        self._years = [_FIRST_YEAR + index for index in _draws(list(growth))]
+        self._genres = [list(GENRES)[index] for index in _draws(list(accumulate(_GENRE_SHARES)))]
         self._genre_sets = [self._some_genres() for _ in range(_GENRE_SETS)]
         self._titles = _pairs(_TITLE_WORDS)
         self._foreign = [(code, _pairs(words)) for code, words in _FOREIGN_TITLES.items()]
@@ -110,7 +109,7 @@ class _Writer:
         return int(self._random() * limit)
 
     def movie(self, movie_id: int) -> Movie:
-        """One movie, the keys of its item in the order of the recordings."""
+        """One movie, its item's keys in TMDB's order."""
         language, title, original_title = self._naming()
         genre_ids = self._pick(self._genre_sets)
         overview = self._overview(genre_ids)
@@ -128,18 +127,9 @@ class _Writer:
             f'"video":{"true" if self._random() < 0.01 else "false"},"vote_average":{vote_average},'
             f'"vote_count":{vote_count}{self._unknown_field()}}}'
         )
+        sorted_by = (popularity, vote_average, vote_count, unnamed_revenue(movie_id))
         return Movie(
-            id=movie_id,
-            raw=raw.encode(),
-            genre_ids=genre_ids,
-            release_date=release_date,
-            title=title,
-            original_title=original_title,
-            popularity=popularity,
-            vote_average=vote_average,
-            vote_count=vote_count,
-            revenue=unnamed_revenue(movie_id),
-            adult=False,
+            movie_id, raw.encode(), genre_ids, release_date, title, original_title, *sorted_by, adult=False
         )
 
     def _pick(self, choices: Sequence[Choice]) -> Choice:
@@ -159,7 +149,7 @@ class _Writer:
         return tuple(chosen)
 
     def _naming(self) -> tuple[str, str, str]:
-        """Language, title and original title; one in seven is foreign, some of those are not translated."""
+        """Language, title and original title; one in seven is foreign, 40 % of those not translated."""
         title = self._pick(self._titles)
         if self._random() < 0.86:
             return "en", title, title
@@ -184,29 +174,29 @@ class _Writer:
         return f"{year}-{1 + self.below(12):02d}-{1 + self.below(28):02d}"
 
     def _vote_average(self, vote_count: int) -> float:
-        """0 votes average the integer 0, and round averages are integers too, as in some recorded bodies."""
+        """Round averages are integers, 0 too, as in some recorded bodies."""
         if vote_count == 0:
             return 0
         average = round(3 + self._random() * 6, 3 if self._random() < 0.6 else 1)
         return int(average) if average == int(average) else average
 
     def _image(self, share: float) -> str:
-        """A path as JSON, or null."""
+        """An image's path as JSON, or null."""
         draw = self._random()
         return f'"/{int(draw * 1e15):x}.jpg"' if draw < share else "null"
 
     def _unknown_field(self) -> str:
-        """For one movie in a hundred a nested field that no documentation names."""
+        """For one movie in a hundred, an undocumented nested field."""
         if self._random() >= 0.01:
             return ""
         year = self._pick(self._years)
         return f',"availability":{{"regions":["US","DE"],"since":{{"year":{year},"day":null}}}}'
 
 
-def _slots(cumulative: Sequence[float]) -> list[int]:
-    """1,024 equally likely slots that give each index its share: one draw picks one."""
+def _draws(cumulative: Sequence[float]) -> list[int]:
+    """1,024 indexes that occur in their shares, to pick one from."""
     width = cumulative[-1] / 1024
-    return [bisect(cumulative, (slot + 0.5) * width) for slot in range(1024)]
+    return [bisect(cumulative, (number + 0.5) * width) for number in range(1024)]
 
 
 def _pairs(words: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""`reelhaul backfill` from a terminal: it completes, resumes, detaches, splits, and fetches nothing twice."""
+"""`reelhaul backfill` completes, resumes, detaches, splits large windows, and fetches nothing twice."""
 
 import json
 import re
@@ -9,63 +9,59 @@ import pytest
 import redis
 
 from sandbox.servers import EmulatorProcess
-from tests.support.stage import Stage, catalogue, expected_cell, page_id, page_requests, wait_for
+from tests.support.comparison import (
+    Comparison,
+    catalogue,
+    compare,
+    expected_cells,
+    expected_pages,
+    page_id,
+    page_requests,
+)
+from tests.support.stage import Stage, wait_for
 from worker.keys import PageKey
 
 pytestmark = pytest.mark.acceptance
 
 GENRES = {18: "Drama", 35: "Comedy", 10752: "War"}
 YEARS = range(2016, 2020)
-ASKED = ("--genres", "Drama,comedy,10752", "--years", "2016..2019")
-#: The parts of a store that the same responses leave the same.
+REQUEST = ("--genres", "Drama,comedy,10752", "--years", "2016..2019")
 MOVIES = "3000"
 
 
 def assert_store_equals_catalogue(stage: Stage, server: EmulatorProcess) -> None:
-    """Cell by cell and field by field; and nothing else."""
-    movies, pages, stored = catalogue(server), stage.stored_pages(), stage.stored_movies()
-    everything: set[int] = set()
-    cells = [(genre_id, year) for genre_id in GENRES for year in YEARS]
-    for genre_id, year in cells:
-        wanted = expected_cell(movies, genre_id, year)
-        of_cell = [ids for id_, ids in pages.items() if id_.startswith(f"{genre_id}:{year}:")]
-        assert sorted(id_ for ids in of_cell for id_ in ids) == sorted(wanted), (genre_id, year)
-        assert len(of_cell) == max(1, -(-len(wanted) // 20))
-        everything |= wanted
-    assert len({(PageKey.parse(id_).genre_id, PageKey.parse(id_).window) for id_ in pages}) == len(cells)
-    assert {id_: json.dumps(movie) for id_, movie in stored.items()} == {
-        id_: json.dumps(movies[id_]) for id_ in everything
-    }
+    movies = catalogue(server)
+    assert compare(stage.database, movies, expected_cells(movies, GENRES, YEARS)) == Comparison()
 
 
 @pytest.mark.timeout(120)
-def test_it_completes_and_a_second_run_asks_for_nothing(stage: Stage) -> None:
+def test_completes_and_a_second_run_requests_nothing(stage: Stage) -> None:
     server = stage.emulator("--movies", MOVIES)
     stage.worker()
     stage.worker()
-    planned = stage.reelhaul("backfill", *ASKED, "--dry-run")
+    planned = stage.reelhaul("backfill", *REQUEST, "--dry-run")
     assert planned.returncode == 0, planned.stderr
     assert planned.stdout.startswith("12 cells: 3 genres x 4 years")
     assert page_requests(server) == {}
 
-    first = stage.reelhaul("backfill", *ASKED)
+    first = stage.reelhaul("backfill", *REQUEST)
     assert first.returncode == 0, first.stderr
     assert_store_equals_catalogue(stage, server)
     pages = len(stage.stored_pages())
     assert f"{pages} of {pages} pages stored" in first.stdout
-    asked_for = page_requests(server)
-    assert asked_for.keys() == stage.stored_pages().keys()
-    assert set(asked_for.values()) == {1}
+    requests = page_requests(server)
+    assert requests.keys() == stage.stored_pages().keys()
+    assert set(requests.values()) == {1}
 
-    told = stage.progress()
-    assert (told["cells"], told["opened"], told["pages_planned"]) == (12, 12, pages)
-    assert (told["pages_stored"], told["missing"], told["quarantined"]) == (pages, 0, 0)
-    assert told["movies"] == len(stage.stored_movies())
-    assert list(told["by_year"]) == [str(year) for year in YEARS]
-    assert set(told["by_genre"]) == set(GENRES.values())
+    progress = stage.progress()
+    assert (progress["cells"], progress["opened"], progress["pages_planned"]) == (12, 12, pages)
+    assert (progress["pages_stored"], progress["missing"], progress["quarantined"]) == (pages, 0, 0)
+    assert progress["movies"] == len(stage.stored_movies())
+    assert list(progress["by_year"]) == [str(year) for year in YEARS]
+    assert set(progress["by_genre"]) == set(GENRES.values())
 
     server.reset()
-    second = stage.reelhaul("backfill", *ASKED)
+    second = stage.reelhaul("backfill", *REQUEST)
     assert second.returncode == 0, second.stderr
     part = stage.reelhaul("backfill", "--genres", "Drama", "--years", "2017", "--quiet")
     assert (part.returncode, part.stdout) == (0, "")
@@ -76,7 +72,7 @@ def test_it_completes_and_a_second_run_asks_for_nothing(stage: Stage) -> None:
     exported = [json.loads(line) for line in (stage.folder / "movies.jsonl").read_text().splitlines()]
     assert {movie["id"]: movie for movie in exported} == stage.stored_movies()
 
-    stale = stage.reelhaul("backfill", *ASKED, "--max-age", "0s")
+    stale = stage.reelhaul("backfill", *REQUEST, "--max-age", "0s")
     assert stale.returncode == 0, stale.stderr
     assert set(page_requests(server)) == set(stage.stored_pages())
     assert_store_equals_catalogue(stage, server)
@@ -84,17 +80,13 @@ def test_it_completes_and_a_second_run_asks_for_nothing(stage: Stage) -> None:
 
 @pytest.mark.timeout(150)
 @pytest.mark.parametrize("broker", ["kept", "wiped"])
-def test_interrupted_after_a_third_it_completes_and_fetches_nothing_twice(stage: Stage, broker: str) -> None:
+def test_killed_after_a_third_it_resumes_and_fetches_nothing_twice(stage: Stage, broker: str) -> None:
     stage.environment["REELHAUL_RATE"] = "60"
     server = stage.emulator("--movies", MOVIES, "--latency-ms", "50")
     stage.worker()
     stage.worker()
-    total = sum(
-        max(1, -(-len(expected_cell(catalogue(server), genre_id, year)) // 20))
-        for genre_id in GENRES
-        for year in YEARS
-    )
-    running = stage.begin("backfill", *ASKED)
+    total = len(expected_pages(expected_cells(catalogue(server), GENRES, YEARS)))
+    running = stage.begin("backfill", *REQUEST)
     wait_for(lambda: stage.database["pages"].count_documents({}) * 3 >= total, watching=stage.children)
     assert running.running
     stage.kill_workers()
@@ -102,14 +94,14 @@ def test_interrupted_after_a_third_it_completes_and_fetches_nothing_twice(stage:
     stored = set(stage.stored_pages())
     assert total / 3 <= len(stored) < total
     in_flight = set(page_requests(server)) - stored
-    assert len(in_flight) <= 16  # two workers of eight slots
+    assert len(in_flight) <= 16  # two workers with eight threads each
 
     with redis.Redis.from_url(stage.redis_url) as client:
         if broker == "wiped":
             client.flushdb()
     stage.worker()
     stage.worker()
-    again = stage.reelhaul("backfill", *ASKED)
+    again = stage.reelhaul("backfill", *REQUEST)
     assert again.returncode == 0, again.stderr
     assert stage.progress()["missing"] == 0
     assert_store_equals_catalogue(stage, server)
@@ -122,52 +114,52 @@ def test_ctrl_c_detaches_and_the_workers_go_on(stage: Stage) -> None:
     stage.environment["REELHAUL_RATE"] = "40"
     server = stage.emulator("--movies", MOVIES)
     worker = stage.worker()
-    running = stage.begin("backfill", *ASKED)
+    running = stage.begin("backfill", *REQUEST)
     wait_for(lambda: stage.database["pages"].count_documents({}) > 3, watching=[worker, running])
     running.send(signal.SIGINT)
     assert running.wait(30) == 0, running.log_text()
-    said = running.log_text()
+    printed = running.log_text()
     stage.children.remove(running)
-    assert "detached; the workers go on with backfill" in said
-    assert "reelhaul status --watch" in said
-    assert "Traceback" not in said
+    assert "detached; the workers go on with backfill" in printed
+    assert "reelhaul status --watch" in printed
+    assert "Traceback" not in printed
     wait_for(lambda: stage.progress()["missing"] == 0, watching=[worker])
     assert_store_equals_catalogue(stage, server)
 
 
-def test_detached_it_returns_at_once(stage: Stage) -> None:
+def test_detach_returns_at_once(stage: Stage) -> None:
     server = stage.emulator("--movies", MOVIES)
-    begun = stage.reelhaul("backfill", *ASKED, "--detach")
+    begun = stage.reelhaul("backfill", *REQUEST, "--detach")
     assert begun.returncode == 0, begun.stderr
     assert re.search(r"backfill [0-9a-f]{8}: 12 messages sent; `reelhaul status", begun.stdout)
     assert page_requests(server) == {}
-    told = stage.progress()
-    assert (told["cells"], told["opened"], told["missing"]) == (12, 0, 12)
+    progress = stage.progress()
+    assert (progress["cells"], progress["opened"], progress["missing"]) == (12, 0, 12)
 
 
-def test_without_a_worker_it_says_so(stage: Stage) -> None:
+def test_without_a_worker_it_ends_with_an_error(stage: Stage) -> None:
     stage.emulator("--movies", "50")
     alone = stage.reelhaul("backfill", "--genres", "War", "--years", "2019")
     assert alone.returncode == 2
-    assert alone.stderr.startswith("reelhaul: no worker answers and 1 pages are missing; start some with")
+    assert alone.stderr.startswith("reelhaul: no worker answers, 1 page missing; start workers with")
     assert alone.stderr.count("\n") == 1
 
 
-def test_a_page_in_quarantine_is_told_and_is_exit_code_1(stage: Stage) -> None:
+def test_page_in_quarantine_is_shown_and_exits_with_1(stage: Stage) -> None:
     stage.emulator("--movies", MOVIES, "--fault", "error=34:match=gte=2018-.*page=2(&|$)")
     stage.worker()
     ended = stage.reelhaul("backfill", "--genres", "Drama", "--years", "2017..2018")
     assert ended.returncode == 1, ended.stderr
-    assert "1 pages in quarantine" in ended.stdout
+    assert ", 1 in quarantine" in ended.stdout
     assert (stage.progress()["missing"], stage.progress()["quarantined"]) == (0, 1)
 
 
-#: A movie's item as short as it may be: 10,100 of them are more than 500 pages.
+#: More than 500 pages; each list item is as short as possible.
 SHORT_MOVIES = 10_100
 
 
 @pytest.mark.timeout(150)
-def test_a_window_above_500_pages_is_split_until_it_fits(stage: Stage) -> None:
+def test_window_above_500_pages_is_split(stage: Stage) -> None:
     lines = []
     for id_ in range(1, SHORT_MOVIES + 1):
         day = f"{1 + id_ % 12:02d}-{1 + id_ % 28:02d}"
@@ -191,6 +183,6 @@ def test_a_window_above_500_pages_is_split_until_it_fits(stage: Stage) -> None:
     split = [id_ for name, ids in pages.items() if name != "18:2020:1" for id_ in ids]
     assert sorted(split) == list(range(1, SHORT_MOVIES + 1))
     assert stage.stored_movies().keys() == set(split)
-    told = stage.progress()
-    assert (told["pages_planned"], told["missing"]) == (len(pages), 0)
+    progress = stage.progress()
+    assert (progress["pages_planned"], progress["missing"]) == (len(pages), 0)
     assert max(PageKey.parse(page_id(row[4])).page for row in server.log() if row[3] == "discover") <= 500

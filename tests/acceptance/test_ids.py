@@ -1,4 +1,4 @@
-"""The audit by TMDB's daily list: load it, see what is missing and what is gone, in real processes."""
+"""`reelhaul ids` and `verify --ids`: load TMDB's daily id export, see what is missing and what is gone."""
 
 import json
 from datetime import UTC, datetime
@@ -21,16 +21,16 @@ def address(server: EmulatorProcess, name: str) -> str:
 
 
 def verified(stage: Stage) -> tuple[int, dict[str, Any]]:
-    told = stage.reelhaul("verify", "--ids", "--json")
-    facts: dict[str, Any] = json.loads(told.stdout)
-    return told.returncode, facts
+    ended = stage.reelhaul("verify", "--ids", "--json")
+    facts: dict[str, Any] = json.loads(ended.stdout)
+    return ended.returncode, facts
 
 
-def test_a_list_names_what_discover_never_showed_and_what_went_away(stage: Stage) -> None:
+def test_list_shows_what_is_missing_and_what_is_gone(stage: Stage) -> None:
     server = stage.emulator("--movies", "3000")
-    told = stage.reelhaul("verify", "--ids")
-    assert (told.returncode, told.stdout) == (2, "")
-    assert told.stderr.startswith("reelhaul: no list of ids is loaded: ")
+    ended = stage.reelhaul("verify", "--ids")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("reelhaul: no list of ids is loaded: ")
     assert stage.reelhaul("ids", "--json").stdout == "null\n"
 
     stage.worker()
@@ -42,12 +42,12 @@ def test_a_list_names_what_discover_never_showed_and_what_went_away(stage: Stage
     loaded = stage.reelhaul("ids", "load", address(server, LATE) + "?no=matter")
     assert (loaded.returncode, loaded.stdout) == (0, f"3,000 movies loaded from {address(server, LATE)}\n")
     assert stage.reelhaul("ids").stdout.startswith(f"3,000 movies in {address(server, LATE)}, loaded 2")
-    told_list = json.loads(stage.reelhaul("ids", "--json").stdout)
-    assert (told_list["movies"], told_list["source"]) == (3000, address(server, LATE))
+    current = json.loads(stage.reelhaul("ids", "--json").stdout)
+    assert (current["movies"], current["source"]) == (3000, address(server, LATE))
 
     code, facts = verified(stage)
     assert (code, facts["missing"], facts["gone"]) == (1, sorted(everything - stored), [])
-    assert (facts["stored"], facts["list"]) == (len(stored), told_list)
+    assert (facts["stored"], facts["list"]) == (len(stored), current)
     lines = stage.reelhaul("verify", "--ids").stdout.splitlines()
     first = ", ".join(map(str, sorted(everything - stored)[:20]))
     missing = len(everything - stored)
@@ -70,27 +70,27 @@ def test_a_list_names_what_discover_never_showed_and_what_went_away(stage: Stage
     assert stage.reelhaul("ids", "load", address(server, LATE), "--quiet").stdout == ""
     code, facts = verified(stage)
     assert (code, facts["missing"], facts["gone"], facts["newer"]) == (1, [], deleted, 0)
-    # What was first seen when that list was made already may be newer than it.
+    # Movies first seen after the day of the list may be newer than it.
     assert stage.reelhaul("ids", "load", address(server, EARLY)).returncode == 0
     code, facts = verified(stage)
     assert (code, facts["gone"], facts["newer"]) == (0, [], 3)
 
 
-def test_what_cannot_be_loaded_is_one_line_and_costs_nothing(stage: Stage) -> None:
+def test_bad_list_is_one_line_and_changes_nothing(stage: Stage) -> None:
     good = b'{"adult":false,"id":7,"original_title":"Seven","popularity":1.5,"video":false}\n'
     for name, content in (("good.json", good), ("bad.json", good + b"{}\n"), ("empty.json.gz", b"")):
         (stage.folder / name).write_bytes(content)
-    assert stage.reelhaul("ids", "load", "good.json").stdout == "1 movies loaded from good.json\n"
+    assert stage.reelhaul("ids", "load", "good.json").stdout == "1 movie loaded from good.json\n"
     for source, words in (
         ("bad.json", "bad.json, line 2: id None, where a whole number above 0 was expected; "),
         ("empty.json.gz", "empty.json.gz: expected a JSON object with an id on each line, got no line; "),
         ("none.json.gz", "none.json.gz: cannot be read: No such file or directory"),
         ("https:///ids", "the address of the list names no host"),
     ):
-        told = stage.reelhaul("ids", "load", source)
-        assert (told.returncode, told.stdout) == (2, "")
-        assert told.stderr.startswith(f"reelhaul: {words}")
-        assert told.stderr.count("\n") == 1
+        ended = stage.reelhaul("ids", "load", source)
+        assert (ended.returncode, ended.stdout) == (2, "")
+        assert ended.stderr.startswith(f"reelhaul: {words}")
+        assert ended.stderr.count("\n") == 1
     both = stage.reelhaul("verify", "--ids", "--repair")
     assert (both.returncode, both.stderr.count("\n")) == (2, 1)
     assert verified(stage)[1]["missing"] == [7]

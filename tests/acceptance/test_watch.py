@@ -40,19 +40,19 @@ def test_metrics_count_everything_once_with_every_pool(stage: Stage, pool: str) 
     assert stage.reelhaul("backfill", *REQUEST).returncode == 1  # one page is in quarantine
     stored, movies = len(stage.stored_pages()), len(stage.stored_movies())
     wait_for(lambda: scraped(port).get("reelhaul_task_seconds_count", 0) >= stored + 1, watching=[worker])
-    told = scraped(port)
-    assert told['reelhaul_pages_total{outcome="stored"}'] == stored
-    assert told['reelhaul_pages_total{outcome="quarantined"}'] == 1
-    assert told['reelhaul_quarantined_total{class="rejected"}'] == 1
-    assert told['reelhaul_movies_total{change="new"}'] == movies
-    assert told['reelhaul_requests_total{status="404"}'] == 1
-    requested = sum(value for name, value in told.items() if name.startswith("reelhaul_requests_total"))
+    samples = scraped(port)
+    assert samples['reelhaul_pages_total{outcome="stored"}'] == stored
+    assert samples['reelhaul_pages_total{outcome="quarantined"}'] == 1
+    assert samples['reelhaul_quarantined_total{class="rejected"}'] == 1
+    assert samples['reelhaul_movies_total{change="new"}'] == movies
+    assert samples['reelhaul_requests_total{status="404"}'] == 1
+    requested = sum(value for name, value in samples.items() if name.startswith("reelhaul_requests_total"))
     pages = sum(row[3] == "discover" for row in server.log())
-    assert requested == pages == told["reelhaul_fetch_seconds_count"]
-    assert told["reelhaul_limiter_open"] == 1
-    assert told["reelhaul_limiter_requests_per_second"] == 500
+    assert requested == pages == samples["reelhaul_fetch_seconds_count"]
+    assert samples["reelhaul_limiter_open"] == 1
+    assert samples["reelhaul_limiter_requests_per_second"] == 500
     asked = set(re.findall(r"reelhaul_\w+", DASHBOARD.read_text()))
-    assert asked <= {name.partition("{")[0] for name in told}
+    assert asked <= {name.partition("{")[0] for name in samples}
     assert worker.stop() == 0
     assert list((stage.folder / "run").glob("metrics-*")) == []
 
@@ -73,13 +73,13 @@ def test_status_names_what_holds_back_and_draws_charts(stage: Stage, request: py
     assert begun.returncode == 0, begun.stderr
     # Two threads at a second a page: at most 2 of 20 requests a second.
     wait_for(lambda: "threads are too few" in str(stage.progress()["held_back_by"]), watching=[worker])
-    told = stage.progress()
+    progress = stage.progress()
     assert re.search(
-        r"concurrency: a page takes \d+ ms, 2 threads are too few; add \d+", told["held_back_by"]
+        r"concurrency: a page takes \d+ ms, 2 threads are too few; add \d+", progress["held_back_by"]
     )
-    assert told["limit_per_s"] == 20
-    assert told["requests_per_s"] <= 3
-    assert told["left_s"] > 0
+    assert progress["limit_per_s"] == 20
+    assert progress["requests_per_s"] <= 3
+    assert progress["left_s"] > 0
 
     shown = stage.reelhaul("status", COLUMNS="80")
     assert "held back by concurrency" in shown.stdout

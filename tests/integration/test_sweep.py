@@ -1,4 +1,4 @@
-"""What the sweep makes of a queue that was lost, and of one that was not."""
+"""The sweep: what it enqueues again, and when it enqueues nothing."""
 
 import sys
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import redis
 
 from tests.support.stage import Stage
 
-SWEEP = "from producer.schedule.tasks import sweep; print('swept', sweep())"
+SWEEP = "from producer.schedule.entries import sweep; print('swept', sweep())"
 YEARS = ("--genres", "Drama", "--years", "2018..2020")
 
 
@@ -19,38 +19,40 @@ def broker(redis_url: str) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture
-def asked_for(stage: Stage) -> Stage:
-    """A backfill of three cells whose messages wait: no worker runs."""
+def requested(stage: Stage) -> Stage:
+    """A backfill of three cells whose messages wait, for no worker runs."""
     stage.emulator("--movies", "100")
-    asked = stage.reelhaul("backfill", *YEARS, "--detach")
-    assert asked.returncode == 0, asked.stderr
+    begun = stage.reelhaul("backfill", *YEARS, "--detach")
+    assert begun.returncode == 0, begun.stderr
     return stage
 
 
 def sweep(stage: Stage) -> int:
-    """How many messages a sweep sends."""
+    """Run a sweep; returns how many messages it sent."""
     child = stage.start(sys.executable, "-c", SWEEP)
     assert child.wait(30) == 0, child.log_tail()
     return int(child.log_text().rpartition("swept ")[2])
 
 
-def test_what_a_lost_queue_held_is_sent_again(asked_for: Stage, broker: redis.Redis) -> None:
+def test_pages_in_a_lost_queue_are_enqueued_again(requested: Stage, broker: redis.Redis) -> None:
     assert broker.llen("{reelhaul}:cells") == 3
     broker.flushdb()
-    assert sweep(asked_for) == 3
+    assert sweep(requested) == 3
     assert broker.llen("{reelhaul}:cells") == 3
 
 
-def test_while_a_hundred_messages_wait_nothing_is_sent_twice(asked_for: Stage, broker: redis.Redis) -> None:
+def test_nothing_is_enqueued_while_more_than_a_hundred_messages_wait(
+    requested: Stage, broker: redis.Redis
+) -> None:
     broker.lpush("{reelhaul}:cells", *["{}"] * 100)
-    assert sweep(asked_for) == 0
+    assert sweep(requested) == 0
 
 
-def test_movies_that_are_wanted_are_sent_again(asked_for: Stage, broker: redis.Redis) -> None:
-    wanted: list[dict[str, object]] = [
+def test_requested_movies_are_enqueued_again(requested: Stage, broker: redis.Redis) -> None:
+    requests: list[dict[str, object]] = [
         {"_id": id_, "since": None, "details": False, "append": []} for id_ in (603, 604)
     ]
-    asked_for.database["movie_requests"].insert_many(wanted)
+    requested.database["movie_requests"].insert_many(requests)
     broker.flushdb()
-    assert sweep(asked_for) == 3 + len(wanted)
-    assert broker.llen("{reelhaul}:movies") == len(wanted)
+    assert sweep(requested) == 3 + len(requests)
+    assert broker.llen("{reelhaul}:movies") == len(requests)

@@ -1,4 +1,4 @@
-"""The proof: what proves a cell, what does not and why, and the repair of a gap."""
+"""`reelhaul verify`: what proves a cell, what does not, and how --repair closes a gap."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-import requests
 
+from producer.completeness import Reason, check_cells
 from sandbox.processes import ChildProcess
 from sandbox.servers import EmulatorProcess
-from tests.support.stage import PATIENCE_S, Stage, catalogue, expected_cell, page_requests, wait_for
+from tests.support.comparison import expected_cell, page_requests
+from tests.support.stage import Stage, wait_for
 from worker.errors import Rejected
 from worker.keys import Cell, PageKey
 from worker.storage.database import Storage
+from worker.storage.pages import PageStore
 
 GENRE, YEAR = 18, 2024
 CELL = Cell(GENRE, str(YEAR))
@@ -26,30 +28,31 @@ MINUTE = timedelta(minutes=1)
 PAGE_1 = "[?&]page=1(&|$)"
 
 
-def proof(stage: Stage, *arguments: str) -> tuple[int, dict[str, Any]]:
-    told = stage.reelhaul("verify", "--json", *arguments)
-    assert told.returncode in (0, 1), told.stderr
-    return told.returncode, json.loads(told.stdout)
+def verify(stage: Stage) -> tuple[int, dict[str, Any]]:
+    """The exit code and the JSON of `reelhaul verify`."""
+    ended = stage.reelhaul("verify", "--json")
+    assert ended.returncode in (0, 1), ended.stderr
+    return ended.returncode, json.loads(ended.stdout)
 
 
 def reasons(stage: Stage) -> tuple[int, list[str]]:
-    code, told = proof(stage)
-    return code, [gap.get("reason") for gap in told["gaps"]]
+    code, found = verify(stage)
+    return code, [gap["reason"] for gap in found["gaps"]]
 
 
-class Shelf:
-    """Page records as a worker leaves them, written by hand."""
+class Records:
+    """Writes page records as a worker does."""
 
     def __init__(self, stage: Stage) -> None:
         self._database = stage.database
         self.storage = Storage(stage.database)
         request = {"genres": [{"id": GENRE, "name": "Drama"}], "years": [YEAR], "max_age_s": None}
-        self.storage.backfills.save("of a test", {**request, "requested_at": AT, "duty": ""})
+        self.storage.backfills.save("of a test", {**request, "requested_at": AT, "schedule_entry": ""})
 
     def put(
         self, key: PageKey, ids: Sequence[int], pages: int, results: int, at: datetime = AT, **odd: Any
     ) -> None:
-        mark = {
+        record = {
             "_id": key.id,
             **key._asdict(),
             "total_pages": pages,
@@ -58,82 +61,84 @@ class Shelf:
             "fetched_at": at,
             "sha256": "0",
         }
-        self._database["pages"].insert_one({**mark, **odd})
+        self._database["pages"].insert_one({**record, **odd})
         for id_ in ids:
             self._database["movies"].update_one(
                 {"_id": id_}, {"$set": {"id": id_, "_meta": {"fetched_at": at}}}, upsert=True
             )
 
-    def put_whole(self, cell: Cell = CELL, first: int = 0, at: datetime = AT) -> None:
+    def put_cell(self, cell: Cell = CELL, first: int = 0, at: datetime = AT) -> None:
         """45 movies on three pages."""
         for number, ids in ((1, range(20)), (2, range(20, 40)), (3, range(40, 45))):
             self.put(cell.page(number), [first + id_ for id_ in ids], 3, 45, at + number * MINUTE)
 
 
 @pytest.fixture
-def shelf(stage: Stage) -> Shelf:
-    return Shelf(stage)
+def records(stage: Stage) -> Records:
+    return Records(stage)
 
 
-class TestWhatProvesNothing:
-    def test_three_whole_pages_prove_their_cell(self, stage: Stage, shelf: Shelf) -> None:
-        shelf.put_whole()
-        assert proof(stage) == (0, {"cells": 1, "pages_missing": 0, "gaps": []})
+class TestGaps:
+    def test_three_complete_pages_prove_their_cell(self, stage: Stage, records: Records) -> None:
+        records.put_cell()
+        assert verify(stage) == (0, {"cells": 1, "pages_missing": 0, "gaps": []})
 
-    def test_nothing_is_stored(self, stage: Stage, shelf: Shelf) -> None:
-        code, told = proof(stage)
-        assert (code, told["pages_missing"]) == (1, 1)
-        assert told["gaps"][0]["reason"] == "missing"
-        assert shelf.storage.pages.count() == 0
+    def test_nothing_is_stored(self, stage: Stage, records: Records) -> None:
+        code, found = verify(stage)
+        assert (code, found["pages_missing"]) == (1, 1)
+        assert found["gaps"][0]["reason"] == "missing"
+        assert records.storage.pages.count() == 0
 
-    def test_the_only_page_is_in_quarantine(self, stage: Stage, shelf: Shelf) -> None:
-        shelf.storage.failures.add(CELL.page(1), Rejected("HTTP 404"), AT)
-        code, told = proof(stage)
-        assert (code, told["pages_missing"]) == (1, 0)
-        assert [gap["quarantined"] for gap in told["gaps"]] == [["18:2024:1"]]
-        said = stage.reelhaul("verify").stdout
-        assert "18:2024:1" in said
-        assert "reelhaul failures" in said
+    def test_the_only_page_is_in_quarantine(self, stage: Stage, records: Records) -> None:
+        records.storage.failures.add(CELL.page(1), Rejected("HTTP 404"), AT)
+        code, found = verify(stage)
+        assert (code, found["pages_missing"]) == (1, 0)
+        assert [gap["quarantined"] for gap in found["gaps"]] == [["18:2024:1"]]
+        shown = stage.reelhaul("verify").stdout
+        assert "18:2024:1" in shown
+        assert "reelhaul failures" in shown
 
-    def test_a_page_in_quarantine_is_a_gap_though_an_old_record_of_it_is_there(
-        self, stage: Stage, shelf: Shelf
+    def test_a_page_in_quarantine_is_a_gap_even_if_an_older_record_is_stored(
+        self, stage: Stage, records: Records
     ) -> None:
-        shelf.put_whole()
-        shelf.storage.failures.add(CELL.page(3), Rejected("HTTP 404"), AT + timedelta(days=1))
+        records.put_cell()
+        records.storage.failures.add(CELL.page(3), Rejected("HTTP 404"), AT + timedelta(days=1))
         assert reasons(stage) == (1, ["quarantined"])
 
-    def test_a_newer_page_tells_more_movies_than_page_1(self, stage: Stage, shelf: Shelf) -> None:
-        shelf.put(CELL.page(1), range(20), 2, 40)
-        shelf.put(CELL.page(2), range(20, 40), 3, 41, AT + MINUTE)
+    def test_a_newer_page_states_more_movies_than_page_1(self, stage: Stage, records: Records) -> None:
+        records.put(CELL.page(1), range(20), 2, 40)
+        records.put(CELL.page(2), range(20, 40), 3, 41, AT + MINUTE)
         assert reasons(stage) == (1, ["totals"])
 
     @pytest.mark.parametrize(("pages", "results"), [(2, 41), (3, 40)])
-    def test_one_total_alone_differs(self, stage: Stage, shelf: Shelf, pages: int, results: int) -> None:
-        shelf.put(CELL.page(1), range(20), 2, 40)
-        shelf.put(CELL.page(2), range(20, 40), pages, results, AT + MINUTE)
+    def test_only_one_of_the_totals_differs(
+        self, stage: Stage, records: Records, pages: int, results: int
+    ) -> None:
+        records.put(CELL.page(1), range(20), 2, 40)
+        records.put(CELL.page(2), range(20, 40), pages, results, AT + MINUTE)
         assert reasons(stage) == (1, ["totals"])
 
-    def test_an_old_page_beyond_the_end_hides_no_gap(self, stage: Stage, shelf: Shelf) -> None:
-        shelf.put(CELL.page(1), range(20), 2, 40, AT)
-        shelf.put(CELL.page(2), range(19, 39), 2, 40, AT + MINUTE)
-        shelf.put(CELL.page(3), range(38, 40), 3, 41, AT - MINUTE)
-        code, told = proof(stage)
-        assert (code, told["gaps"][0]["reason"]) == (1, "short")
-        assert (told["gaps"][0]["found"], told["gaps"][0]["said"]) == (39, 40)
+    def test_an_old_page_beyond_the_end_hides_no_gap(self, stage: Stage, records: Records) -> None:
+        records.put(CELL.page(1), range(20), 2, 40, AT)
+        records.put(CELL.page(2), range(19, 39), 2, 40, AT + MINUTE)
+        records.put(CELL.page(3), range(38, 40), 3, 41, AT - MINUTE)
+        code, found = verify(stage)
+        assert (code, found["gaps"][0]["reason"]) == (1, "short")
+        assert (found["gaps"][0]["found"], found["gaps"][0]["expected"]) == (39, 40)
 
-    def test_a_page_that_was_asked_for_before_page_1(self, stage: Stage, shelf: Shelf) -> None:
-        shelf.put(CELL.page(1), range(20), 2, 40, AT)
-        shelf.put(CELL.page(2), range(20, 40), 2, 40, AT - timedelta(milliseconds=1))
-        code, told = proof(stage)
-        assert (code, told["gaps"][0]["reason"], told["gaps"][0]["found"]) == (1, "older", 20)
+    def test_a_page_is_older_than_page_1(self, stage: Stage, records: Records) -> None:
+        records.put(CELL.page(1), range(20), 2, 40, AT)
+        records.put(CELL.page(2), range(20, 40), 2, 40, AT - timedelta(milliseconds=1))
+        code, found = verify(stage)
+        assert (code, found["gaps"][0]["reason"], found["gaps"][0]["found"]) == (1, "older", 20)
 
-    def test_more_movies_than_tmdb_says(self, stage: Stage, shelf: Shelf) -> None:
-        shelf.put(CELL.page(1), range(20), 2, 39)
-        shelf.put(CELL.page(2), range(20, 40), 2, 39, AT + MINUTE)
+    def test_more_movies_than_tmdb_states(self, stage: Stage, records: Records) -> None:
+        records.put(CELL.page(1), range(20), 2, 39)
+        records.put(CELL.page(2), range(20, 40), 2, 39, AT + MINUTE)
         assert reasons(stage) == (1, ["surplus"])
 
-    def test_movies_that_are_on_pages_and_not_stored(self, stage: Stage, shelf: Shelf) -> None:
-        shelf.put_whole()
+    def test_movies_on_a_page_are_not_stored(self, stage: Stage, records: Records) -> None:
+        records.put_cell()
         stage.database["movies"].delete_one({"_id": 7})
         assert reasons(stage) == (1, ["lost"])
 
@@ -148,25 +153,25 @@ class TestWhatProvesNothing:
         ],
     )
     @pytest.mark.parametrize("number", [1, 3])
-    def test_a_record_that_cannot_be_read(
-        self, stage: Stage, shelf: Shelf, number: int, odd: dict[str, Any]
+    def test_a_record_is_unreadable(
+        self, stage: Stage, records: Records, number: int, odd: dict[str, Any]
     ) -> None:
-        shelf.put_whole()
+        records.put_cell()
         stage.database["pages"].update_one({"_id": CELL.page(number).id}, {"$set": odd})
-        code, told = proof(stage)
-        assert (code, [gap["reason"] for gap in told["gaps"]]) == (1, ["unreadable"])
+        code, found = verify(stage)
+        assert (code, [gap["reason"] for gap in found["gaps"]]) == (1, ["unreadable"])
 
 
 class TestSplitWindows:
     @pytest.fixture
-    def split(self, shelf: Shelf) -> Shelf:
-        shelf.put(CELL.page(1), range(20), 501, 90)
-        shelf.put_whole(FIRST, at=AT + MINUTE)
-        shelf.put_whole(SECOND, first=100, at=AT + MINUTE)
-        return shelf
+    def split(self, records: Records) -> Records:
+        records.put(CELL.page(1), range(20), 501, 90)
+        records.put_cell(FIRST, at=AT + MINUTE)
+        records.put_cell(SECOND, first=100, at=AT + MINUTE)
+        return records
 
-    def test_both_halves_whole_prove_it(self, stage: Stage, split: Shelf) -> None:
-        assert split.store.count_pages() == 7
+    def test_two_complete_halves_prove_the_cell(self, stage: Stage, split: Records) -> None:
+        assert split.storage.pages.count() == 7
         assert reasons(stage) == (0, [])
 
     @pytest.mark.parametrize(
@@ -179,71 +184,69 @@ class TestSplitWindows:
             (1, {"total_pages": 501}, "missing"),
         ],
     )
-    def test_what_is_wrong_with_a_half_is_wrong_with_the_whole(
-        self, stage: Stage, split: Shelf, number: int, change: dict[str, Any], reason: str
+    def test_a_problem_of_a_half_is_a_problem_of_the_cell(
+        self, stage: Stage, split: Records, number: int, change: dict[str, Any], reason: str
     ) -> None:
-        assert split.store.count_pages() == 7
+        assert split.storage.pages.count() == 7
         stage.database["pages"].update_one({"_id": SECOND.page(number).id}, {"$set": change})
         assert reasons(stage) == (1, [reason])
 
-    def test_a_half_that_is_older_than_the_split(self, stage: Stage, split: Shelf) -> None:
-        assert split.store.count_pages() == 7
+    def test_a_half_is_older_than_the_split(self, stage: Stage, split: Records) -> None:
+        assert split.storage.pages.count() == 7
         later = {"$set": {"fetched_at": AT + timedelta(hours=1)}}
         stage.database["pages"].update_one({"_id": CELL.page(1).id}, later)
         assert reasons(stage) == (1, ["older"])
 
-    def test_a_page_of_a_half_in_quarantine_is_named(self, stage: Stage, split: Shelf) -> None:
-        split.store.quarantine(SECOND.page(2), Rejected("HTTP 404"), AT + timedelta(days=1))
-        code, told = proof(stage)
-        assert (code, [gap["quarantined"] for gap in told["gaps"]]) == (1, [[SECOND.page(2).id]])
+    def test_a_half_has_a_page_in_quarantine(self, stage: Stage, split: Records) -> None:
+        split.storage.failures.add(SECOND.page(2), Rejected("HTTP 404"), AT + timedelta(days=1))
+        code, found = verify(stage)
+        assert (code, [gap["quarantined"] for gap in found["gaps"]]) == (1, [[SECOND.page(2).id]])
 
-    def test_a_day_that_cannot_be_split_is_never_proven(self, stage: Stage, shelf: Shelf) -> None:
+    def test_a_day_that_cannot_be_split_is_never_proven(self, stage: Stage, records: Records) -> None:
         cell, halves = CELL, [DAY]
         while (half := cell.halves()) and cell != DAY:
-            shelf.put(cell.page(1), [], 501, 10_020, AT)
+            records.put(cell.page(1), [], 501, 10_020, AT)
             cell, halves = half[0], [*halves, half[1]]
         for number in range(1, 501):
-            shelf.put(DAY.page(number), [], 501, 10_020, AT + MINUTE)
+            records.put(DAY.page(number), [], 501, 10_020, AT + MINUTE)
         for empty in halves[1:]:
-            shelf.put(empty.page(1), [], 1, 0, AT + MINUTE)
-        code, told = proof(stage)
-        assert (code, told["pages_missing"], told["gaps"][0]["reason"]) == (1, 0, "too-large")
+            records.put(empty.page(1), [], 1, 0, AT + MINUTE)
+        code, found = verify(stage)
+        assert (code, found["pages_missing"], found["gaps"][0]["reason"]) == (1, 0, "too-large")
         assert "cannot be split" in stage.reelhaul("verify").stdout
 
 
-def test_a_page_1_that_is_fetched_while_all_are_read_is_no_proof(
-    stage: Stage, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+def test_a_page_1_that_is_fetched_again_during_the_check_proves_nothing(
+    stage: Stage, records: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from producer.completeness import Reason, check_cells  # noqa: PLC0415 -- the others run the command
+    records.put_cell()
+    read_first_pages = PageStore.first_pages
 
-    shelf.put_whole()
-    read_first_pages = Storage.first_pages
-
-    def then_it_changes(storage: Storage) -> Any:
-        found = read_first_pages(storage)
+    def first_pages(store: PageStore) -> Any:
+        found = read_first_pages(store)
         newer = {"$set": {"fetched_at": AT + timedelta(days=1)}}
         stage.database["pages"].update_one({"_id": CELL.page(1).id}, newer)
         return found
 
-    monkeypatch.setattr(Storage, "first_pages", then_it_changes)
-    [check] = check_cells(shelf.storage, [CELL])
+    monkeypatch.setattr(PageStore, "first_pages", first_pages)
+    [check] = check_cells(records.storage, [CELL])
     assert check.problem
     assert check.problem.reason is Reason.CHANGING
 
 
 @pytest.fixture
 def fleet(stage: Stage) -> tuple[EmulatorProcess, ChildProcess]:
-    """An emulated TMDB and one worker that has hauled the cell."""
+    """An emulated TMDB, and a worker that has fetched the cell."""
     server = stage.emulator("--movies", "8000")
     worker = stage.worker()
     assert stage.reelhaul("backfill", "--genres", str(GENRE), "--years", str(YEAR)).returncode == 0
-    assert proof(stage)[0] == 0
+    assert verify(stage)[0] == 0
     server.reset()
     return server, worker
 
 
 def refresh(stage: Stage) -> None:
-    """Fetch the cell again, all of it."""
+    """Fetch the whole cell again."""
     years = ("--genres", str(GENRE), "--years", str(YEAR))
     assert stage.reelhaul("refresh", "--max-age", "0s", *years).returncode == 0
 
@@ -252,32 +255,32 @@ Fleet = tuple[EmulatorProcess, ChildProcess]
 
 
 class TestRepair:
-    def test_nothing_was_asked_for(self, stage: Stage) -> None:
-        told = stage.reelhaul("verify")
-        assert (told.returncode, len(told.stderr.splitlines())) == (2, 1)
+    def test_verify_without_a_backfill_is_a_usage_error(self, stage: Stage) -> None:
+        ended = stage.reelhaul("verify")
+        assert (ended.returncode, len(ended.stderr.splitlines())) == (2, 1)
 
-    def test_a_gap_is_named_and_its_whole_cell_fetched_again(self, stage: Stage, fleet: Fleet) -> None:
+    def test_repair_fetches_the_whole_cell_again(self, stage: Stage, fleet: Fleet) -> None:
         server, worker = fleet
-        # Page 2 as it is when a movie of page 1 has slipped onto it: the one it displaced is on neither.
+        # As if a movie had moved from page 1 to page 2: the movie that it displaced is on neither page.
         page1, page2 = (stage.database["pages"].find_one({"_id": CELL.page(n).id}) or {} for n in (1, 2))
         shifted = [page1["movie_ids"][-1], *page2["movie_ids"][1:]]
         stage.database["pages"].update_one({"_id": page2["_id"]}, {"$set": {"movie_ids": shifted}})
         total = page1["total_results"]
-        code, told = proof(stage)
-        assert (code, told["pages_missing"], len(told["gaps"])) == (1, 0, 1)
-        assert told["gaps"][0].items() >= {"cell": CELL.id, "found": total - 1, "said": total}.items()
+        code, found = verify(stage)
+        assert (code, found["pages_missing"], len(found["gaps"])) == (1, 0, 1)
+        assert found["gaps"][0].items() >= {"cell": CELL.id, "found": total - 1, "expected": total}.items()
 
         repaired = stage.reelhaul("verify", "--repair")
         assert (repaired.returncode, "1 of" in repaired.stdout) == (1, True)
-        wait_for(lambda: proof(stage)[0] == 0, watching=[worker])
+        wait_for(lambda: verify(stage)[0] == 0, watching=[worker])
         asked = page_requests(server)
         assert asked == {CELL.page(n).id: 1 for n in range(1, page1["total_pages"] + 1)}
 
         stage.database["pages"].delete_one({"_id": page2["_id"]})
-        code, told_again = proof(stage)
-        assert (code, told_again["pages_missing"]) == (1, 1)
+        code, found_again = verify(stage)
+        assert (code, found_again["pages_missing"]) == (1, 1)
 
-    def test_pages_that_tell_different_totals_are_all_fetched_again(self, stage: Stage, fleet: Fleet) -> None:
+    def test_repair_fetches_all_pages_whose_totals_differ(self, stage: Stage, fleet: Fleet) -> None:
         server, worker = fleet
         server.configure(faults=["totals=+0/+1:match=[?&]page=2(&|$)"])
         refresh(stage)
@@ -285,42 +288,39 @@ class TestRepair:
         server.configure(faults=[])
         server.reset()
         stage.reelhaul("verify", "--repair")
-        wait_for(lambda: proof(stage)[0] == 0, watching=[worker])
+        wait_for(lambda: verify(stage)[0] == 0, watching=[worker])
         assert page_requests(server).keys() == stage.stored_pages().keys()
 
 
 class TestShrinking:
-    @pytest.mark.parametrize("totals", ["1/0", "0/0", "1/20"])
-    def test_one_empty_page_1_drops_nothing(self, stage: Stage, fleet: Fleet, totals: str) -> None:
+    def test_a_single_empty_page_1_deletes_nothing(self, stage: Stage, fleet: Fleet) -> None:
         server, _ = fleet
         stored = stage.stored_pages()
-        server.configure(faults=[f"no-results={totals}:count=1:match={PAGE_1}"])
-        refresh(stage)
-        assert stage.stored_pages() == stored
-        assert proof(stage)[0] == 0
-        assert page_requests(server)[CELL.page(1).id] == 2
+        for totals in ("1/0", "0/0", "1/20"):
+            server.reset()
+            server.configure(faults=[f"no-results={totals}:count=1:match={PAGE_1}"])
+            refresh(stage)
+            assert stage.stored_pages() == stored
+            assert verify(stage)[0] == 0
+            assert page_requests(server)[CELL.page(1).id] == 2
 
-    @pytest.mark.parametrize(
-        "faults",
-        [
-            ("totals=3/60:count=1:match=" + PAGE_1, "totals=4/75:count=1:match=[?&]page=4(&|$)"),
-            ("no-results:count=1:match=" + PAGE_1, "no-results=5/96:count=1:match=[?&]page=2(&|$)"),
-        ],
-        ids=["it has movies", "it tells of far more"],
-    )
-    def test_it_takes_no_more_to_doubt_page_1(
-        self, stage: Stage, fleet: Fleet, faults: tuple[str, str]
-    ) -> None:
+    def test_the_page_beyond_the_end_contradicts_page_1(self, stage: Stage, fleet: Fleet) -> None:
         server, _ = fleet
         stored = stage.stored_pages()
         assert len(stored) == 5
-        server.configure(faults=faults)
-        refresh(stage)
-        assert stage.stored_pages() == stored
+        for faults in (
+            # It holds movies.
+            (f"totals=3/60:count=1:match={PAGE_1}", "totals=4/75:count=1:match=[?&]page=4(&|$)"),
+            # It states far more movies.
+            (f"no-results:count=1:match={PAGE_1}", "no-results=5/96:count=1:match=[?&]page=2(&|$)"),
+        ):
+            server.configure(faults=faults)
+            refresh(stage)
+            assert stage.stored_pages() == stored
 
     def test_a_cell_of_one_page_is_not_emptied_at_once(self, stage: Stage, fleet: Fleet) -> None:
         server, _ = fleet
-        movies = catalogue(server)
+        movies = server.movies()
         year = next(
             year for year in range(1990, 1900, -1) if 0 < len(expected_cell(movies, GENRE, year)) < 20
         )
@@ -331,36 +331,31 @@ class TestShrinking:
         assert stage.reelhaul("refresh", "--max-age", "0s", *years).returncode == 0
         assert stage.stored_pages() == stored
 
-    def test_what_a_second_answer_confirms_is_believed(self, stage: Stage, fleet: Fleet) -> None:
+    def test_a_shrinkage_that_a_second_response_confirms_is_saved(self, stage: Stage, fleet: Fleet) -> None:
         server, _ = fleet
-        cell = sorted(expected_cell(catalogue(server), GENRE, YEAR))
+        cell = sorted(expected_cell(server.movies(), GENRE, YEAR))
         pages = -(-len(cell) // 20)
         assert pages > 3
-        delete(server, cell[25:])
+        server.change_movies(delete=cell[25:])
         refresh(stage)
         assert stage.stored_pages().keys() == {CELL.page(1).id, CELL.page(2).id}
-        assert proof(stage)[0] == 0
-        # The second answer was the only request besides.
+        assert verify(stage)[0] == 0
+        # The only other request was the one that confirmed it.
         assert page_requests(server) == {CELL.page(1).id: 1, CELL.page(2).id: 1, CELL.page(3).id: 1}
 
-    def test_no_such_page_in_tmdbs_own_words_confirms_it_too(self, stage: Stage, fleet: Fleet) -> None:
+    def test_no_such_page_in_tmdbs_words_confirms_a_shrinkage(self, stage: Stage, fleet: Fleet) -> None:
         server, _ = fleet
-        cell = sorted(expected_cell(catalogue(server), GENRE, YEAR))
-        delete(server, cell[5:])
+        cell = sorted(expected_cell(server.movies(), GENRE, YEAR))
+        server.change_movies(delete=cell[5:])
         server.configure(faults=["error=22:match=[?&]page=2(&|$)"])
         refresh(stage)
         assert stage.stored_pages().keys() == {CELL.page(1).id}
 
-    def test_a_page_less_is_believed_at_once(self, stage: Stage, fleet: Fleet) -> None:
+    def test_a_cell_one_page_shorter_is_saved_at_once(self, stage: Stage, fleet: Fleet) -> None:
         server, _ = fleet
-        cell = sorted(expected_cell(catalogue(server), GENRE, YEAR))
+        cell = sorted(expected_cell(server.movies(), GENRE, YEAR))
         pages = -(-len(cell) // 20)
-        delete(server, cell[-(len(cell) % 20 or 20) :])
+        server.change_movies(delete=cell[-(len(cell) % 20 or 20) :])
         refresh(stage)
         assert len(stage.stored_pages()) == pages - 1
         assert page_requests(server) == {CELL.page(n).id: 1 for n in range(1, pages)}
-
-
-def delete(server: EmulatorProcess, ids: Sequence[int]) -> None:
-    address = f"http://127.0.0.1:{server.port}/_emulator/movies"
-    assert requests.post(address, json={"delete": ids}, timeout=PATIENCE_S).status_code == 200

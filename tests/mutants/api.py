@@ -157,7 +157,7 @@ MUTANTS = (
         ANSWERS,
         "verdict = message and 400",
         "verdict = 400",
-        "tests/acceptance/test_refresh.py::test_a_404_that_is_not_tmdbs_makes_no_tombstone",
+        "tests/acceptance/test_refresh.py::test_a_404_that_is_not_in_tmdbs_words_marks_no_movie_as_gone",
     ),
     Mutant(
         "words-with-a-code",

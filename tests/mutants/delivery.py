@@ -6,6 +6,7 @@ APP = "worker/app.py"
 SIGNALS = "worker/signals.py"
 TRANSPORT = "worker/patches/kombu_redis.py"
 SCHEDULE = "producer/schedule/tasks.py"
+ENTRIES = "producer/schedule/entries.py"
 TESTS = "tests/integration/test_delivery.py"
 SWEEP = "tests/integration/test_sweep.py"
 NOT_OURS = (
@@ -80,7 +81,7 @@ MUTANTS = (
         APP,
         '"broker_connection_max_retries": None',
         '"broker_connection_max_retries": 2',
-        "tests/chaos/test_redis.py::test_redis_is_away",
+        "tests/chaos/test_redis.py::test_redis_is_unavailable",
     ),
     Mutant(
         "out-of-memory",
@@ -93,33 +94,33 @@ MUTANTS = (
     Mutant(
         "sweep",
         "the next workers continue; the sweep enqueues what the killed ones held",
-        SCHEDULE,
-        "sent += send(missing, backfill.fresh_after_ms)",
+        ENTRIES,
+        "sent += enqueue_pages(missing, backfill.fresh_after_ms)",
         "sent += len(list(missing)) * 0",
-        f"{SWEEP}::test_what_a_lost_queue_held_is_sent_again",
+        f"{SWEEP}::test_pages_in_a_lost_queue_are_enqueued_again",
     ),
     Mutant(
         "sweep-doubles-nothing",
         "enqueues what unfinished backfills lack, unless more than 100 messages of pages wait",
-        SCHEDULE,
-        "if sum(number for lane, number in waiting.items() if lane != MOVIES) <= SHORT:",
+        ENTRIES,
+        "if sum(number for queue, number in waiting.items() if queue != MOVIES) <= SHORT_QUEUE:",
         "if True:",
-        f"{SWEEP}::test_while_a_hundred_messages_wait_nothing_is_sent_twice",
+        f"{SWEEP}::test_nothing_is_enqueued_while_more_than_a_hundred_messages_wait",
     ),
     Mutant(
         "wanted-movies",
         "they are on a list in MongoDB; the sweep enqueues them",
-        SCHEDULE,
-        "return send_movies(movies().some_wanted(FED)) if waiting[MOVIES] <= SHORT else 0",
+        ENTRIES,
+        "return enqueue_movies(storage().movie_requests.first(MOVIES_ENQUEUED))",
         "return 0",
-        f"{SWEEP}::test_movies_that_are_wanted_are_sent_again",
+        f"{SWEEP}::test_requested_movies_are_enqueued_again",
     ),
     Mutant(
         "beats-messages-live",
         "beat's messages are heeded by workers an hour ahead",
         SCHEDULE,
-        "LIFE_S = 7_200",
-        "LIFE_S = 60",
+        "EXPIRES_S = 7_200",
+        "EXPIRES_S = 60",
         "tests/chaos/test_clocks.py::test_all_workers_an_hour_ahead_of_beat",
     ),
     Mutant(

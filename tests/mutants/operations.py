@@ -1,8 +1,10 @@
-"""Data out, lanes, addresses, containers: the rest of docs/guarantees.md."""
+"""Export, queues, addresses, containers: the rest of docs/guarantees.md."""
 
 from tests.mutants.mutant import Mutant
 
+ORDER = "worker/queues.py"
 SCHEDULE = "producer/schedule/tasks.py"
+ENTRIES = "producer/schedule/entries.py"
 COMPOSE = "docker-compose.yml"
 QUEUES = "tests/integration/test_queues.py"
 LAYOUT = "tests/unit/test_layout.py"
@@ -23,14 +25,14 @@ MUTANTS = (
         "infinity-is-exported",
         "`export` writes JSON that a strict parser reads",
         "producer/export.py",
-        "return _encode(_without_infinities(movie))",
-        "return json.dumps(movie)",
-        "tests/integration/test_export.py::test_every_line_is_json_though_a_number_is_none_that_json_has",
+        "return _encode(_without_infinities(item))",
+        "return json.dumps(item).encode()",
+        "tests/integration/test_export.py::test_an_infinity_or_nan_is_exported_as_null",
     ),
     Mutant(
         "movies-before-pages",
         "while pages wait, every fourth message is a movie",
-        "worker/queues.py",
+        ORDER,
         "queues = self._queues[:number]",
         "queues = sorted(self._queues[:number], key=lambda queue: queue != MOVIES)",
         f"{QUEUES}::test_backfill_ends_long_before_the_movies_requested_before_it",
@@ -38,7 +40,7 @@ MUTANTS = (
     Mutant(
         "movies-starve",
         "movies get their share",
-        "worker/queues.py",
+        ORDER,
         "if self._since_movie >= MOVIE_SHARE - 1 and MOVIES in queues:",
         "if False:",
         f"{QUEUES}::test_movies_get_their_share_during_a_backfill",
@@ -46,15 +48,15 @@ MUTANTS = (
     Mutant(
         "sweep-waits-for-movies",
         "the sweep brings them back, however many movies wait",
-        SCHEDULE,
-        "sum(number for lane, number in waiting.items() if lane != MOVIES)",
+        ENTRIES,
+        "sum(number for queue, number in waiting.items() if queue != MOVIES)",
         "sum(waiting.values())",
         f"{QUEUES}::test_lost_pages_come_back_while_movies_wait",
     ),
     Mutant(
         "movie-before-a-refresh",
         "movies waiting when a refresh begins | the refresh comes first",
-        "worker/queues.py",
+        ORDER,
         "key=lambda queue: (queue != REFRESH, queue != MOVIES)",
         "key=lambda queue: queue != MOVIES",
         f"{QUEUES}::test_refresh_overtakes_movies",
@@ -63,9 +65,9 @@ MUTANTS = (
         "refresh-never-ends",
         "a refresh by the schedule that lacks nothing has ended, and the next one runs",
         SCHEDULE,
-        'lacking(store(), note.get("backfills", ()))',
-        'set(note.get("backfills", ()))',
-        "tests/acceptance/test_refresh.py::test_refresh_runs_again_however_much_waits",
+        'incomplete(storage(), state.get("backfills", ()))',
+        'set(state.get("backfills", ()))',
+        "tests/acceptance/test_refresh.py::test_a_complete_refresh_runs_again_though_the_queue_is_never_short",
     ),
     Mutant(
         "any-redis-address",
@@ -117,7 +119,7 @@ MUTANTS = (
     ),
     Mutant(
         "counts-on-from-a-killed-worker",
-        "and drop those of a killed worker",
+        "have separate metrics, and drop those of a killed worker",
         "worker/monitoring/metrics.py",
         "    shutil.rmtree(folder, ignore_errors=True)",
         "    shutil.rmtree(folder / 'nothing', ignore_errors=True)",
@@ -137,7 +139,7 @@ MUTANTS = (
         "Dockerfile",
         "--mode 0700 /run/reelhaul",
         "--mode 0777 /run/reelhaul",
-        f"{LAYOUT}::test_the_run_folder_is_its_users_alone",
+        f"{LAYOUT}::test_the_run_folder_belongs_to_its_user_alone",
     ),
     Mutant(
         "key-for-beat",
@@ -145,7 +147,7 @@ MUTANTS = (
         COMPOSE,
         "    # Of .env only what it needs",
         "    env_file: .env\n    # Of .env only what it needs",
-        f"{LAYOUT}::test_beat_learns_what_it_needs_and_no_key",
+        f"{LAYOUT}::test_beat_has_its_settings_and_no_key",
     ),
     Mutant(
         "redis-refuses-with-a-traceback",
@@ -164,12 +166,12 @@ MUTANTS = (
         f"{SURROUNDINGS}::test_every_command_works_on_managed_redis",
     ),
     Mutant(
-        "half-a-file-that-never-was",
+        "export-crashes",
         "an unwritable file or folder, an unreadable `.env`, a full standard output: one line",
         "producer/export.py",
-        "with suppress(OSError):",
-        "with suppress(FileNotFoundError):",
-        "tests/integration/test_export.py::test_a_place_that_cannot_be_written_is_one_line[file.txt/movies.jsonl]",
+        "    except OSError as error:",
+        "    except ZeroDivisionError as error:",
+        "tests/integration/test_export.py::test_a_file_that_cannot_be_written_is_a_usage_error_and_leaves_nothing[file.txt/movies.jsonl]",
     ),
     Mutant(
         "standard-output-is-full",
@@ -201,6 +203,6 @@ MUTANTS = (
         "worker/tmdb/responses.py",
         'ids = [row["id"] for row in results if 0 < row["id"] < 2**63]',
         'ids = [row["id"] for row in results if 0 < row["id"] < 2**63 and row.get("adult", False) is not None]',
-        "tests/acceptance/test_refresh.py::test_refresh_changes_by_hand_and_the_cursor",
+        "tests/acceptance/test_refresh.py::test_refresh_changes_fetches_what_changed_and_moves_the_cursor",
     ),
 )

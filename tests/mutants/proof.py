@@ -1,4 +1,4 @@
-"""What verify proves, what the store keeps, and what comes back: the promises of docs/guarantees.md."""
+"""What verify proves, what storage keeps, and what is fetched again: the promises of docs/guarantees.md."""
 
 from tests.mutants.mutant import Mutant
 
@@ -101,7 +101,7 @@ MUTANTS = (
     ),
     Mutant(
         "days-unbounded",
-        "a day of the year 1",
+        "a day in the year 1",
         "worker/keys.py",
         "if window.first.year < FIRST_YEAR or window.last.year > LAST_YEAR:",
         "if False:",
@@ -129,7 +129,7 @@ MUTANTS = (
         "worker/storage/page_counts.py",
         'if key := parse_id("pages", id_, PageKey.parse):',
         "if key := PageKey.parse(id_):",
-        "tests/integration/test_storage_documents.py::test_unreadable_ids_are_left_out_and_logged_once",
+        "tests/integration/test_storage_documents.py::test_no_command_fails_at_an_unreadable_page_1",
     ),
     Mutant(
         "odd-logged-always",
@@ -247,9 +247,9 @@ MUTANTS = (
         "quarantine-proves",
         "a page in quarantine is a gap, and is named",
         "producer/completeness.py",
-        "quarantined=[cell.page(number) for number in needed if number in failed],",
+        "quarantined=[cell.page(page) for page in needed if page in in_quarantine],",
         "quarantined=[],",
-        "tests/integration/test_verify.py::TestWhatProvesNothing::test_the_only_page_is_in_quarantine",
+        "tests/integration/test_verify.py::TestGaps::test_the_only_page_is_in_quarantine",
     ),
     Mutant(
         "totals-differ",
@@ -257,7 +257,7 @@ MUTANTS = (
         "producer/completeness.py",
         "elif totals[:2] != self.totals[:2]:",
         "elif False:",
-        "tests/integration/test_verify.py::TestWhatProvesNothing::test_a_newer_page_tells_more_movies_than_page_1",
+        "tests/integration/test_verify.py::TestGaps::test_a_newer_page_states_more_movies_than_page_1",
     ),
     Mutant(
         "total-pages-alone",
@@ -265,7 +265,7 @@ MUTANTS = (
         "producer/completeness.py",
         "elif totals[:2] != self.totals[:2]:",
         "elif totals.results != self.totals.results:",
-        "tests/integration/test_verify.py::TestWhatProvesNothing::test_one_total_alone_differs",
+        "tests/integration/test_verify.py::TestGaps::test_only_one_of_the_totals_differs",
     ),
     Mutant(
         "total-results-alone",
@@ -273,7 +273,7 @@ MUTANTS = (
         "producer/completeness.py",
         "elif totals[:2] != self.totals[:2]:",
         "elif totals.pages != self.totals.pages:",
-        "tests/integration/test_verify.py::TestWhatProvesNothing::test_one_total_alone_differs",
+        "tests/integration/test_verify.py::TestGaps::test_only_one_of_the_totals_differs",
     ),
     Mutant(
         "beyond-the-end",
@@ -281,7 +281,7 @@ MUTANTS = (
         "producer/completeness.py",
         "if key.page > self.needed:",
         "if False:",
-        "tests/integration/test_verify.py::TestWhatProvesNothing::test_an_old_page_beyond_the_end_hides_no_gap",
+        "tests/integration/test_verify.py::TestGaps::test_an_old_page_beyond_the_end_hides_no_gap",
     ),
     Mutant(
         "older-counts",
@@ -289,37 +289,37 @@ MUTANTS = (
         "producer/completeness.py",
         "elif totals.fetched_at < self.totals.fetched_at:",
         "elif False:",
-        "tests/integration/test_verify.py::TestWhatProvesNothing::test_a_page_that_was_asked_for_before_page_1",
+        "tests/integration/test_verify.py::TestGaps::test_a_page_is_older_than_page_1",
     ),
     Mutant(
         "surplus-proves",
         "more movies than TMDB says are told",
         "producer/completeness.py",
-        "elif found > said:",
+        "elif found > expected:",
         "elif False:",
-        "tests/integration/test_verify.py::TestWhatProvesNothing::test_more_movies_than_tmdb_says",
+        "tests/integration/test_verify.py::TestGaps::test_more_movies_than_tmdb_states",
     ),
     Mutant(
         "short-proves",
         "`--repair` fetches all of a cell again",
         "producer/completeness.py",
-        "if found < said:",
+        "if found < expected:",
         "if False:",
-        "tests/integration/test_verify.py::TestRepair::test_a_gap_is_named_and_its_whole_cell_fetched_again",
+        "tests/integration/test_verify.py::TestRepair::test_repair_fetches_the_whole_cell_again",
     ),
     Mutant(
         "lost-proves",
         "movies that are on a page and not stored are told",
         "producer/completeness.py",
-        "if lost := sum(not self._is_stored(id_) for id_ in verdict.ids):",
+        "if lost := sum(not self._is_stored(id_) for id_ in findings.movie_ids):",
         "if lost := 0:",
-        "tests/integration/test_verify.py::TestWhatProvesNothing::test_movies_that_are_on_pages_and_not_stored",
+        "tests/integration/test_verify.py::TestGaps::test_movies_on_a_page_are_not_stored",
     ),
     Mutant(
         "too-large-unsaid",
         "a day that cannot be split is never proven",
         "producer/completeness.py",
-        "if pages > MAX_PAGE and not part.halves:",
+        "if pages > MAX_PAGE and not stored.halves:",
         "if False:",
         "tests/integration/test_verify.py::TestSplitWindows::test_a_day_that_cannot_be_split_is_never_proven",
     ),
@@ -327,25 +327,25 @@ MUTANTS = (
         "half-older",
         "all of this holds for each half of a window",
         "producer/completeness.py",
-        "if since and fetched_at < since:",
+        "if needed_since and fetched_at < needed_since:",
         "if False:",
-        "tests/integration/test_verify.py::TestSplitWindows::test_a_half_that_is_older_than_the_split",
+        "tests/integration/test_verify.py::TestSplitWindows::test_a_half_is_older_than_the_split",
     ),
     Mutant(
         "halves-unjudged",
         "all of this holds for each half of a window",
         "producer/completeness.py",
-        "self.problems += part.problems",
+        "self.problems += half.problems",
         "pass",
-        "tests/integration/test_verify.py::TestSplitWindows::test_what_is_wrong_with_a_half_is_wrong_with_the_whole",
+        "tests/integration/test_verify.py::TestSplitWindows::test_a_problem_of_a_half_is_a_problem_of_the_cell",
     ),
     Mutant(
         "collapse-believed",
         "one empty page 1 drops nothing",
         "worker/tasks.py",
-        "and _lost_much(known.pages, known.results, page):",
+        "or not _lost_much(known.pages, known.results, first):",
         "and False:",
-        "tests/integration/test_verify.py::TestShrinking::test_one_empty_page_1_drops_nothing",
+        "tests/integration/test_verify.py::TestShrinking::test_a_single_empty_page_1_deletes_nothing",
     ),
     Mutant(
         "movies-beyond-believed",
@@ -353,7 +353,7 @@ MUTANTS = (
         "worker/tasks.py",
         "(is_beyond and other.results) or ",
         "",
-        "tests/integration/test_verify.py::TestShrinking::test_it_takes_no_more_to_doubt_page_1",
+        "tests/integration/test_verify.py::TestShrinking::test_the_page_beyond_the_end_contradicts_page_1",
     ),
     Mutant(
         "larger-total-believed",
@@ -361,7 +361,7 @@ MUTANTS = (
         "worker/tasks.py",
         " or _lost_much(other.total_pages, other.total_results, first)",
         "",
-        "tests/integration/test_verify.py::TestShrinking::test_it_takes_no_more_to_doubt_page_1",
+        "tests/integration/test_verify.py::TestShrinking::test_the_page_beyond_the_end_contradicts_page_1",
     ),
     Mutant(
         "half-a-cell",
@@ -377,7 +377,7 @@ MUTANTS = (
         "worker/tasks.py",
         "    except Rejected:\n        return  # TMDB has no such page\n",
         "    except Rejected:\n        raise\n",
-        "tests/integration/test_verify.py::TestShrinking::test_no_such_page_in_tmdbs_own_words_confirms_it_too",
+        "tests/integration/test_verify.py::TestShrinking::test_no_such_page_in_tmdbs_words_confirms_a_shrinkage",
     ),
     Mutant(
         "doubt-everything",
@@ -385,6 +385,6 @@ MUTANTS = (
         "worker/tasks.py",
         "fewer > PAGE_SIZE or",
         "fewer > 0 or",
-        "tests/integration/test_verify.py::TestShrinking::test_a_page_less_is_believed_at_once",
+        "tests/integration/test_verify.py::TestShrinking::test_a_cell_one_page_shorter_is_saved_at_once",
     ),
 )

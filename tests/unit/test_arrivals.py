@@ -1,4 +1,4 @@
-"""The judge of arrival logs, against counting every window."""
+"""The judge of arrival logs, compared with counting every window."""
 
 import pytest
 from hypothesis import given
@@ -10,14 +10,14 @@ times = st.lists(st.integers(0, 5_000).map(lambda ms: ms / 1000), min_size=1, ma
 
 
 @given(times, st.sampled_from([1.0, 10.0, 40.0]), st.integers(1, 5))
-def test_the_worst_window_is_the_worst_of_all(times: list[float], rate: float, capacity: int) -> None:
+def test_the_worst_window_is_found(times: list[float], rate: float, capacity: int) -> None:
     every = [
         sum(begin <= at <= end for at in times) - capacity - rate * max(SHORTEST_S, end - begin)
         for begin in times
         for end in times
         if begin <= end
     ]
-    # A window as short as may be begins anywhere: with an arrival is as bad as it gets.
+    # The shortest window can begin anywhere; with an arrival is the worst case.
     every += [
         sum(begin <= at < begin + SHORTEST_S for at in times) - capacity - rate * SHORTEST_S
         for begin in times

