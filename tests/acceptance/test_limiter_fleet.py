@@ -61,7 +61,7 @@ def sources(log: Arrivals) -> list[tuple[float, str]]:
     return [(row[1], row[4].split(":")[0]) for row in log]
 
 
-def test_the_limit_is_kept_and_used_up(redis_server: EmbeddedRedis, fleet_on: StartFleet) -> None:
+def test_the_limit_is_kept_and_used(redis_server: EmbeddedRedis, fleet_on: StartFleet) -> None:
     """By eight processes; `make bench-limit` has the other numbers, and the long runs."""
     fleet, api = fleet_on(redis_server)
     with fleet.limiter() as gate:
@@ -96,7 +96,7 @@ def test_every_process_gets_its_share_whatever_its_clock_says(
     assert least_share(sources(log), window_s=5) >= 0.5
 
 
-def test_processes_that_come_and_are_killed_change_nothing(
+def test_starting_and_killing_processes_keeps_the_limit(
     redis_server: EmbeddedRedis, fleet_on: StartFleet
 ) -> None:
     fleet, api = fleet_on(redis_server)
@@ -136,7 +136,7 @@ def test_a_redis_that_is_killed_and_restarted_lets_no_burst_through(
     assert len(late) > RATE
 
 
-def test_a_process_that_stood_still_does_not_make_up_for_it(
+def test_a_suspended_process_sends_no_burst_when_it_continues(
     redis_server: EmbeddedRedis, fleet_on: StartFleet
 ) -> None:
     """Stopped and continued (a suspended machine, a starved container): its tokens' time is over."""

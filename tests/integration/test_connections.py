@@ -30,7 +30,7 @@ def sizes(*shares: HostShare) -> list[int]:
     return [share.size() for share in shares]
 
 
-def test_alone_a_process_has_all_of_them_at_once(tmp_path: Path) -> None:
+def test_a_single_process_has_all_connections_at_once(tmp_path: Path) -> None:
     assert HostShare(MOST, tmp_path).size() == MOST
 
 
@@ -41,11 +41,11 @@ def test_shares_are_even_and_add_up(tmp_path: Path, number: int) -> None:
     assert max(shared) - min(shared) <= 1
 
 
-def test_more_processes_than_connections_leave_some_with_none(tmp_path: Path) -> None:
+def test_surplus_processes_get_no_connection(tmp_path: Path) -> None:
     assert sorted(sizes(*(HostShare(2, tmp_path) for _ in range(3)))) == [0, 1, 1]
 
 
-def test_a_newcomer_waits_until_the_others_have_given_up_their_surplus(tmp_path: Path) -> None:
+def test_a_new_process_waits_until_the_others_have_shrunk(tmp_path: Path) -> None:
     first = HostShare(MOST, tmp_path)
     assert first.size() == MOST
     second = HostShare(MOST, tmp_path)
@@ -53,7 +53,7 @@ def test_a_newcomer_waits_until_the_others_have_given_up_their_surplus(tmp_path:
     assert sizes(first, second) == [MOST // 2, MOST // 2]
 
 
-def test_who_leaves_or_is_killed_gives_back(tmp_path: Path) -> None:
+def test_a_process_that_leaves_or_is_killed_frees_its_share(tmp_path: Path) -> None:
     share = HostShare(MOST, tmp_path / "run")
     other = HostShare(MOST, tmp_path / "run")
     child = spawn([sys.executable, "-c", HOLD, str(tmp_path / "run")], log_path=tmp_path / "child.log")
@@ -64,7 +64,7 @@ def test_who_leaves_or_is_killed_gives_back(tmp_path: Path) -> None:
     wait_for(lambda: share.size() == MOST)
 
 
-def test_no_more_threads_than_connections_get_through(tmp_path: Path) -> None:
+def test_at_most_as_many_threads_as_connections_pass(tmp_path: Path) -> None:
     connections = Connections(HostShare(3, tmp_path).size, shrink=lambda: None)
     inside, most, lock = 0, 0, threading.Lock()
 
@@ -86,13 +86,13 @@ def test_no_more_threads_than_connections_get_through(tmp_path: Path) -> None:
     assert most == 3
 
 
-def test_who_gets_none_in_time_is_told(tmp_path: Path) -> None:
+def test_no_connection_by_the_deadline_raises_no_token(tmp_path: Path) -> None:
     connections = Connections(HostShare(1, tmp_path).size, shrink=lambda: None)
     with connections.one(time.monotonic() + 1), pytest.raises(NoToken, match="connection"):
         connections.one(time.monotonic() + 0.1).__enter__()
 
 
-def test_open_connections_are_let_go_when_the_share_shrinks() -> None:
+def test_connections_are_closed_when_the_share_shrinks() -> None:
     size, shrunk = 4, []
     connections = Connections(lambda: size, shrink=lambda: shrunk.append(size))
     with connections.one(time.monotonic() + 1):
@@ -116,7 +116,7 @@ def test_three_workers_of_a_host_open_at_most_20_connections(stage: Stage) -> No
     assert peak > 12
 
 
-def test_who_finds_its_file_or_the_folder_gone_joins_again(tmp_path: Path) -> None:
+def test_a_process_joins_again_when_its_file_or_the_folder_is_removed(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     share, other = (HostShare(MOST, folder) for _ in range(2))
     assert sizes(share, other) == [MOST // 2] * 2
@@ -133,7 +133,7 @@ def test_who_finds_its_file_or_the_folder_gone_joins_again(tmp_path: Path) -> No
     assert folder.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_worker_whose_run_folder_is_removed_fetches_on(stage: Stage) -> None:
+def test_a_worker_continues_when_its_run_folder_is_removed(stage: Stage) -> None:
     stage.emulator("--movies", "1000")
     worker = stage.worker()
     stage.send(cells=[(18, "1990", 1)])
@@ -147,7 +147,7 @@ def test_a_worker_whose_run_folder_is_removed_fetches_on(stage: Stage) -> None:
     assert stage.database["failures"].count_documents({}) == 0
 
 
-def test_a_folder_that_cannot_be_used_is_waited_for(tmp_path: Path) -> None:
+def test_an_unusable_run_folder_is_waited_for(tmp_path: Path) -> None:
     share = HostShare(MOST, tmp_path / "run")
     connections = Connections(share.size, shrink=lambda: None)
     shutil.rmtree(tmp_path / "run")

@@ -34,7 +34,7 @@ KEY = PageKey(18, "2020", 2)
 SHORT, LATE_S = 0.05, 3.0
 
 
-def test_a_message_comes_again_only_well_after_its_task_has_ended() -> None:
+def test_a_message_is_redelivered_only_well_after_its_task_has_ended() -> None:
     """What comes after the last request begins, one after the other, each by its own bound."""
     last_request = WAIT_S + WHOLE_S
     last_comparison = TASK_S
@@ -46,7 +46,7 @@ def test_a_message_comes_again_only_well_after_its_task_has_ended() -> None:
     assert max(quarantined, sent) <= VISIBILITY_S - 20
 
 
-def test_no_byte_is_waited_for_longer_than_a_whole_request_may_take() -> None:
+def test_the_read_timeout_is_at_most_a_whole_request() -> None:
     bounds = [part for part in Settings.model_fields["reelhaul_timeout_s"].metadata if hasattr(part, "le")]
     assert [bound.le for bound in bounds] == [WHOLE_S]
 
@@ -134,7 +134,7 @@ def store(mongo: EmbeddedMongo, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sta
         ("hang", False),
     ],
 )
-def test_neither_the_api_nor_mongodb_holds_a_task(
+def test_a_task_ends_in_time_whatever_tmdb_and_mongodb_do(
     fleet: EmulatorProcess, store: StandsStill, fault: str, stops: bool
 ) -> None:
     fleet.configure(faults=[fault])
@@ -145,7 +145,7 @@ def test_neither_the_api_nor_mongodb_holds_a_task(
     assert store.stopped == stops
 
 
-def test_mongodb_gets_no_longer_than_is_left(mongo: EmbeddedMongo, store: StandsStill) -> None:
+def test_mongodb_gets_only_the_time_left(mongo: EmbeddedMongo, store: StandsStill) -> None:
     os.kill(mongo.pid, signal.SIGSTOP)
     begun = time.monotonic()
     with pytest.raises(MongoUnavailable):

@@ -152,7 +152,7 @@ DRIPPING = {
 
 class TestDeadline:
     @pytest.mark.parametrize("what", DRIPPING)
-    def test_whatever_drips_ends(
+    def test_a_dripping_response_ends(
         self, serve: Callable[..., RawServer], client: Callable[..., TmdbClient], what: str
     ) -> None:
         server = serve(drips(*DRIPPING[what]))
@@ -160,7 +160,7 @@ class TestDeadline:
         assert type(ask(client(f"http://127.0.0.1:{server.port}/3"))) is ApiFailure
         assert time.monotonic() - begun < DRIPS_S / 2
 
-    def test_what_drips_over_tls_and_through_a_proxy_ends(
+    def test_a_dripping_response_over_tls_and_through_a_proxy_ends(
         self, serve: Callable[..., RawServer], client: Callable[..., TmdbClient], tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:  # fmt: skip
@@ -177,7 +177,7 @@ class TestDeadline:
             assert type(ask(client(f"https://127.0.0.1:{dripping.port}/3"))) is ApiFailure
             assert time.monotonic() - begun < DRIPS_S / 2
 
-    def test_a_proxy_that_drips_ends(
+    def test_a_dripping_proxy_ends(
         self, serve: Callable[..., RawServer], client: Callable[..., TmdbClient],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:  # fmt: skip
@@ -186,7 +186,7 @@ class TestDeadline:
         assert type(ask(client("https://192.0.2.1/3"))) is ApiFailure
         assert time.monotonic() - begun < DRIPS_S / 2
 
-    def test_addresses_that_do_not_answer_are_not_each_waited_for(
+    def test_silent_addresses_share_the_deadline(
         self, client: Callable[..., TmdbClient], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Their queues are full: the kernel drops what wants to connect."""
@@ -225,7 +225,7 @@ class TestDeadline:
         monkeypatch.setattr(socket, "getaddrinfo", two)
         assert isinstance(ask(client(f"http://tmdb.test:{port}/3")), Page)
 
-    def test_a_download_without_a_deadline_may_take_its_time(self, serve: Callable[..., RawServer]) -> None:
+    def test_without_a_deadline_a_slow_download_completes(self, serve: Callable[..., RawServer]) -> None:
         head = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
         with build_session(None, 1, "http://127.0.0.1") as session:
             url = f"http://127.0.0.1:{serve(drips(head, b'x')).port}/"
@@ -293,7 +293,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("what", ODD)
-def test_no_answer_is_a_surprise(
+def test_odd_responses_become_a_page_or_an_error(
     serve: Callable[..., RawServer], client: Callable[..., TmdbClient], what: str
 ) -> None:
     asker = client(f"http://127.0.0.1:{serve(says(ODD[what])).port}/3")
@@ -302,11 +302,11 @@ def test_no_answer_is_a_surprise(
 
 
 @pytest.mark.parametrize("host", ["x" * 300, "a..b", "\u0130\u2028", "host:99999", "bad host", "%00"])
-def test_no_address_is_a_surprise(client: Callable[..., TmdbClient], host: str) -> None:
+def test_odd_hosts_are_failures(client: Callable[..., TmdbClient], host: str) -> None:
     assert isinstance(ask(client(f"http://{host}/3")), ApiFailure)
 
 
-def test_headers_that_cannot_be_read_put_no_key_into_the_log(
+def test_malformed_headers_do_not_log_the_key(
     serve: Callable[..., RawServer], client: Callable[..., TmdbClient], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
@@ -315,7 +315,7 @@ def test_headers_that_cannot_be_read_put_no_key_into_the_log(
     assert TOKEN not in caplog.text
 
 
-def test_early_hints_do_not_make_an_answer_the_next_requests(
+def test_early_hints_do_not_shift_responses_to_the_next_request(
     emulator: Callable[..., EmulatorProcess], client: Callable[..., TmdbClient]
 ) -> None:
     server = emulator("--movies", "2000")

@@ -150,7 +150,7 @@ class TestFaults:
             ("hostile=oversize", ApiFailure),
         ],
     )  # fmt: skip
-    def test_becomes_its_kind_of_trouble(
+    def test_each_fault_becomes_its_error(
         self, struck: Callable[[str], Any], fault: str, kind: type[ReelhaulError]
     ) -> None:
         trouble = struck(fault)
@@ -169,7 +169,7 @@ class TestFaults:
         assert least_s <= trouble.retry_after_s <= most_s
 
     @pytest.mark.parametrize("value", ["none", "garbage"])
-    def test_without_a_usable_retry_after_there_is_none(
+    def test_an_unusable_retry_after_is_none(
         self, struck: Callable[[str], Any], value: str
     ) -> None:
         assert struck(f"429={value}").retry_after_s is None
@@ -178,10 +178,10 @@ class TestFaults:
         ("fault", "total_pages"),
         [("totals=58326/1166520", 58_326), ("totals=999999999999/1", 999_999_999_999)],
     )
-    def test_any_totals_are_a_page(self, struck: Callable[[str], Any], fault: str, total_pages: int) -> None:
+    def test_any_totals_are_accepted(self, struck: Callable[[str], Any], fault: str, total_pages: int) -> None:
         assert struck(fault).total_pages == total_pages
 
-    def test_movies_beyond_the_end_are_no_page(self, struck: Callable[[str], Any]) -> None:
+    def test_movies_beyond_the_last_page_are_unparsable(self, struck: Callable[[str], Any]) -> None:
         trouble = struck("totals=0/0")
         assert isinstance(trouble, Unparsable)
         assert str(trouble) == "movies on page 1 of 0"
@@ -189,7 +189,7 @@ class TestFaults:
     @pytest.mark.parametrize(
         "fault", ["gzip", "short=3", "latency=0.1", "drip=0.3", "drip-head=0.3", "early-hints", "echo"]
     )
-    def test_what_is_only_odd_is_a_page(
+    def test_odd_but_valid_responses_are_accepted(
         self, tmdb: EmulatorProcess, struck: Callable[[str], Any], fault: str
     ) -> None:
         whole = struck("latency=0")
@@ -211,7 +211,7 @@ class TestFaults:
             ("megabyte", True),
         ],
     )
-    def test_a_hostile_page_is_stored_as_it_is_or_not_at_all(
+    def test_a_hostile_page_is_stored_unchanged_or_not_at_all(
         self, struck: Callable[[str], Any], storage: Storage, what: str, storable: bool
     ) -> None:
         page = struck(f"hostile={what}")
@@ -223,7 +223,7 @@ class TestFaults:
         storage.pages.save(KEY, page)
         assert_stored_as_sent(storage, page)
 
-    def test_200_levels_are_stored_or_refused_but_no_surprise(
+    def test_200_levels_of_nesting_are_stored_or_unstorable(
         self, struck: Callable[[str], Any], storage: Storage
     ) -> None:
         """MongoDB takes 100, the embedded server more."""
@@ -250,7 +250,7 @@ class TestGate:
         assert 20 < state.closed_s <= 30
         assert state.share < 1
 
-    def test_a_wrong_key_stops_the_fleet_until_it_works(
+    def test_a_rejected_key_stops_the_fleet_until_a_check_succeeds(
         self,
         tmdb: EmulatorProcess,
         client: Callable[..., TmdbClient],
@@ -267,7 +267,7 @@ class TestGate:
         assert limiter.state().closed_reason == ""
         assert client(tmdb.base_url).discover(KEY, deadline()).number == 1
 
-    def test_a_spurious_401_is_over_after_a_minute(
+    def test_a_spurious_401_stops_the_fleet_for_a_minute(
         self,
         tmdb: EmulatorProcess,
         client: Callable[..., TmdbClient],
@@ -282,7 +282,7 @@ class TestGate:
         assert client(tmdb.base_url).discover(KEY, deadline()).number == 1
         assert limiter.state().closed_reason == ""
 
-    def test_a_key_that_is_still_refused_after_a_minute_keeps_it_stopped(
+    def test_a_key_still_rejected_after_a_minute_keeps_the_fleet_stopped(
         self,
         tmdb: EmulatorProcess,
         client: Callable[..., TmdbClient],
@@ -300,7 +300,7 @@ class TestGate:
             asker.discover(KEY, time.monotonic() + 0.2)
         assert [row[3] for row in tmdb.log()] == ["configuration"]
 
-    def test_the_key_check_obeys_a_429_and_tells_the_fleet(
+    def test_the_key_check_reports_and_obeys_a_429(
         self, tmdb: EmulatorProcess, client: Callable[..., TmdbClient], limiter: Limiter
     ) -> None:
         tmdb.configure(faults=["429=30"])
@@ -313,7 +313,7 @@ class TestGate:
             asker.check_key(time.monotonic() + 0.5)
         assert len(tmdb.log()) == 1
 
-    def test_the_key_check_tells_of_an_outage(
+    def test_the_key_check_reports_an_outage(
         self, tmdb: EmulatorProcess, client: Callable[..., TmdbClient], limiter: Limiter
     ) -> None:
         tmdb.configure(faults=["status=503/html"])
@@ -326,7 +326,7 @@ class TestGate:
     @pytest.mark.parametrize(
         "fault", ["status=503/html", "redirect", "status=400/html", "status=204", "close"]
     )
-    def test_troubles_in_a_row_close_it_and_a_probe_opens_it(
+    def test_failures_in_a_row_close_it_and_a_probe_opens_it(
         self, tmdb: EmulatorProcess, client: Callable[..., TmdbClient], limiter: Limiter, fault: str
     ) -> None:
         tmdb.configure(faults=[f"{fault}:count=3"])
@@ -338,7 +338,7 @@ class TestGate:
         assert asker.discover(KEY, deadline()).number == 1
         assert limiter.state().closed_reason == ""
 
-    def test_a_refused_connection_is_trouble(
+    def test_a_refused_connection_is_a_failure(
         self, client: Callable[..., TmdbClient], limiter: Limiter
     ) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -348,7 +348,7 @@ class TestGate:
         assert limiter.state().granted == 1
 
     @pytest.mark.parametrize("what", ["a page", "a movie"])
-    def test_what_another_slot_is_fetching_is_not_asked_for(
+    def test_a_claimed_page_or_movie_is_not_requested(
         self,
         tmdb: EmulatorProcess,
         client: Callable[..., TmdbClient],
@@ -375,7 +375,7 @@ class TestGate:
 
 
 class TestSecrets:
-    def test_a_key_in_the_address_is_not_in_the_trouble(
+    def test_no_error_shows_the_key_in_the_url(
         self, tmdb: EmulatorProcess, client: Callable[..., TmdbClient], limiter: Limiter
     ) -> None:
         asker = client(tmdb.base_url, None, api_key=TOKEN)
@@ -389,13 +389,13 @@ class TestSecrets:
             limiter.resume()
         tmdb.configure(faults=[])
 
-    def test_nor_when_nobody_answers(self, client: Callable[..., TmdbClient]) -> None:
+    def test_a_connection_error_does_not_show_the_key(self, client: Callable[..., TmdbClient]) -> None:
         with pytest.raises(ApiFailure) as trouble:
             client("http://127.0.0.1:1/3", None, api_key=TOKEN).discover(KEY, deadline())
         assert TOKEN not in f"{trouble.value!r}{trouble.value}"
 
     @pytest.mark.parametrize("token", ["e", "the", "id", "demo", "0", "page"])
-    def test_a_page_is_left_alone_whatever_the_key(
+    def test_a_short_key_does_not_change_the_page(
         self, tmdb: EmulatorProcess, client: Callable[..., TmdbClient], token: str
     ) -> None:
         tmdb.configure(faults=[])
@@ -468,7 +468,7 @@ def manifest() -> dict[str, dict[str, str]]:
 
 @without_recordings
 class TestRecordings:
-    def test_there_are_some_of_each(self) -> None:
+    def test_recordings_of_each_kind_exist(self) -> None:
         for prefix in ("discover-movie", "movie-popular", "search-movie", "error", "genre-movie-list"):
             assert recorded(prefix), prefix
 
@@ -494,7 +494,7 @@ class TestRecordings:
         assert storage.pages.is_fresh(key, page.fetched_at)
 
     @pytest.mark.parametrize("path", recorded("error"), ids=lambda path: path.stem)
-    def test_an_error_is_the_right_kind_of_trouble(
+    def test_an_error_body_becomes_its_error(
         self, path: Path, canned: Callable[[int, bytes], str], client: Callable[..., TmdbClient]
     ) -> None:
         status = int(path.stem.split("-")[1])
@@ -510,7 +510,7 @@ class TestRecordings:
             assert trouble.value.response.body == path.read_bytes()
 
     @pytest.mark.parametrize("path", recorded("genre-movie-list"), ids=lambda path: path.stem)
-    def test_genres_are_read(
+    def test_genres_are_parsed(
         self, path: Path, canned: Callable[[int, bytes], str], client: Callable[..., TmdbClient]
     ) -> None:
         body = path.read_bytes()
@@ -518,7 +518,7 @@ class TestRecordings:
         assert [{"id": id_, "name": name} for id_, name in names.items()] == json.loads(body)["genres"]
 
     @pytest.mark.parametrize("path", recorded("configuration"), ids=lambda path: path.stem)
-    def test_the_configuration_tells_that_the_key_works(
+    def test_the_configuration_shows_that_the_key_works(
         self, path: Path, canned: Callable[[int, bytes], str], client: Callable[..., TmdbClient]
     ) -> None:
         client(canned(200, path.read_bytes())).check_key(deadline())

@@ -82,7 +82,7 @@ def pages(number: int) -> list[PageKey]:
 
 class TestBlame:
     @pytest.mark.parametrize("key", [KEY, MovieKey(603)])
-    def test_what_alone_fails_every_time_is_poison_after_five_tries(
+    def test_a_page_that_always_fails_alone_is_poison_after_five_attempts(
         self, api: Api, key: PageKey | MovieKey
     ) -> None:
         api.is_down = lambda asked: asked == key
@@ -95,7 +95,7 @@ class TestBlame:
         assert len(set(api.asked[last:])) >= 3
         assert len(set(api.asked)) > ENOUGH == 40
 
-    def test_where_much_is_known_only_its_likes_are_asked_for(
+    def test_with_many_recent_requests_only_similar_pages_are_requested(
         self, api: Api, lately: FlakinessWindow
     ) -> None:
         for key in pages(100):
@@ -118,7 +118,7 @@ class TestBlame:
         ],
         ids=["all", "genre", "window", "page", "genre and window", "genre and page", "window and page"],
     )
-    def test_nothing_is_blamed_while_a_part_of_the_api_is_down(
+    def test_no_page_is_poison_while_part_of_the_api_is_down(
         self, api: Api, is_down: Callable[[PageKey | MovieKey], bool]
     ) -> None:
         """Nothing else was asked for lately: this is the last page of a backfill."""
@@ -128,7 +128,7 @@ class TestBlame:
                 api.fetch(KEY)
 
     @pytest.mark.parametrize("share", [0.3, 0.5, 0.9])
-    def test_nothing_is_blamed_while_some_of_all_queries_fail(self, api: Api, share: float) -> None:
+    def test_no_page_is_poison_while_some_queries_fail(self, api: Api, share: float) -> None:
         api.is_down = lambda key: hashed(key, share)
         stored = 0
         for key in pages(3000):
@@ -138,7 +138,7 @@ class TestBlame:
                 continue
         assert stored > 0.7 * (1 - share) * 3000
 
-    def test_nothing_is_blamed_while_some_of_all_movies_fail(self, api: Api) -> None:
+    def test_no_movie_is_poison_while_half_of_them_fail(self, api: Api) -> None:
         api.is_down = lambda key: hashed(key, 0.5)
         for number in range(1, 1000):
             try:
@@ -146,7 +146,7 @@ class TestBlame:
             except NotNow:
                 continue
 
-    def test_nothing_is_blamed_while_every_second_answer_is_bad(self, api: Api) -> None:
+    def test_no_page_is_poison_while_half_of_all_responses_fail(self, api: Api) -> None:
         dice = random.Random(5)  # noqa: S311 -- no secret
         api.is_down = lambda _: dice.random() < 0.5
         for key in pages(2000):
@@ -155,7 +155,7 @@ class TestBlame:
             except NotNow:
                 continue
 
-    def test_while_others_failed_lately_a_page_whose_likes_are_well_is_not_blamed(
+    def test_no_page_is_poison_while_others_failed_recently(
         self, api: Api, lately: FlakinessWindow
     ) -> None:
         for key in pages(100):
@@ -166,7 +166,7 @@ class TestBlame:
         with pytest.raises(NotNow, match="now and then"):
             api.fetch(KEY)
 
-    def test_many_pages_that_are_broken_do_not_excuse_each_other_for_ever(self, api: Api) -> None:
+    def test_many_broken_pages_all_become_poison(self, api: Api) -> None:
         bad = set(pages(30))
         api.is_down = lambda key: key in bad
         left = set(bad)
@@ -180,14 +180,14 @@ class TestBlame:
                     continue
         assert left == set()
 
-    def test_what_takes_long_is_compared_at_once(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_slow_failures_are_compared_at_once(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
         """Three answers that drip for 12 s are all there is time for."""
         monkeypatch.setattr(blame, "LONG_S", 0.0)
         api.is_down = lambda asked: asked == KEY
         with pytest.raises(Poison, match="3 tries"):
             api.fetch(KEY)
 
-    def test_between_two_tries_it_waits_longer_each_time_and_before_it_goes_back_too(self, api: Api) -> None:
+    def test_pauses_grow_between_attempts_and_precede_a_requeue(self, api: Api) -> None:
         api.is_down = lambda _: True
         with pytest.raises(NotNow):
             api.fetch(KEY)
@@ -225,13 +225,13 @@ class TestLately:
         assert lately.others("") == [True] * 30
 
 
-def test_without_a_key_five_failures_are_enough(api: Api) -> None:
+def test_without_a_key_five_failures_are_poison(api: Api) -> None:
     with pytest.raises(Poison, match="5 tries: HTTP 500"):
         fetch(broken)
     assert api.asked == []
 
 
-def test_a_refusal_is_no_try() -> None:
+def test_a_429_is_waited_out() -> None:
     answers: Iterator[Exception | None] = iter([*[RateLimited(None)] * 20, None])
 
     def ask(_: float) -> str:
@@ -246,7 +246,7 @@ def test_what_is_done_is_not_asked_for() -> None:
     assert fetch(broken, lambda: True, Deadlines.from_now(), KEY) is None
 
 
-def test_no_try_begins_after_the_waiting_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_attempt_begins_after_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     clock = SimpleNamespace(monotonic=lambda: now[0])
     monkeypatch.setattr(attempts, "time", clock)
@@ -264,7 +264,7 @@ def test_no_try_begins_after_the_waiting_is_over(monkeypatch: pytest.MonkeyPatch
     assert begun == [0.0, 12.0, 24.0]
 
 
-def test_what_is_fetched_waits_for_mongodb() -> None:
+def test_storage_is_retried_while_mongodb_is_unavailable() -> None:
     answers: Iterator[Exception | None] = iter([MongoUnavailable("away"), MongoUnavailable("away"), None])
 
     def save() -> str:
@@ -275,7 +275,7 @@ def test_what_is_fetched_waits_for_mongodb() -> None:
     assert retry_storage(save, time.monotonic() + 60) == "saved"
 
 
-def test_but_no_longer_than_until_its_deadline() -> None:
+def test_storage_is_retried_only_until_the_deadline() -> None:
     def save() -> str:
         raise MongoUnavailable("away")
 

@@ -164,7 +164,7 @@ class TestStatus:
             *((status, body, ApiFailure) for status in range(201, 400) for body in (b"", error_body(34))),
         ],
     )
-    def test_becomes_the_kind_of_trouble(
+    def test_each_status_becomes_its_error(
         self, status: int, body: bytes | dict[str, Any], kind: type[ReelhaulError]
     ) -> None:
         trouble, told = refusal(status, body)
@@ -173,13 +173,13 @@ class TestStatus:
         assert [word for word, _ in told] == words[kind]
 
     @pytest.mark.parametrize("body", [error_body(34, "Gone."), {"errors": ["Gone.", "Really."]}])
-    def test_tmdbs_words_are_kept_and_so_is_the_answer(self, body: dict[str, Any]) -> None:
+    def test_a_rejection_keeps_tmdbs_words_and_the_response(self, body: dict[str, Any]) -> None:
         trouble, _ = refusal(404, body)
         assert isinstance(trouble, NotEver)
         assert "HTTP 404: Gone." in str(trouble)
         assert (trouble.response.status, json.loads(trouble.response.body)) == (404, body)
 
-    def test_a_stopped_fleet_is_told_why_and_what_to_mend(self) -> None:
+    def test_a_rejected_key_stops_the_fleet_and_names_the_settings(self) -> None:
         trouble, told = refusal(401, error_body(7, "Invalid API key."))
         assert told == [("stop", str(trouble))]
         assert "Invalid API key." in str(trouble)
@@ -194,7 +194,7 @@ class TestStatus:
         ],
     )
     @pytest.mark.parametrize("status", [400, 403, 429, 503])
-    def test_no_error_body_is_a_surprise(self, status: int, body: bytes) -> None:
+    def test_any_error_body_becomes_an_error(self, status: int, body: bytes) -> None:
         trouble, _ = refusal(status, body)
         assert isinstance(trouble, NotNow | NotEver | KeyRejected)
         assert len(str(trouble)) < 400
@@ -212,12 +212,12 @@ class TestDisguise:
             *((code, Unparsable) for code in (9, 11, 24, 43, 46, 999)),
         ],
     )
-    def test_a_200_with_an_error_in_it_is_that_error(self, code: int, kind: type[ReelhaulError]) -> None:
+    def test_an_error_in_a_200_is_that_error(self, code: int, kind: type[ReelhaulError]) -> None:
         trouble, _ = refusal(200, error_body(code))
         assert type(trouble) is kind
 
     @pytest.mark.parametrize("code", ["7", [7], {"7": 7}, 7.5, True, None, ""])
-    def test_a_code_that_is_none_makes_it_unparsable(self, code: Any) -> None:
+    def test_an_invalid_code_is_unparsable(self, code: Any) -> None:
         trouble, told = refusal(200, {"status_code": code})
         assert type(trouble) is Unparsable
         assert told == [("trouble", None)]
@@ -229,7 +229,7 @@ class TestDisguise:
 
 
 class TestPage:
-    def test_is_read_as_it_is(self) -> None:
+    def test_a_page_is_parsed(self) -> None:
         movie = {"id": 603, "title": "The Matrix", "softcore": False, "new": {"deep": [1, None, 2.50]}}
         body = json.dumps(page_body(results=[movie, movie], surplus=1)).encode()
         asker, gate = client(200, body)
@@ -241,13 +241,13 @@ class TestPage:
         assert gate.told == []
 
     @pytest.mark.parametrize(("total_pages", "total_results"), [(0, 0), (1, 0), (58_326, 1_166_520)])
-    def test_an_empty_page_and_any_total_will_do(self, total_pages: int, total_results: int) -> None:
+    def test_an_empty_page_with_any_totals_is_a_page(self, total_pages: int, total_results: int) -> None:
         body = page_body(results=[], total_pages=total_pages, total_results=total_results)
         asker, _ = client(200, json.dumps(body).encode())
         page = asker.discover(KEY, time.monotonic() + 5)
         assert (page.results, page.total_pages) == ([], total_pages)
 
-    def test_gzip_is_unpacked_though_nobody_said_so(self) -> None:
+    def test_undeclared_gzip_is_unpacked(self) -> None:
         body = json.dumps(page_body()).encode()
         asker, _ = client(200, gzip.compress(body))
         assert asker.discover(KEY, time.monotonic() + 5).body == body
@@ -266,7 +266,7 @@ class TestPage:
             b"\x1f\x8bno gzip",
         ],
     )
-    def test_what_does_not_parse_is_to_be_fetched_again(self, body: bytes) -> None:
+    def test_malformed_json_is_unparsable(self, body: bytes) -> None:
         trouble, told = refusal(200, body)
         assert type(trouble) is Unparsable
         assert told == [("trouble", None)]
@@ -275,7 +275,7 @@ class TestPage:
         "changes",
         [{name: value} for name, values in NO_PAGES.items() for value in values],
     )
-    def test_an_envelope_that_is_not_what_was_asked_for_is_no_page(self, changes: dict[str, Any]) -> None:
+    def test_a_wrong_envelope_is_unparsable(self, changes: dict[str, Any]) -> None:
         trouble, _ = refusal(200, page_body(**changes))
         assert type(trouble) is Unparsable
 
@@ -286,7 +286,7 @@ class TestPage:
         ),
         max_leaves=10,
     ))  # fmt: skip
-    def test_any_json_is_a_page_or_a_kind_of_trouble(self, document: Any) -> None:
+    def test_any_json_becomes_a_page_or_an_error(self, document: Any) -> None:
         asker, _ = client(200, json.dumps(document).encode())
         try:
             page = asker.discover(KEY, time.monotonic() + 5)
@@ -295,7 +295,7 @@ class TestPage:
         assert page.results == document["results"]
 
     @pytest.mark.parametrize("body", [b"{}", b'{"genres": null}', b'{"genres": 7}', b'{"genres": [7]}', HTML])
-    def test_genres_that_are_none_are_unparsable(self, body: bytes) -> None:
+    def test_malformed_genres_are_unparsable(self, body: bytes) -> None:
         asker, _ = client(200, body)
         with pytest.raises(Unparsable):
             asker.genres(time.monotonic() + 5)
@@ -315,7 +315,7 @@ class TestGate:
             (429, error_body(25), ["throttled"]),
         ],
     )
-    def test_a_permit_that_wants_a_report_gets_one(
+    def test_a_token_with_check_is_reported(
         self, status: int, body: dict[str, Any], told: list[str]
     ) -> None:
         asker, gate = client(status, json.dumps(body).encode(), check=True)
@@ -345,7 +345,7 @@ class TestRetryAfter:
             )),
         ],
     )  # fmt: skip
-    def test_seconds_or_a_date_that_counts_from_the_answers_own(
+    def test_seconds_or_a_date_relative_to_the_date_header(
         self, value: str, seconds: float | None
     ) -> None:
         assert retry_after({"Retry-After": value, "Date": SENT}) == seconds
@@ -354,13 +354,13 @@ class TestRetryAfter:
         assert retry_after({"Date": SENT}) is None
         assert retry_after({}) is None
 
-    def test_absurd_numbers_are_only_long(self) -> None:
+    def test_absurd_numbers_are_just_long(self) -> None:
         waited = retry_after({"Retry-After": "9" * 5000})
         assert waited is not None
         assert waited > LONGEST_PAUSE_S
 
     @pytest.mark.parametrize("date", ["", "yesterday", "Thu, 01 Jan 2026 00:00:00"])
-    def test_a_date_without_a_date_to_count_from_is_no_surprise(self, date: str) -> None:
+    def test_a_date_without_a_usable_date_header_is_seconds_or_none(self, date: str) -> None:
         waited = retry_after({"Retry-After": "Thu, 01 Jan 2026 00:00:09 GMT", "Date": date})
         assert waited is None or waited >= 0
 
@@ -380,7 +380,7 @@ class TestRetryAfter:
             (1e9, LONGEST_PAUSE_S),
         ],
     )
-    def test_the_pause_has_bounds(self, asked: float | None, paused: float) -> None:
+    def test_the_pause_is_bounded(self, asked: float | None, paused: float) -> None:
         assert pause_for(asked) == paused
 
     @pytest.mark.parametrize(
@@ -394,7 +394,7 @@ class TestRetryAfter:
             ({"Retry-After": "99999999"}, 99_999_999.0, LONGEST_PAUSE_S),
         ],
     )
-    def test_the_gate_pauses_for_what_was_asked(
+    def test_the_fleet_pauses_for_retry_after(
         self, headers: dict[str, str], asked: float | None, paused: float
     ) -> None:
         trouble, told = refusal(429, error_body(25), headers)
@@ -436,13 +436,13 @@ class TestProbe:
             (200, page_body(results=[], page=1, total_pages=0), "well"),
         ],
     )
-    def test_what_it_meets_touches_the_gate_alone(self, status: int, body: Any, told: str) -> None:
+    def test_its_outcome_is_only_reported_to_the_limiter(self, status: int, body: Any, told: str) -> None:
         asker, gate, adapter = self.probing((status, body), (200, page_body()))
         assert asker.discover(KEY, time.monotonic() + 5).number == 3
         assert [word for word, _ in gate.told] == [told]
         assert len(adapter.asked) == 2
 
-    def test_it_is_the_same_query_for_another_page(self) -> None:
+    def test_it_requests_another_page_of_the_same_query(self) -> None:
         asker, _, adapter = self.probing(*[(503, b"")] * 20, (200, page_body()))
         asker.discover(KEY, time.monotonic() + 5)
         *probes, page = (dict(parse_qsl(urlsplit(url).query)) for url in adapter.asked)
@@ -463,7 +463,7 @@ class TestProbe:
             (lambda client, until: client.genres(until), "/3/movie/popular"),
         ],
     )
-    def test_other_lists_are_probed_by_their_likes(
+    def test_other_lists_are_probed_by_another_page(
         self, ask: Callable[[TmdbClient, float], Any], path: str
     ) -> None:
         body = {**page_body(page=1), "genres": [{"id": 18, "name": "Drama"}]}
@@ -472,7 +472,7 @@ class TestProbe:
         assert urlsplit(adapter.asked[0]).path == path
         assert adapter.asked[0] != adapter.asked[1]
 
-    def test_a_movie_is_probed_by_another_with_the_same_parts(self) -> None:
+    def test_a_movie_is_probed_by_another_movie_with_the_same_parts(self) -> None:
         movie = {"id": 603, "genres": []}
         asker, gate, adapter = self.probing((404, error_body(34)), (200, movie))
         assert asker.details(MovieKey(603), ["credits"], time.monotonic() + 5).movie == movie
@@ -483,18 +483,18 @@ class TestProbe:
     @pytest.mark.parametrize(
         "answer", [(404, error_body(34)), (404, HTML), (429, error_body(25)), (302, b"")]
     )
-    def test_a_look_at_the_key_touches_the_page_no_more(self, answer: tuple[int, Any]) -> None:
+    def test_a_failed_key_check_does_not_fail_the_page(self, answer: tuple[int, Any]) -> None:
         asker, _, adapter = self.probing(answer, (200, page_body()), key=True)
         assert asker.discover(KEY, time.monotonic() + 5).number == 3
         assert "/configuration" in adapter.asked[0]
 
-    def test_a_refused_key_is_no_matter_of_the_probe_alone(self) -> None:
+    def test_a_probe_whose_key_is_rejected_stops_the_fleet(self) -> None:
         asker, gate, _ = self.probing((401, error_body(7)), (200, page_body()))
         with pytest.raises(KeyRejected):
             asker.discover(KEY, time.monotonic() + 5)
         assert [word for word, _ in gate.told] == ["stop"]
 
-    def test_nothing_is_asked_for_after_the_deadline(self) -> None:
+    def test_nothing_is_requested_after_the_deadline(self) -> None:
         asker, _, adapter = self.probing((200, page_body()))
         with pytest.raises(NoToken):
             asker.discover(KEY, time.monotonic() - 0.001)
@@ -512,12 +512,12 @@ class TestComparison:
 
     @pytest.mark.parametrize("key", [KEY, MovieKey(603)])
     @pytest.mark.parametrize(("status", "body"), [(500, b""), (200, b"{}"), (404, HTML), (302, b"")])
-    def test_anything_else_is_none(self, key: PageKey | MovieKey, status: int, body: bytes) -> None:
+    def test_anything_else_is_a_failure(self, key: PageKey | MovieKey, status: int, body: bytes) -> None:
         asker, _ = client(status, body)
         with pytest.raises(ApiFailure):
             asker.answers(key, [], time.monotonic() + 5)
 
-    def test_another_page_than_was_asked_for_is_none(self) -> None:
+    def test_another_page_than_requested_is_a_failure(self) -> None:
         asker, _ = client(200, json.dumps(page_body(page=4)).encode())
         with pytest.raises(ApiFailure):
             asker.answers(KEY, [], time.monotonic() + 5)

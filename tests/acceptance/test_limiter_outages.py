@@ -67,7 +67,7 @@ def refusal(api: EmulatorProcess) -> float:
     ("retry_after", "pause_s"),
     [("none", 1), ("0", 1), ("2", 2), ("date+3", 2), ("garbage", 1)],
 )
-def test_a_429_pauses_the_whole_fleet_for_what_it_says(busy: Busy, retry_after: str, pause_s: float) -> None:
+def test_a_429_pauses_the_whole_fleet_for_retry_after(busy: Busy, retry_after: str, pause_s: float) -> None:
     """A date has whole seconds: three seconds ahead are at least two."""
     fleet, api = busy
     api.configure(faults=[f"429={retry_after}:count=1"])
@@ -119,7 +119,7 @@ OUTAGES = {
 
 
 @pytest.mark.parametrize("outage", OUTAGES)
-def test_an_outage_is_met_by_one_probe_at_a_time_and_ends_quickly(busy: Busy, outage: str) -> None:
+def test_an_outage_is_probed_by_one_request_at_a_time_and_ends_quickly(busy: Busy, outage: str) -> None:
     fleet, api = busy
     down = time.monotonic()
     api.configure(faults=OUTAGES[outage])
@@ -148,7 +148,7 @@ def recovered(log: Arrivals, up: float) -> None:
     assert len(arrivals(log, probe, probe + 3)) > RATE * (3 - 2)
 
 
-def test_a_few_errors_close_nothing(busy: Busy) -> None:
+def test_scattered_failures_do_not_close_the_limiter(busy: Busy) -> None:
     """Only three in a row are an outage; what succeeds in between forgives the rest."""
     fleet, api = busy
     api.configure(faults=["status=500:every=5"])
@@ -173,7 +173,7 @@ def test_a_process_that_is_asked_to_stop_while_it_waits_stops(busy: Busy, shut: 
         assert gate.state().closed_reason == shut
 
 
-def test_an_api_that_was_gone_is_found_again(busy: Busy) -> None:
+def test_the_fleet_recovers_from_refused_connections(busy: Busy) -> None:
     """Connections are refused while it is away."""
     fleet, api = busy
     api.kill()
