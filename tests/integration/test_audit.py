@@ -17,9 +17,8 @@ NAME = "movie_ids_05_15_2026.json.gz"
 
 
 def insert(storage: Storage, ids: Iterable[int], first_seen: datetime, **meta: object) -> None:
-    storage.movies.collection.insert_many(
-        [{"_id": i, "_meta": {"first_seen": first_seen, **meta}} for i in ids]
-    )
+    movies = [{"_id": id_, "_meta": {"first_seen": first_seen, **meta}} for id_ in ids]
+    storage.movies.collection.insert_many(movies)
 
 
 def test_missing_gone_and_newer_movies(storage: Storage) -> None:

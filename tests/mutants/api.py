@@ -122,10 +122,10 @@ MUTANTS = (
     Mutant(
         "failure-has-its-answer",
         "in `failures` with its answer after five tries, also when nothing else is left",
-        "worker/storage/store.py",
-        '"body": trouble.response.body[:KEPT_BODY],',
+        "worker/storage/failures.py",
+        '"body": response.body[:KEPT_BODY],',
         '"body": b"",',
-        "tests/integration/test_store.py::TestQuarantine::test_counts_attempts_and_keeps_first_and_last",
+        "tests/integration/test_storage_failures.py::test_counts_attempts_and_keeps_first_and_last",
     ),
     Mutant(
         "5xx-is-only-for-now",
@@ -243,7 +243,7 @@ MUTANTS = (
         "likes-of-the-same-genre-and-page",
         IN_PART,
         PAGES,
-        "self._replace(window=year),",
+        "self._replace(window=another(self.window, years)),",
         "",
         f"{PART}[genre and page]",
     ),

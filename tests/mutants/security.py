@@ -36,10 +36,10 @@ MUTANTS = (
     Mutant(
         "cookies-are-not-kept",
         NOWHERE,
-        "worker/storage/store.py",
-        "if name.lower() not in UNKEPT_HEADERS",
+        "worker/storage/failures.py",
+        "if name.lower() not in _DROPPED_HEADERS",
         "if name",
-        "tests/integration/test_store.py::TestQuarantine::test_keeps_no_header_that_may_tell_of_us",
+        "tests/integration/test_storage_failures.py::test_drops_headers_that_may_hold_secrets",
     ),
     Mutant(
         "uncertified",

@@ -1,40 +1,44 @@
-"""What is promised of the store: order-free merging, what is missing, what is due."""
+"""Promises about storage: merging, missing pages, quarantine, claims, clocks ahead."""
 
 from tests.mutants.mutant import Mutant
 
-STORE = "worker/storage/store.py"
+PAGES = "worker/storage/pages.py"
 MERGE = "worker/storage/merge.py"
-TESTS = "tests/integration/test_store.py"
-MERGING = f"{TESTS}::TestMerging"
+MONGO = "worker/storage/mongo.py"
+MERGE_TESTS = "tests/integration/test_storage_merge.py"
+MERGING = f"{MERGE_TESTS}::TestMerging"
+PAGE_TESTS = "tests/integration/test_storage_pages.py"
+FAILED_WRITES = "tests/integration/test_storage_mongo.py::test_failed_writes_are_mongo_unavailable"
+CLOCK_TESTS = "tests/integration/test_clock_ahead.py"
 
 ENDS = "Every planned page ends in `pages` or in `failures`, whatever dies"
-ORDER = "The store does not depend on how often, or in which order, pages are delivered"
-OLDER = "An older answer never replaces a newer one"
+ORDER = "What is stored does not depend on how often, or in which order, pages are delivered"
+OLDER = "An older response never replaces a newer one"
+AHEAD = "A clock that was ahead blocks nothing"
 HOSTILE = "stored as it came, or in `failures` with a reason; no worker ends, no page is stuck"
 
 MUTANTS = (
     Mutant(
         "movies-before-the-page-record",
         ENDS,
-        STORE,
-        "saved = merge(self.movies, versions_of(key.id, page), self.latest())",
-        "self._mark(key, page)\n"
-        "            saved = merge(self.movies, versions_of(key.id, page), self.latest())",
-        f"{TESTS}::TestFaithfulness::test_what_mongodb_cannot_hold_is_unstorable[bigint]",
+        PAGES,
+        "saved = self._movies.save_page(key.id, page)",
+        "self._save_record(key, page)\n        saved = self._movies.save_page(key.id, page)",
+        f"{MERGE_TESTS}::TestStorable::test_what_mongodb_cannot_hold_is_unstorable[bigint]",
         quick=True,
     ),
     Mutant(
         "older-movie",
         OLDER,
         MERGE,
-        'return version.rank > (stored["fetched_at"]',
-        'return True or version.rank > (stored["fetched_at"]',
+        'return self.rank > (stored["fetched_at"]',
+        'return True or self.rank > (stored["fetched_at"]',
         f"{MERGING}::test_older_never_replaces_newer",
     ),
     Mutant(
         "older-page-record",
         OLDER,
-        STORE,
+        PAGES,
         'and rank <= (stored["fetched_at"], stored["sha256"]):',
         "and False:",
         f"{MERGING}::test_older_never_replaces_newer",
@@ -45,18 +49,18 @@ MUTANTS = (
         MERGE,
         "return self.fetched_at, self.sha256, self.page",
         'return self.fetched_at, self.sha256, ""',
-        "tests/unit/test_merge.py::test_the_later_answer_wins_then_the_larger_digest_then_the_larger_page",
+        "tests/unit/test_merge.py::test_the_later_wins_then_the_larger_digest_then_the_larger_page",
     ),
     Mutant(
-        "first-seen-of-a-newer-answer",
+        "first-seen-of-a-newer-version",
         "`first_seen` is the smallest",
         MERGE,
         '"first_seen": min(earlier.get("first_seen", self.fetched_at), self.fetched_at),',
         '"first_seen": self.fetched_at,',
-        f"{MERGING}::test_newer_wins_whole_so_that_a_field_can_go",
+        f"{MERGING}::test_a_newer_version_replaces_all_fields",
     ),
     Mutant(
-        "first-seen-of-an-older-answer",
+        "first-seen-of-an-older-version",
         "`first_seen` is the smallest",
         MERGE,
         'return {**stored, "first_seen": min(stored["first_seen"], version.fetched_at)}',
@@ -67,25 +71,25 @@ MUTANTS = (
         "compare-and-swap-of-movies",
         "Every write is a compare-and-swap on the `_meta` that was read.",
         MERGE,
-        'return _replacement({"_id": id_, "_meta": stored}, ',
-        'return _replacement({"_id": id_}, ',
-        f"{MERGING}::test_a_newer_movie_that_is_written_in_between_stays",
+        "_replacement(as_read, ",
+        '_replacement({"_id": id_}, ',
+        f"{MERGING}::test_a_newer_movie_written_meanwhile_is_kept[a newer one]",
     ),
     Mutant(
         "compare-and-swap-of-first-seen",
         ORDER,
         MERGE,
-        'UpdateOne({"_id": id_, "_meta": meta}, ',
+        "UpdateOne(as_read, ",
         'UpdateOne({"_id": id_}, ',
-        f"{MERGING}::test_first_seen_spares_what_is_written_in_between",
+        f"{MERGING}::test_a_newer_movie_written_meanwhile_is_kept[an older one]",
     ),
     Mutant(
         "compare-and-swap-of-page-records",
         ORDER,
-        STORE,
-        "self.pages.replace_one(stored, mark).matched_count",
-        'self.pages.replace_one({"_id": key.id}, mark).matched_count',
-        f"{MERGING}::test_a_newer_page_record_that_is_written_in_between_stays",
+        PAGES,
+        "self.collection.replace_one(stored, record).matched_count",
+        'self.collection.replace_one({"_id": key.id}, record).matched_count',
+        f"{MERGING}::test_a_newer_page_record_written_meanwhile_is_kept",
     ),
     Mutant(
         "done-is-not-asked-for",
@@ -98,51 +102,50 @@ MUTANTS = (
     Mutant(
         "refresh-asks-again",
         "what was displaced is there after a `reelhaul refresh`",
-        STORE,
-        'query["fetched_at"] = since(fresh_after, self.latest())',
+        PAGES,
+        'query["fetched_at"] = self._mongo.since(fresh_after)',
         "pass",
-        f"{TESTS}::TestRest::test_a_page_is_fresh_or_not",
+        f"{PAGE_TESTS}::test_a_page_is_fresh_if_requested_since",
     ),
     Mutant(
-        "trim-spares-what-is-newer",
-        "Nothing that was stored is ever removed because an answer lacks it.",
-        STORE,
-        ', "fetched_at": {"$lt": asked_at}}',
+        "newer-records-beyond-the-end",
+        "No movie is ever removed because a response lacks it.",
+        PAGES,
+        ', "fetched_at": {"$lt": fetched_at}}',
         "}",
-        "tests/integration/test_movies.py::TestTrim::test_marks_beyond_the_new_end_go_unless_they_are_newer",
+        f"{PAGE_TESTS}::TestDropBeyond::test_records_beyond_the_end_are_deleted_unless_newer",
     ),
     Mutant(
         "gone-is-a-tombstone",
         "`_meta.gone_at`; nothing is deleted",
         "worker/storage/movies.py",
-        "self._movies.update_many(known, news)",
-        "self._movies.delete_many(known)",
-        "tests/integration/test_movies.py::TestGone::"
-        "test_until_then_it_stays_and_the_movie_is_no_longer_counted_as_there",
+        "self.collection.update_many(known, gone)",
+        "self.collection.delete_many(known)",
+        "tests/integration/test_storage_movies.py::TestGone::test_a_gone_movie_is_kept_but_not_listed",
     ),
     Mutant(
         "quarantined-is-not-missing",
         ENDS,
-        STORE,
-        'done.update(failure["_id"] for failure in self.failures.find(given_up, {"_id": 1}))',
-        "pass",
-        f"{TESTS}::TestMissing::test_not_what_is_in_quarantine",
+        PAGES,
+        ", *self._failures.failed(ids, fresh_after)}",
+        "}",
+        f"{PAGE_TESTS}::TestMissing::test_pages_in_quarantine_are_not_missing",
     ),
     Mutant(
         "full-disk-is-only-for-now",
         "nothing is acknowledged that is not stored, nothing is quarantined",
-        "worker/storage/mongo.py",
+        MONGO,
         "_DOCUMENT_CODES = {2, ",
         "_DOCUMENT_CODES = {14031, 2, ",
-        f"{TESTS}::TestRest::test_a_server_that_cannot_write_is_not_now[full]",
+        f"{FAILED_WRITES}[full]",
     ),
     Mutant(
         "unjournalled-is-not-stored",
         "nothing is acknowledged that is not stored, nothing is quarantined",
         MERGE,
-        'error.details["writeErrors"]} != {_DUPLICATE}:',
-        'error.details["writeErrors"]} - {_DUPLICATE}:',
-        f"{TESTS}::TestRest::test_a_server_that_cannot_write_is_not_now[journal]",
+        'error.details["writeErrors"]} != {DUPLICATE}:',
+        'error.details["writeErrors"]} - {DUPLICATE}:',
+        f"{FAILED_WRITES}[journal]",
     ),
     Mutant(
         "mongodb-away-is-waited-for",
@@ -166,7 +169,7 @@ MUTANTS = (
         MERGE,
         'if any(name.startswith("$") for name in document):',
         "if False:",
-        f"{TESTS}::TestFaithfulness::test_a_movie_comes_back_field_by_field_in_its_order[$set]",
+        f"{MERGE_TESTS}::TestStorable::test_a_movie_is_stored_field_by_field_in_order[$set]",
     ),
     Mutant(
         "fields-of-ours",
@@ -174,71 +177,71 @@ MUTANTS = (
         MERGE,
         'if "_id" in movie or "_meta" in movie:',
         "if False:",
-        "tests/unit/test_merge.py::test_a_field_of_ours_cannot_be_stored_as_it_is[_id]",
+        "tests/unit/test_merge.py::test_a_field_of_ours_is_unstorable[_id]",
     ),
     Mutant(
         "hostile-reason",
         HOSTILE,
-        STORE,
-        '"reason": _storable(str(trouble)[:500]),',
-        '"reason": str(trouble),',
-        f"{TESTS}::TestQuarantine::test_takes_any_reason[HTTP 404: \\ud800]",
+        "worker/storage/failures.py",
+        '"reason": _storable(str(failure)[:500]),',
+        '"reason": str(failure),',
+        "tests/integration/test_storage_failures.py::test_any_reason_can_be_stored[HTTP 404: \\ud800]",
     ),
     Mutant(
         "one-claim-of-what-is-due",
         "one refresh a day",
-        STORE,
+        "worker/storage/schedule.py",
         "except DuplicateKeyError:\n                return False",
         "except DuplicateKeyError:\n                return True",
-        f"{TESTS}::TestRest::test_of_eight_that_claim_at_once_one_is_told_so",
+        "tests/integration/test_storage_schedule.py::test_one_of_eight_concurrent_claims_succeeds",
         quick=True,
     ),
     Mutant(
         "future-movie-wins",
-        "A clock that was ahead freezes nothing",
-        "worker/storage/merge.py",
+        AHEAD,
+        MERGE,
         'return known if known["fetched_at"] <= latest else {**known, "fetched_at": EPOCH}',
         "return known",
-        "tests/integration/test_clock_ahead.py::test_a_newer_answer_wins_over_one_from_the_future",
+        f"{CLOCK_TESTS}::test_a_newer_response_wins_over_one_from_the_future",
     ),
     Mutant(
         "future-page-record-wins",
-        "A clock that was ahead freezes nothing",
+        AHEAD,
         "worker/storage/documents.py",
         "isinstance(at, datetime) and at <= latest and",
         "isinstance(at, datetime) and",
-        "tests/integration/test_clock_ahead.py::test_a_newer_answer_wins_over_one_from_the_future",
+        f"{CLOCK_TESTS}::test_a_newer_response_wins_over_one_from_the_future",
     ),
     Mutant(
         "future-page-is-fresh",
-        "A clock that was ahead freezes nothing",
-        "worker/storage/mongo.py",
-        'return {"$gte": moment, "$lte": latest}',
+        AHEAD,
+        MONGO,
+        'return {"$gte": moment, "$lte": self.latest()}',
         'return {"$gte": moment}',
-        "tests/integration/test_clock_ahead.py::test_a_page_from_the_future_is_not_fresh",
+        f"{CLOCK_TESTS}::test_a_page_from_the_future_is_not_fresh",
     ),
     Mutant(
         "future-claim",
-        "A clock that was ahead freezes nothing",
-        "worker/storage/store.py",
+        AHEAD,
+        "worker/storage/schedule.py",
         ', {"claimed_at": {"$gt": now + AHEAD}}]',
         "]",
-        "tests/integration/test_clock_ahead.py::test_a_schedule_entry_claimed_in_the_future_is_due",
+        f"{CLOCK_TESTS}::test_a_schedule_entry_claimed_in_the_future_is_due",
     ),
     Mutant(
         "future-request",
-        "A clock that was ahead freezes nothing",
+        AHEAD,
         "producer/enqueue.py",
         'if document["requested_at"] > storage.mongo.latest():',
         "if False:",
-        "tests/integration/test_clock_ahead.py::test_what_was_asked_for_in_the_future_is_fetched_once_and_then_done",
+        f"{CLOCK_TESTS}::test_a_backfill_requested_in_the_future_ends",
     ),
     Mutant(
         "future-cursor",
-        "A clock that was ahead freezes nothing",
-        "worker/storage/movies.py",
-        'if cursor and cursor["read_to"] <= self._latest() else None',
+        AHEAD,
+        "worker/storage/change_feed.py",
+        'if cursor and cursor["read_to"] <= self._mongo.latest() else None',
         "if cursor else None",
-        "tests/integration/test_clock_ahead.py::test_changes_are_read_again_where_nobody_knows_from_when_on",
+        f"{CLOCK_TESTS}::test_a_cursor_from_the_future_is_ignored",
     ),
 )
