@@ -129,7 +129,7 @@ MUTANTS = (
         "worker/limiter/client.py",
         "return datetime.fromtimestamp(self.at_us // 1000 / 1000, UTC)",
         "return datetime.now(UTC)",
-        "tests/integration/test_fleet_clock.py::test_the_time_of_a_token_is_redis",
+        "tests/integration/test_fleet_clock.py::test_a_token_bears_the_time_of_redis",
     ),
     Mutant(
         "one-clock-for-all-else",
@@ -137,7 +137,7 @@ MUTANTS = (
         "worker/clients.py",
         "return datetime.fromtimestamp(limiter().now_us() // 1000 / 1000, UTC)",
         "return datetime.now(UTC)",
-        "tests/integration/test_fleet_clock.py::test_what_is_due_or_given_up_bears_redis_time",
+        "tests/integration/test_fleet_clock.py::test_fleet_now_is_the_time_of_redis",
     ),
     Mutant(
         "order-of-queues",

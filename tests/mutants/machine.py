@@ -81,7 +81,7 @@ MUTANTS = (
         "worker/tmdb/connections.py",
         "        if self._own is None or Path(self._own.name).name not in members:",
         "        if self._own is None:",
-        "tests/integration/test_connections.py::test_who_finds_its_file_or_the_folder_gone_joins_again",
+        "tests/integration/test_connections.py::test_a_process_joins_again_when_its_file_or_the_folder_is_removed",
     ),
     Mutant(
         "unusable-folder-raises",
@@ -89,7 +89,7 @@ MUTANTS = (
         "worker/tmdb/connections.py",
         "            except (OSError, UsageError) as error:",
         "            except ZeroDivisionError as error:",
-        "tests/integration/test_connections.py::test_a_folder_that_cannot_be_used_is_waited_for",
+        "tests/integration/test_connections.py::test_an_unusable_run_folder_is_waited_for",
     ),
     Mutant(
         "fault-of-ours-quarantines-on",

@@ -153,7 +153,7 @@ MUTANTS = (
         "worker/retry.py",
         "if time.monotonic() + pause_s > deadline:",
         "if True:",
-        "tests/unit/test_attempts.py::test_what_is_fetched_waits_for_mongodb",
+        "tests/unit/test_attempts.py::test_storage_is_retried_while_mongodb_is_unavailable",
     ),
     Mutant(
         "slow-mongodb",
