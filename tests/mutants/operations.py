@@ -19,7 +19,7 @@ MUTANTS = (
         "worker/tmdb/responses.py",
         "if isinf(number):",
         "if False:",
-        "tests/unit/test_tmdb_answers.py::TestPage::test_what_does_not_parse_is_to_be_fetched_again",
+        "tests/unit/test_tmdb_client.py::TestPage::test_malformed_json_is_unparsable",
     ),
     Mutant(
         "infinity-is-exported",
