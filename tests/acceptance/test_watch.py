@@ -38,17 +38,20 @@ def test_metrics_count_everything_once_with_every_pool(stage: Stage, pool: str) 
     stage.environment["REELHAUL_METRICS_PORT"] = str(port)
     worker = stage.worker(f"--pool={pool}", "--concurrency=3")
     assert stage.reelhaul("backfill", *REQUEST).returncode == 1  # one page is in quarantine
+    assert stage.reelhaul("details", "-q").returncode == 0
     stored, movies = len(stage.stored_pages()), len(stage.stored_movies())
-    wait_for(lambda: scraped(port).get("reelhaul_task_seconds_count", 0) >= stored + 1, watching=[worker])
+    tasks = stored + 1 + movies
+    wait_for(lambda: scraped(port).get("reelhaul_task_seconds_count", 0) >= tasks, watching=[worker])
     samples = scraped(port)
     assert samples['reelhaul_pages_total{outcome="stored"}'] == stored
     assert samples['reelhaul_pages_total{outcome="quarantined"}'] == 1
     assert samples['reelhaul_quarantined_total{class="rejected"}'] == 1
     assert samples['reelhaul_movies_total{change="new"}'] == movies
+    assert samples['reelhaul_details_total{outcome="stored"}'] == movies
     assert samples['reelhaul_requests_total{status="404"}'] == 1
     requested = sum(value for name, value in samples.items() if name.startswith("reelhaul_requests_total"))
-    pages = sum(row[3] == "discover" for row in server.log())
-    assert requested == pages == samples["reelhaul_fetch_seconds_count"]
+    arrived = sum(row[3] in ("discover", "details") for row in server.log())
+    assert requested == arrived == samples["reelhaul_fetch_seconds_count"]
     assert samples["reelhaul_limiter_open"] == 1
     assert samples["reelhaul_limiter_requests_per_second"] == 500
     asked = set(re.findall(r"reelhaul_\w+", DASHBOARD.read_text()))

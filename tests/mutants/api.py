@@ -8,20 +8,20 @@ ATTEMPTS = "worker/retry.py"
 BLAME = "worker/tmdb/flakiness.py"
 PAGES = "worker/keys.py"
 SESSION = "worker/tmdb/session.py"
-UNIT = "tests/unit/test_tmdb_answers.py"
-FAULTS = "tests/integration/test_tmdb.py::TestFaults::test_becomes_its_kind_of_trouble"
+UNIT = "tests/unit/test_tmdb_client.py"
+FAULTS = "tests/integration/test_tmdb.py::TestFaults::test_each_fault_becomes_its_error"
 TRIED = "tests/unit/test_attempts.py"
 
 NO_PAGE = "A body that is not a page is never stored as one"
 AS_TOLD = "each fault of the API, alone and all at random"
 NO_VERDICT = "a 4xx or a redirect that is not in TMDB's words"
-STATUS = f"{UNIT}::TestStatus::test_becomes_the_kind_of_trouble"
+STATUS = f"{UNIT}::TestStatus::test_each_status_becomes_its_error"
 PROBES = "a probe meets whatever it meets"
 PROBE = f"{UNIT}::TestProbe"
 IN_PART = "a part of TMDB down"
-PART = f"{TRIED}::TestBlame::test_nothing_is_blamed_while_a_part_of_the_api_is_down"
+PART = f"{TRIED}::TestBlame::test_no_page_is_poison_while_part_of_the_api_is_down"
 ONE_BROKEN = "one page always broken"
-ALONE = f"{TRIED}::TestBlame::test_what_alone_fails_every_time_is_poison_after_five_tries"
+ALONE = f"{TRIED}::TestBlame::test_a_page_that_always_fails_alone_is_poison_after_five_attempts"
 DRIPS = "status line, headers, body or a proxy's answer drip"
 WIRE = "tests/integration/test_session.py"
 ENDS = "tests/integration/test_deadlines.py"
@@ -51,7 +51,7 @@ MUTANTS = (
         ANSWERS,
         "if results and total_pages < number:",
         "if False:",
-        "tests/integration/test_tmdb.py::TestFaults::test_movies_beyond_the_end_are_no_page",
+        "tests/integration/test_tmdb.py::TestFaults::test_movies_beyond_the_last_page_are_unparsable",
     ),
     Mutant(
         "no-json",
@@ -83,7 +83,7 @@ MUTANTS = (
         TMDB,
         "pause_s = pause_for(refusal.retry_after_s)",
         "pause_s = pause_for(None)",
-        f"{UNIT}::TestRetryAfter::test_the_gate_pauses_for_what_was_asked[headers2-5.0-5.0]",
+        f"{UNIT}::TestRetryAfter::test_the_fleet_pauses_for_retry_after[headers2-5.0-5.0]",
         quick=True,
     ),
     Mutant(
@@ -92,7 +92,7 @@ MUTANTS = (
         ANSWERS,
         'parsedate_to_datetime(headers["Date"]) if "Date" in headers else datetime.now(UTC)',
         "datetime.now(UTC)",
-        f"{UNIT}::TestRetryAfter::test_seconds_or_a_date_that_counts_from_the_answers_own"
+        f"{UNIT}::TestRetryAfter::test_seconds_or_a_date_relative_to_the_date_header"
         "[Thu, 01 Jan 2026 00:00:09 GMT-9.0]",
     ),
     Mutant(
@@ -101,7 +101,7 @@ MUTANTS = (
         ANSWERS,
         "LONGEST_PAUSE_S)\n\n\ndef retry_after",
         "1e12)\n\n\ndef retry_after",
-        f"{UNIT}::TestRetryAfter::test_the_pause_has_bounds[1000000000.0-300.0]",
+        f"{UNIT}::TestRetryAfter::test_the_pause_is_bounded[1000000000.0-300.0]",
     ),
     Mutant(
         "429-is-no-try",
@@ -109,7 +109,7 @@ MUTANTS = (
         ATTEMPTS,
         "continue  # the gate has been told; wait there",
         "raise",
-        f"{TRIED}::test_a_refusal_is_no_try",
+        f"{TRIED}::test_a_429_is_waited_out",
     ),
     Mutant(
         "trouble-is-reported",
@@ -117,7 +117,7 @@ MUTANTS = (
         TMDB,
         "self._limiter.report_failure(token)\n            raise",
         "raise",
-        f"{UNIT}::TestGate::test_a_permit_that_wants_a_report_gets_one[503-body2-told2]",
+        f"{UNIT}::TestGate::test_a_token_with_check_is_reported[503-body2-told2]",
     ),
     Mutant(
         "failure-has-its-answer",
@@ -189,7 +189,7 @@ MUTANTS = (
         TMDB,
         "question(another(number, numbers))",
         "_popular(another(number, PAGES))",
-        f"{PROBE}::test_it_is_the_same_query_for_another_page",
+        f"{PROBE}::test_it_requests_another_page_of_the_same_query",
     ),
     Mutant(
         "probe-of-another-page",
@@ -197,7 +197,7 @@ MUTANTS = (
         TMDB,
         "question(another(number, numbers))",
         "question(number)",
-        f"{PROBE}::test_it_is_the_same_query_for_another_page",
+        f"{PROBE}::test_it_requests_another_page_of_the_same_query",
     ),
     Mutant(
         "probe-is-not-held-against-the-page",
@@ -205,7 +205,7 @@ MUTANTS = (
         TMDB,
         "suppress(ApiFailure, RateLimited, NotEver):  # the gate has been told",
         "suppress(ApiFailure, RateLimited):  # the gate has been told",
-        f"{PROBE}::test_what_it_meets_touches_the_gate_alone",
+        f"{PROBE}::test_its_outcome_is_only_reported_to_the_limiter",
     ),
     Mutant(
         "key-check-is-not-held-against-the-page",
@@ -213,7 +213,7 @@ MUTANTS = (
         TMDB,
         "suppress(ApiFailure, RateLimited, NotEver):  # told",
         "suppress(ApiFailure, RateLimited):  # told",
-        f"{PROBE}::test_a_look_at_the_key_touches_the_page_no_more",
+        f"{PROBE}::test_a_failed_key_check_does_not_fail_the_page",
     ),
     Mutant(
         "a-page-beyond-the-end-is-an-answer",
@@ -221,7 +221,7 @@ MUTANTS = (
         ANSWERS,
         'if _read(response).get("results") != []:',
         "if True:",
-        f"{PROBE}::test_what_it_meets_touches_the_gate_alone",
+        f"{PROBE}::test_its_outcome_is_only_reported_to_the_limiter",
     ),
     Mutant(
         "likes-are-compared",
@@ -261,7 +261,7 @@ MUTANTS = (
         BLAME,
         "if others.count(False) >= TROUBLED * len(others):",
         "if False:",
-        f"{TRIED}::TestBlame::test_while_others_failed_lately_a_page_whose_likes_are_well_is_not_blamed",
+        f"{TRIED}::TestBlame::test_no_page_is_poison_while_others_failed_recently",
     ),
     Mutant(
         "nobody-is-blamed-with-few-known",
@@ -277,7 +277,7 @@ MUTANTS = (
         BLAME,
         "if others.count(False) >= TROUBLED * len(others):",
         "if others.count(False) >= 1:",
-        f"{TRIED}::TestBlame::test_many_pages_that_are_broken_do_not_excuse_each_other_for_ever",
+        f"{TRIED}::TestBlame::test_many_broken_pages_all_become_poison",
     ),
     Mutant(
         "five-tries",
@@ -301,7 +301,7 @@ MUTANTS = (
         BLAME,
         "if self._failures <= FREE and time.monotonic() - self._begun < LONG_S:",
         "if self._failures <= FREE:",
-        f"{TRIED}::TestBlame::test_what_takes_long_is_compared_at_once",
+        f"{TRIED}::TestBlame::test_slow_failures_are_compared_at_once",
     ),
     Mutant(
         "tries-wait",
@@ -309,7 +309,7 @@ MUTANTS = (
         BLAME,
         "limiter().sleep(min(since + pause_s, until) - time.monotonic())",
         "pass",
-        f"{TRIED}::TestBlame::test_between_two_tries_it_waits_longer_each_time_and_before_it_goes_back_too",
+        f"{TRIED}::TestBlame::test_pauses_grow_between_attempts_and_precede_a_requeue",
     ),
     Mutant(
         "no-try-after-the-wait",
@@ -317,7 +317,7 @@ MUTANTS = (
         ATTEMPTS,
         "if begun >= deadline:",
         "if False:",
-        f"{TRIED}::test_no_try_begins_after_the_waiting_is_over",
+        f"{TRIED}::test_no_attempt_begins_after_the_deadline",
     ),
     Mutant(
         "no-request-after-the-wait",
@@ -325,7 +325,7 @@ MUTANTS = (
         TMDB,
         "while (begun := time.monotonic()) < deadline:",
         "while begun := time.monotonic():",
-        f"{PROBE}::test_nothing_is_asked_for_after_the_deadline",
+        f"{PROBE}::test_nothing_is_requested_after_the_deadline",
     ),
     Mutant(
         "dripping-headers",
@@ -333,7 +333,7 @@ MUTANTS = (
         SESSION,
         "self._sock.settimeout(_bounded(self._timeout_s))",
         "self._sock.settimeout(self._timeout_s)",
-        f"{WIRE}::TestDeadline::test_whatever_drips_ends[headers]",
+        f"{WIRE}::TestDeadline::test_a_dripping_response_ends[headers]",
     ),
     Mutant(
         "dripping-body",
@@ -349,7 +349,7 @@ MUTANTS = (
         SESSION,
         "if isinstance(manager, ProxyManager):",
         "if False:",
-        f"{WIRE}::TestDeadline::test_a_proxy_that_drips_ends",
+        f"{WIRE}::TestDeadline::test_a_dripping_proxy_ends",
     ),
     Mutant(
         "addresses-that-do-not-answer",
@@ -357,7 +357,7 @@ MUTANTS = (
         SESSION,
         "self._dns_host, self.timeout = address, _bounded(timeout_s)",
         "self._dns_host, self.timeout = address, timeout_s",
-        f"{WIRE}::TestDeadline::test_addresses_that_do_not_answer_are_not_each_waited_for",
+        f"{WIRE}::TestDeadline::test_silent_addresses_share_the_deadline",
     ),
     Mutant(
         "mongodb-gets-what-is-left",
@@ -365,7 +365,7 @@ MUTANTS = (
         ATTEMPTS,
         'with spent("store"), bounded(min(max(left_s, LAST_WORK_S), WORK_S)):',
         'with spent("store"):',
-        f"{ENDS}::test_mongodb_gets_no_longer_than_is_left",
+        f"{ENDS}::test_mongodb_gets_only_the_time_left",
     ),
     Mutant(
         "task-below-visibility",
@@ -373,7 +373,7 @@ MUTANTS = (
         ATTEMPTS,
         "TASK_S = 56.0",
         "TASK_S = 90.0",
-        f"{ENDS}::test_a_message_comes_again_only_well_after_its_task_has_ended",
+        f"{ENDS}::test_a_message_is_redelivered_only_well_after_its_task_has_ended",
     ),
     Mutant(
         "timeout-within-a-request",
@@ -381,7 +381,7 @@ MUTANTS = (
         "worker/settings.py",
         "Field(8.0, gt=0, le=12)",
         "Field(8.0, gt=0, le=30)",
-        f"{ENDS}::test_no_byte_is_waited_for_longer_than_a_whole_request_may_take",
+        f"{ENDS}::test_the_read_timeout_is_at_most_a_whole_request",
     ),
     Mutant(
         "early-hints",
@@ -389,7 +389,7 @@ MUTANTS = (
         SESSION,
         "informational = 100 <= status < 200 and",
         "informational = status == 100 and",
-        f"{WIRE}::test_early_hints_do_not_make_an_answer_the_next_requests",
+        f"{WIRE}::test_early_hints_do_not_shift_responses_to_the_next_request",
     ),
     Mutant(
         "headers-that-cannot-be-read",
@@ -397,7 +397,7 @@ MUTANTS = (
         SESSION,
         'logging.getLogger("urllib3.connection").setLevel(logging.ERROR)',
         "pass",
-        f"{WIRE}::test_headers_that_cannot_be_read_put_no_key_into_the_log",
+        f"{WIRE}::test_malformed_headers_do_not_log_the_key",
     ),
     Mutant(
         "no-answer-is-a-surprise",
@@ -405,7 +405,7 @@ MUTANTS = (
         TMDB,
         "adapter.send(\n                    request,",
         "session.send(\n                    request,",
-        f"{WIRE}::test_no_answer_is_a_surprise[a redirect to a file]",
+        f"{WIRE}::test_odd_responses_become_a_page_or_an_error[a redirect to a file]",
     ),
     Mutant(
         "no-address-is-a-surprise",
@@ -413,7 +413,7 @@ MUTANTS = (
         TMDB,
         "HTTPError, HTTPException, OSError, ValueError) as error",
         "OSError) as error",
-        f"{WIRE}::test_no_address_is_a_surprise",
+        f"{WIRE}::test_odd_hosts_are_failures",
     ),
     Mutant(
         "times-are-redis",
@@ -422,6 +422,6 @@ MUTANTS = (
         "result = question.read(self._send(question.path, question.query), token.at)",
         "from datetime import UTC, datetime\n"
         "            result = question.read(self._send(question.path, question.query), datetime.now(UTC))",
-        f"{UNIT}::TestPage::test_is_read_as_it_is",
+        f"{UNIT}::TestPage::test_a_page_is_parsed",
     ),
 )

@@ -4,11 +4,11 @@ from tests.mutants.mutant import Mutant
 
 LUA = "worker/limiter/token_bucket.lua"
 CLIENT = "worker/limiter/client.py"
-VIRTUAL = "tests/unit/test_limiter.py"
+VIRTUAL = "tests/integration/test_token_bucket.py"
 REDIS = "tests/integration/test_limiter_redis.py"
-SLOTS = "tests/integration/test_limiter_slots.py"
-FLEETS = "tests/integration/test_limiter_fleets.py"
-GATE = "tests/integration/test_tmdb.py::TestGate"
+SLOTS = "tests/integration/test_limiter.py"
+FLEETS = "tests/integration/test_limiter_faults.py"
+GATE = "tests/integration/test_tmdb.py::TestLimiter"
 
 MUTANTS = (
     Mutant(
@@ -34,7 +34,7 @@ MUTANTS = (
         LUA,
         "local tolerance = (capacity - 1) * step",
         "local tolerance = capacity * step",
-        f"{VIRTUAL}::test_a_gate_that_rested_holds_its_capacity_and_no_more",
+        f"{VIRTUAL}::test_an_idle_bucket_fills_to_its_capacity",
     ),
     Mutant(
         "new-generation-without-token",
@@ -42,7 +42,7 @@ MUTANTS = (
         LUA,
         "empty(math.max(now, state.paused or 0) + interval(now))",
         "empty(math.max(now, state.paused or 0) - tolerance)",
-        f"{VIRTUAL}::test_a_faster_rate_does_not_wait_for_a_slow_ones_token",
+        f"{VIRTUAL}::test_a_faster_rate_does_not_wait_for_a_token_of_the_slower_one",
     ),
     Mutant(
         "lost-data-begins-empty",
@@ -50,7 +50,7 @@ MUTANTS = (
         LUA,
         "empty(math.max(now, state.paused or 0) + interval(now))",
         "empty(math.max(now, state.paused or 0) - tolerance)",
-        f"{REDIS}::test_a_gate_that_was_forgotten_begins_empty",
+        f"{REDIS}::test_a_lost_limiter_starts_empty",
     ),
     Mutant(
         "run-id",
@@ -58,7 +58,7 @@ MUTANTS = (
         LUA,
         "if not state.gen or (run and state.run ~= run) then",
         "if not state.gen then",
-        f"{REDIS}::test_reservations_that_a_crash_forgot_are_void_and_not_given_twice",
+        f"{REDIS}::test_reservations_lost_in_a_crash_are_void_and_not_granted_twice",
     ),
     Mutant(
         "generation-is-never-repeated",
@@ -66,7 +66,7 @@ MUTANTS = (
         LUA,
         "if heard <= state.gen then return end",
         "if true then return end",
-        f"{VIRTUAL}::test_reservations_from_before_a_loss_are_void_even_if_the_new_clock_is_behind",
+        f"{VIRTUAL}::test_reservations_from_before_a_data_loss_are_void_even_if_the_new_clock_is_behind",
     ),
     Mutant(
         "generation-voids-reservations",
@@ -74,7 +74,7 @@ MUTANTS = (
         LUA,
         "state.gen = math.max(now, (state.gen or 0) + 1)",
         "state.gen = state.gen or now",
-        f"{SLOTS}::test_waiting_slots_hear_of_a_pause_at_once",
+        f"{SLOTS}::test_a_pause_wakes_waiting_threads",
     ),
     Mutant(
         "generation-is-published",
@@ -82,7 +82,7 @@ MUTANTS = (
         LUA,
         "redis.call('PUBLISH', channel, whole(state.gen))",
         "",
-        f"{SLOTS}::test_waiting_slots_hear_of_a_new_rate_at_once",
+        f"{SLOTS}::test_a_new_rate_wakes_waiting_threads",
     ),
     Mutant(
         "deaf-slots-ask",
@@ -90,7 +90,7 @@ MUTANTS = (
         CLIENT,
         "return self._hearing or slept < UNHEARD_S or self._generation() == generation",
         "return True",
-        f"{SLOTS}::test_without_the_channel_a_void_reservation_is_still_not_used",
+        f"{SLOTS}::test_without_the_channel_a_voided_token_is_not_used",
     ),
     Mutant(
         "silent-channel",
@@ -98,7 +98,7 @@ MUTANTS = (
         "worker/limiter/listener.py",
         "SILENT_S = 2.0",
         "SILENT_S = 200.0",
-        f"{SLOTS}::test_a_channel_that_fell_silent_is_noticed",
+        f"{SLOTS}::test_a_dead_channel_is_noticed",
     ),
     Mutant(
         "token-before-its-time",
@@ -106,7 +106,7 @@ MUTANTS = (
         CLIENT,
         "if not self._wait(due, int(generation)):",
         "if not self._wait(min(due, received), int(generation)):",
-        f"{SLOTS}::test_a_permit_is_not_used_before_its_time",
+        f"{SLOTS}::test_a_token_is_not_used_before_its_time",
     ),
     Mutant(
         "late-token-is-given-up",
@@ -114,7 +114,7 @@ MUTANTS = (
         CLIENT,
         "if time.monotonic() - due > LATE_S and verdict",
         "if False and verdict",
-        "tests/acceptance/test_limiter_fleet.py::test_a_process_that_stood_still_does_not_make_up_for_it",
+        "tests/acceptance/test_limiter_fleet.py::test_a_suspended_process_sends_no_burst_when_it_continues",
     ),
     Mutant(
         "429-pauses-the-fleet",
@@ -122,7 +122,7 @@ MUTANTS = (
         LUA,
         "empty(math.max(till, paused, now + step))",
         "empty(now + step)",
-        f"{VIRTUAL}::test_a_refusal_pauses_all_and_halves_the_rate",
+        f"{VIRTUAL}::test_a_refusal_pauses_the_fleet_and_halves_the_rate",
         quick=True,
     ),
     Mutant(
@@ -131,7 +131,7 @@ MUTANTS = (
         LUA,
         "if s < 0 then is = w / 2",
         "if s < 0 then is = w",
-        f"{VIRTUAL}::test_a_refusal_pauses_all_and_halves_the_rate",
+        f"{VIRTUAL}::test_a_refusal_pauses_the_fleet_and_halves_the_rate",
     ),
     Mutant(
         "429-halves-once",
@@ -139,7 +139,7 @@ MUTANTS = (
         LUA,
         "if generation >= state.gen then --",
         "if true then --",
-        f"{VIRTUAL}::test_all_refusals_of_one_pause_halve_the_rate_once",
+        f"{VIRTUAL}::test_refusals_within_one_pause_halve_the_rate_once",
     ),
     Mutant(
         "rate-climbs-back",
@@ -147,7 +147,7 @@ MUTANTS = (
         LUA,
         "else return 1000 end",
         "else is = w end",
-        f"{VIRTUAL}::test_the_share_is_never_above_the_configured_rate_and_never_nothing",
+        f"{VIRTUAL}::test_the_share_stays_above_0_and_at_most_1",
     ),
     Mutant(
         "pause-by-hand",
@@ -155,7 +155,7 @@ MUTANTS = (
         LUA,
         "empty(math.max(now, state.paused or 0) + interval(now))",
         "empty(now + interval(now))",
-        f"{VIRTUAL}::test_a_pause_outlasts_a_new_rate",
+        f"{VIRTUAL}::test_a_new_rate_does_not_end_a_pause",
     ),
     Mutant(
         "outage-after-three",
@@ -163,7 +163,7 @@ MUTANTS = (
         LUA,
         "local STREAK = 3 ",
         "local STREAK = 4 ",
-        f"{VIRTUAL}::test_a_single_probe_goes_through_a_closed_gate",
+        f"{VIRTUAL}::test_one_probe_at_a_time_passes_a_closed_limiter",
     ),
     Mutant(
         "two-failures-close-nothing",
@@ -171,7 +171,7 @@ MUTANTS = (
         LUA,
         "local STREAK = 3 ",
         "local STREAK = 2 ",
-        f"{VIRTUAL}::test_two_failures_close_nothing",
+        f"{VIRTUAL}::test_two_failures_in_a_row_do_not_close_the_limiter",
     ),
     Mutant(
         "one-probe-at-a-time",
@@ -179,7 +179,7 @@ MUTANTS = (
         LUA,
         "local free = math.max(state.closed, state.lease or 0)",
         "local free = state.closed",
-        f"{VIRTUAL}::test_a_single_probe_goes_through_a_closed_gate",
+        f"{VIRTUAL}::test_one_probe_at_a_time_passes_a_closed_limiter",
     ),
     Mutant(
         "lost-probe",
@@ -195,7 +195,7 @@ MUTANTS = (
         LUA,
         "PAUSE_FIRST * 2 ^ math.min(state.outage, 16)",
         "PAUSE_FIRST",
-        f"{VIRTUAL}::test_pauses_of_an_outage_grow_and_end",
+        f"{VIRTUAL}::test_pauses_between_probes_double_up_to_a_maximum",
     ),
     Mutant(
         "probe-reopens",
@@ -211,7 +211,7 @@ MUTANTS = (
         LUA,
         "if generation < state.gen and not probe then",
         "if false then",
-        f"{VIRTUAL}::test_late_failures_from_an_outage_that_is_over_do_not_close_the_gate_again",
+        f"{VIRTUAL}::test_late_failures_from_a_past_outage_do_not_close_the_limiter",
     ),
     Mutant(
         "401-stops",
@@ -219,7 +219,7 @@ MUTANTS = (
         LUA,
         "if state.stop then\n    local free",
         "if false then\n    local free",
-        f"{SLOTS}::test_a_stopped_gate_lets_only_the_key_check_through_and_opens_by_it",
+        f"{SLOTS}::test_only_the_key_check_passes_a_stopped_limiter_and_opens_it",
         quick=True,
     ),
     Mutant(
@@ -228,7 +228,7 @@ MUTANTS = (
         LUA,
         "local back = (state.seen or 0) - now",
         "local back = 0",
-        f"{VIRTUAL}::test_a_clock_that_leaps_delays_nothing",
+        f"{VIRTUAL}::test_a_leap_of_the_clock_delays_no_token",
     ),
     Mutant(
         "script-flush",
@@ -237,7 +237,7 @@ MUTANTS = (
         "self._script = redis.register_script(_script())",
         "sha = redis.script_load(_script())\n"
         "        self._script = lambda keys, args: redis.evalsha(sha, len(keys), *keys, *args)",
-        f"{REDIS}::test_the_script_is_loaded_again_when_redis_forgot_it",
+        f"{REDIS}::test_a_flushed_script_is_loaded_again",
     ),
     Mutant(
         "no-gate-no-request",
@@ -248,7 +248,7 @@ MUTANTS = (
         '                token = self._try("reserve", keys, deadline, owner, CLAIM_MS)\n'
         "            except RedisUnavailable:\n"
         "                return Token(0, 0)",
-        f"{REDIS}::test_without_redis_there_is_no_permit",
+        f"{REDIS}::test_without_redis_there_is_no_token",
     ),
     Mutant(
         "claim-in-the-gate",
@@ -256,11 +256,11 @@ MUTANTS = (
         LUA,
         "if holder and holder ~= owner and left",
         "if false and left",
-        f"{SLOTS}::test_of_two_that_want_the_same_page_one_gets_it",
+        f"{SLOTS}::test_only_one_of_two_processes_gets_the_same_page",
     ),
     Mutant(
         "interrupt-wakes",
-        "gone within 10 s, at a closed gate too",
+        "workers end within 10 s, also while the limiter is closed",
         CLIENT,
         "if self._stopping:\n"
         '                    raise Stopping("asked to stop")\n'
@@ -274,7 +274,7 @@ MUTANTS = (
         CLIENT,
         "if time.monotonic() - due > LATE_S and verdict",
         "if False and verdict",
-        f"{FLEETS}::test_replies_that_are_held_up_let_no_burst_through",
+        f"{FLEETS}::test_delayed_replies_let_no_burst_through",
     ),
     Mutant(
         "redis-always-slow",
@@ -282,7 +282,7 @@ MUTANTS = (
         CLIENT,
         "self._clock.error_s(time.monotonic())) > LATE_S",
         "self._clock.error_s(time.monotonic())) > 10",
-        f"{FLEETS}::test_a_redis_that_is_always_slow_gives_no_token_and_wastes_none",
+        f"{FLEETS}::test_a_slow_redis_grants_no_token_and_wastes_none",
     ),
     Mutant(
         "clock-leaps-forward",
@@ -298,7 +298,7 @@ MUTANTS = (
         CLIENT,
         "f\"{gate}:generation:{redis.connection_pool.connection_kwargs.get('db') or 0}\"",
         'f"{gate}:generation"',
-        f"{FLEETS}::test_fleets_in_two_databases_of_one_redis_do_not_hear_each_other",
+        f"{FLEETS}::test_fleets_in_two_databases_of_one_redis_do_not_affect_each_other",
     ),
     Mutant(
         "caller-without-info",
@@ -306,7 +306,7 @@ MUTANTS = (
         LUA,
         "if not state.gen or (run and state.run ~= run) then",
         "if not state.gen or state.run ~= run then",
-        f"{FLEETS}::test_callers_that_may_not_use_info_do_not_unsettle_the_others",
+        f"{FLEETS}::test_callers_without_info_do_not_disturb_the_others",
     ),
     Mutant(
         "strictest-rate",
@@ -314,7 +314,7 @@ MUTANTS = (
         LUA,
         "local configured = state.requests or state.rate or tonumber(ARGV[3])",
         "local configured = state.requests or tonumber(ARGV[3])",
-        f"{FLEETS}::test_the_strictest_of_different_configurations_holds_for_the_fleet",
+        f"{FLEETS}::test_the_strictest_configuration_applies_to_the_fleet",
     ),
     Mutant(
         "strictest-capacity",
@@ -322,7 +322,7 @@ MUTANTS = (
         LUA,
         "local capacity = state.size or tonumber(ARGV[5])",
         "local capacity = tonumber(ARGV[5])",
-        f"{FLEETS}::test_the_strictest_of_different_configurations_holds_for_the_fleet",
+        f"{FLEETS}::test_the_strictest_configuration_applies_to_the_fleet",
     ),
     Mutant(
         "strictest-until-nobody-has-it",
@@ -330,7 +330,7 @@ MUTANTS = (
         LUA,
         "or now - state.rate_at > AGREED",
         "",
-        f"{FLEETS}::test_a_configuration_that_nobody_has_any_more_is_given_up",
+        f"{FLEETS}::test_an_unused_configuration_is_forgotten",
     ),
     Mutant(
         "key-check-tells-of-a-429",
@@ -340,7 +340,7 @@ MUTANTS = (
         "token = self._limiter.acquire_for_key_check(deadline)\n"
         "        _KEY_CHECK.read(self._send(_KEY_CHECK.path, _KEY_CHECK.query), token.at)\n"
         "        self._limiter.report_success(token)",
-        f"{GATE}::test_the_key_check_obeys_a_429_and_tells_the_fleet",
+        f"{GATE}::test_the_key_check_reports_and_obeys_a_429",
     ),
     Mutant(
         "mistaken-401",
@@ -348,7 +348,7 @@ MUTANTS = (
         LUA,
         "if free > now then return closed(free - now, state.stop) end",
         "if true then return closed(FOREVER, state.stop) end",
-        f"{GATE}::test_a_spurious_401_is_over_after_a_minute",
+        f"{GATE}::test_a_spurious_401_stops_the_fleet_for_a_minute",
     ),
     Mutant(
         "one-look-at-the-key-a-minute",
@@ -356,7 +356,7 @@ MUTANTS = (
         LUA,
         "state.checked = now\n",
         "\n",
-        f"{FLEETS}::test_after_a_refused_key_one_caller_a_minute_may_check_it",
+        f"{FLEETS}::test_one_caller_per_minute_checks_a_rejected_key",
     ),
     Mutant(
         "refused-key-stops-the-fleet",
@@ -364,7 +364,7 @@ MUTANTS = (
         "worker/tmdb/client.py",
         "if stops_fleet:",
         "if False:",
-        f"{GATE}::test_a_wrong_key_stops_the_fleet_until_it_works",
+        f"{GATE}::test_a_rejected_key_stops_the_fleet_until_a_check_succeeds",
     ),
     Mutant(
         "pause-by-hand-holds-the-key-check",
@@ -372,7 +372,7 @@ MUTANTS = (
         LUA,
         "if (state.paused or 0) < 0 then return closed(FOREVER, state.why) end\n  local at",
         "local at",
-        f"{FLEETS}::test_a_pause_by_hand_holds_the_check_of_the_key_as_well",
+        f"{FLEETS}::test_a_manual_pause_holds_the_key_check_too",
     ),
     Mutant(
         "claim-from-before-a-leap",
@@ -380,6 +380,6 @@ MUTANTS = (
         LUA,
         " and left <= CLAIM_LONGEST",
         "",
-        "tests/integration/test_limiter_fleets.py::test_a_claim_from_before_the_clock_leapt_back_is_void",
+        "tests/integration/test_limiter_faults.py::test_a_claim_from_before_the_clock_leapt_back_is_void",
     ),
 )

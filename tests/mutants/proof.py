@@ -89,7 +89,7 @@ MUTANTS = (
         "worker/keys.py",
         " and 1 <= key.page <= MAX_PAGE",
         " and 1 <= key.page",
-        "tests/integration/test_tasks.py::test_messages_that_name_no_page_are_dropped_and_the_worker_goes_on",
+        "tests/integration/test_tasks.py::test_malformed_messages_are_rejected",
     ),
     Mutant(
         "genre-unbounded",
@@ -101,7 +101,7 @@ MUTANTS = (
     ),
     Mutant(
         "days-unbounded",
-        "a day of the year 1",
+        "a day in the year 1",
         "worker/keys.py",
         "if window.first.year < FIRST_YEAR or window.last.year > LAST_YEAR:",
         "if False:",
@@ -239,7 +239,7 @@ MUTANTS = (
         "older-page-1-deletes",
         "A sweep that read before or during a deletion",
         "worker/storage/pages.py",
-        "if known is None or known.fetched_at > asked_at:",
+        "if known is None or known.fetched_at > fetched_at:",
         "if known is None:",
         "tests/integration/test_storage_pages.py::TestDropBeyond::test_an_older_page_1_deletes_nothing",
     ),

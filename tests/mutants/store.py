@@ -111,7 +111,7 @@ MUTANTS = (
         "newer-records-beyond-the-end",
         "No movie is ever removed because a response lacks it.",
         PAGES,
-        ', "fetched_at": {"$lt": asked_at}}',
+        ', "fetched_at": {"$lt": fetched_at}}',
         "}",
         f"{PAGE_TESTS}::TestDropBeyond::test_records_beyond_the_end_are_deleted_unless_newer",
     ),
@@ -153,7 +153,7 @@ MUTANTS = (
         "worker/retry.py",
         "if time.monotonic() + pause_s > deadline:",
         "if True:",
-        "tests/unit/test_attempts.py::test_what_is_fetched_waits_for_mongodb",
+        "tests/unit/test_attempts.py::test_storage_is_retried_while_mongodb_is_unavailable",
     ),
     Mutant(
         "slow-mongodb",
