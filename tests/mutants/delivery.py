@@ -109,7 +109,7 @@ MUTANTS = (
     ),
     Mutant(
         "wanted-movies",
-        "they are on a list in MongoDB; the sweep enqueues them",
+        "their requests are in MongoDB, and the sweep enqueues them",
         ENTRIES,
         "return enqueue_movies(storage().movie_requests.first(MOVIES_ENQUEUED))",
         "return 0",
@@ -117,7 +117,7 @@ MUTANTS = (
     ),
     Mutant(
         "beats-messages-live",
-        "beat's messages are heeded by workers an hour ahead",
+        "workers an hour ahead accept beat's messages",
         SCHEDULE,
         "EXPIRES_S = 7_200",
         "EXPIRES_S = 60",

@@ -63,7 +63,7 @@ MUTANTS = (
     ),
     Mutant(
         "refresh-never-ends",
-        "a refresh by the schedule that lacks nothing has ended, and the next one runs",
+        "a complete refresh of the schedule has ended, and the next one runs",
         SCHEDULE,
         'incomplete(storage(), state.get("backfills", ()))',
         'set(state.get("backfills", ()))',
@@ -201,8 +201,8 @@ MUTANTS = (
         "null-means-gone",
         "Only a 404 in TMDB's own words marks a movie as gone",
         "worker/tmdb/responses.py",
-        'ids = [row["id"] for row in results if 0 < row["id"] < 2**63]',
-        'ids = [row["id"] for row in results if 0 < row["id"] < 2**63 and row.get("adult", False) is not None]',
+        'ids = [row["id"] for row in document["results"] if 0 < row["id"] < 2**63]',
+        'ids = [row["id"] for row in document["results"] if 0 < row["id"] < 2**63 and row.get("adult", False) is not None]',
         "tests/acceptance/test_refresh.py::test_refresh_changes_fetches_what_changed_and_moves_the_cursor",
     ),
 )

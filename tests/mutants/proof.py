@@ -285,7 +285,7 @@ MUTANTS = (
     ),
     Mutant(
         "older-counts",
-        "or asked for before page 1, prove nothing",
+        "or requested before page 1, prove nothing",
         "producer/completeness.py",
         "elif totals.fetched_at < self.totals.fetched_at:",
         "elif False:",
@@ -293,7 +293,7 @@ MUTANTS = (
     ),
     Mutant(
         "surplus-proves",
-        "more movies than TMDB says are told",
+        "more movies than TMDB states are reported",
         "producer/completeness.py",
         "elif found > expected:",
         "elif False:",
@@ -301,7 +301,7 @@ MUTANTS = (
     ),
     Mutant(
         "short-proves",
-        "`--repair` fetches all of a cell again",
+        "`--repair` fetches the whole cell again",
         "producer/completeness.py",
         "if found < expected:",
         "if False:",
@@ -309,7 +309,7 @@ MUTANTS = (
     ),
     Mutant(
         "lost-proves",
-        "movies that are on a page and not stored are told",
+        "movies that are on a page but not stored are reported",
         "producer/completeness.py",
         "if lost := sum(not self._is_stored(id_) for id_ in findings.movie_ids):",
         "if lost := 0:",
@@ -325,7 +325,7 @@ MUTANTS = (
     ),
     Mutant(
         "half-older",
-        "all of this holds for each half of a window",
+        "all of this holds for both halves of a split window",
         "producer/completeness.py",
         "if needed_since and fetched_at < needed_since:",
         "if False:",
@@ -333,7 +333,7 @@ MUTANTS = (
     ),
     Mutant(
         "halves-unjudged",
-        "all of this holds for each half of a window",
+        "all of this holds for both halves of a split window",
         "producer/completeness.py",
         "self.problems += half.problems",
         "pass",
@@ -341,7 +341,7 @@ MUTANTS = (
     ),
     Mutant(
         "collapse-believed",
-        "one empty page 1 drops nothing",
+        "a single empty page 1 deletes nothing",
         "worker/tasks.py",
         "or not _lost_much(known.pages, known.results, first):",
         "or True:",
@@ -349,7 +349,7 @@ MUTANTS = (
     ),
     Mutant(
         "movies-beyond-believed",
-        "a cell that lost much is believed when a second answer agrees",
+        "a large loss is saved once a second response confirms it",
         "worker/tasks.py",
         "(is_beyond and other.results) or ",
         "",
@@ -357,7 +357,7 @@ MUTANTS = (
     ),
     Mutant(
         "larger-total-believed",
-        "a cell that lost much is believed when a second answer agrees",
+        "a large loss is saved once a second response confirms it",
         "worker/tasks.py",
         " or _lost_much(other.total_pages, other.total_results, first)",
         "",
@@ -365,7 +365,7 @@ MUTANTS = (
     ),
     Mutant(
         "half-a-cell",
-        "one empty page 1 drops nothing",
+        "a single empty page 1 deletes nothing",
         "worker/tasks.py",
         " or 2 * page.total_results < results",
         "",
@@ -373,7 +373,7 @@ MUTANTS = (
     ),
     Mutant(
         "refusal-is-failure",
-        "a cell that lost much is believed when a second answer agrees",
+        "a large loss is saved once a second response confirms it",
         "worker/tasks.py",
         "    except Rejected:\n        return  # TMDB has no such page\n",
         "    except Rejected:\n        raise\n",
@@ -381,7 +381,7 @@ MUTANTS = (
     ),
     Mutant(
         "doubt-everything",
-        "a cell that lost much is believed when a second answer agrees",
+        "a large loss is saved once a second response confirms it",
         "worker/tasks.py",
         "fewer > PAGE_SIZE or",
         "fewer > 0 or",
