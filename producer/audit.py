@@ -39,8 +39,9 @@ class Audit:
     newer: int
 
 
-def audit(storage: Storage, export: IdExport, on_movie: Callable[[], None] = lambda: None) -> Audit:
+def audit(storage: Storage, on_movie: Callable[[], None] = lambda: None) -> Audit:
     """Compare the list with the stored movies, 8 bytes of memory each; UsageError when no list is loaded."""
+    export = storage.id_export
     loaded = _require_loaded(export)
     stored = storage.movies.ids(on_movie)
     missing, unlisted = differ(export.ids(), stored)
@@ -63,13 +64,13 @@ def audit(storage: Storage, export: IdExport, on_movie: Callable[[], None] = lam
     )
 
 
-def missing_ids(storage: Storage, export: IdExport) -> Iterator[int]:
+def missing_ids(storage: Storage) -> Iterator[int]:
     """The ids on the list that are not stored, ascending; UsageError when no list is loaded.
 
     All are found before the first is yielded, so that no cursor stays open while the caller works.
     """
-    _require_loaded(export)
-    yield from differ(export.ids(), storage.movies.ids())[0]
+    _require_loaded(storage.id_export)
+    yield from differ(storage.id_export.ids(), storage.movies.ids())[0]
 
 
 def _require_loaded(export: IdExport) -> Loaded:

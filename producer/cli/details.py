@@ -46,7 +46,7 @@ def details(  # noqa: PLR0913, PLR0917 -- a command's options
     now = fleet_now()
     ids: Iterable[int]
     if from_ids:
-        ids = missing_ids(storage(), storage().id_export)
+        ids = missing_ids(storage())
     else:
         ids = storage().movies.without_details(now - (FOREVER if missing else age), parts)
     with progress_bar("movies", storage().movies.count(), quiet=quiet) as advance:

@@ -108,7 +108,7 @@ def _print_gaps(out: Console, cells: int, gaps: list[CellCheck]) -> None:
 
 def _verify_ids(*, as_json: bool, quiet: bool) -> None:
     with progress_bar("movies", storage().movies.count(), quiet=quiet or as_json) as advance:
-        found = audit(storage(), storage().id_export, advance)
+        found = audit(storage(), advance)
     if as_json:
         print_json(
             {

@@ -22,20 +22,19 @@ def insert(storage: Storage, ids: Iterable[int], first_seen: datetime, **meta: o
 
 
 def test_missing_gone_and_newer_movies(storage: Storage) -> None:
-    export = storage.id_export
-    for ask in (lambda: audit(storage, export), lambda: list(missing_ids(storage, export))):
+    for ask in (lambda: audit(storage), lambda: list(missing_ids(storage))):
         with pytest.raises(UsageError, match=r"no list of ids is loaded: .*`reelhaul ids load FILE`"):
             ask()
     listed = [line(1), line(2), line(3, adult=True), line(4, video=True), line(5, adult=True), line(9)]
-    export.load(listed, NAME, AT)
+    storage.id_export.load(listed, NAME, AT)
     day = datetime(2026, 5, 15, tzinfo=UTC)
     insert(storage, [2, 5], day - timedelta(days=9))
     insert(storage, [6, 10], day - timedelta(seconds=1))
     insert(storage, [7], day - timedelta(days=9), gone_at=day)
     insert(storage, [8], day)
     steps: list[int] = []
-    found = audit(storage, export, lambda: steps.append(1))
-    assert found.missing.tolist() == [1, 3, 4, 9] == list(missing_ids(storage, export))
+    found = audit(storage, lambda: steps.append(1))
+    assert found.missing.tolist() == [1, 3, 4, 9] == list(missing_ids(storage))
     assert (found.missing_adult, found.missing_video) == (1, 1)
     assert (found.gone.tolist(), found.newer) == ([6, 10], 1)
     assert found.stored == len(steps) == 6
