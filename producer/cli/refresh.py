@@ -73,7 +73,7 @@ def _refresh_changes(back: timedelta | None, *, detach: bool, quiet: bool) -> No
         if now - since > LONGEST_GAP:
             sent = full_sweep(now)
             out.print(
-                f"{(now - since).days} days since changes were read, TMDB keeps {LONGEST_GAP.days}: "
+                f"{(now - since).days} days of changes are needed, TMDB keeps {LONGEST_GAP.days}: "
                 f"full sweep, {sent:,} messages sent; `reelhaul status --watch` shows its progress"
             )
         pages = _read_changes(since, now, quiet=quiet)

@@ -144,7 +144,7 @@ def test_refresh_changes_fetches_what_changed_and_moves_the_cursor(stage: Stage)
     # A gap longer than TMDB's feed.
     stage.database["cursors"].update_one({}, {"$set": {"read_to": cursor["read_to"] - timedelta(days=30)}})
     after_gap = stage.reelhaul("refresh", "--changes")
-    assert "30 days since changes were read" in after_gap.stdout
+    assert "30 days of changes are needed" in after_gap.stdout
     assert "full sweep, 0 messages sent" in after_gap.stdout  # every page is younger than the feed is long
     assert stage.database["cursors"].find_one({})["read_to"] > cursor["read_to"]  # type: ignore[index]
 

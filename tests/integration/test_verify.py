@@ -273,8 +273,8 @@ class TestRepair:
         repaired = stage.reelhaul("verify", "--repair")
         assert (repaired.returncode, "1 of" in repaired.stdout) == (1, True)
         wait_for(lambda: verify(stage)[0] == 0, watching=[worker])
-        asked = page_requests(server)
-        assert asked == {CELL.page(n).id: 1 for n in range(1, page1["total_pages"] + 1)}
+        counts = page_requests(server)
+        assert counts == {CELL.page(n).id: 1 for n in range(1, page1["total_pages"] + 1)}
 
         stage.database["pages"].delete_one({"_id": page2["_id"]})
         code, found_again = verify(stage)

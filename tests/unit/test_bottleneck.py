@@ -20,16 +20,16 @@ def limiter(granted_per_s: float, closed_reason: str = "") -> LimiterState:
 
 
 def test_more_workers_do_not_help_when_the_limit_is_reached() -> None:
-    told = bottleneck(limiter(39), [replace(BUSY, token=0.6, fetch=0.3)], WAITING)
-    assert told == "API limit: 39.0 of 40 requests/s; the limit is reached: more workers will not help"
+    line = bottleneck(limiter(39), [replace(BUSY, token=0.6, fetch=0.3)], WAITING)
+    assert line == "API limit: 39.0 of 40 requests/s; the limit is reached: more workers will not help"
 
 
 def test_missing_threads_are_counted() -> None:
     # A page takes 0.97 x 16 / 8 = 1.94 s: for 40 pages a second ceil(77.6) threads are needed.
-    told = bottleneck(limiter(8), [BUSY], WAITING)
-    assert told == "concurrency: a page takes 1940 ms, 16 threads are too few; add 62"
+    line = bottleneck(limiter(8), [BUSY], WAITING)
+    assert line == "concurrency: a page takes 1940 ms, 16 threads are too few; add 62"
     half = replace(BUSY, concurrency=8, pages_per_s=4.0)
-    assert bottleneck(limiter(8), [half, half], WAITING) == told
+    assert bottleneck(limiter(8), [half, half], WAITING) == line
 
 
 @pytest.mark.parametrize(
