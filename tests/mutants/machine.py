@@ -69,7 +69,7 @@ MUTANTS = (
     ),
     Mutant(
         "heartbeat-does-not-make-the-folder-again",
-        "made again, joined again",
+        "workers make them again and keep their share of the connections",
         "worker/monitoring/heartbeat.py",
         "        self._path = open_run_folder(self._folder) / self._name\n",
         "",
@@ -77,7 +77,7 @@ MUTANTS = (
     ),
     Mutant(
         "no-rejoining",
-        "made again, joined again",
+        "workers make them again and keep their share of the connections",
         "worker/tmdb/connections.py",
         "        if self._own is None or Path(self._own.name).name not in members:",
         "        if self._own is None:",
@@ -85,7 +85,7 @@ MUTANTS = (
     ),
     Mutant(
         "unusable-folder-raises",
-        "pages wait as for a connection",
+        "pages wait, as for a connection",
         "worker/tmdb/connections.py",
         "            except (OSError, UsageError) as error:",
         "            except ZeroDivisionError as error:",
@@ -128,7 +128,7 @@ MUTANTS = (
         "a key that an answer shows, in a header or in the body",
         "worker/tmdb/client.py",
         "CaseInsensitiveDict(headers)",
-        "answer.headers",
+        "received.headers",
         "tests/integration/test_security.py::test_an_answer_that_shows_our_key_gives_it_to_nobody[a key]",
     ),
     Mutant(
