@@ -2,7 +2,7 @@ FROM python:3.12-slim AS build
 WORKDIR /src
 RUN python -m venv /opt/reelhaul
 ENV PATH=/opt/reelhaul/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-# The lock first: its layer is rebuilt only when a dependency changes. Wheels only, so no compiler is needed.
+# The lock first, so that its layer is rebuilt only when a dependency changes. Only wheels: no compiler is needed.
 COPY requirements-service.lock ./
 RUN pip install --require-hashes --only-binary :all: -r requirements-service.lock
 COPY pyproject.toml LICENSE README.md ./

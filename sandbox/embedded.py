@@ -27,7 +27,8 @@ class EmbeddedServer(ABC):
     name: ClassVar[str]
 
     def __init__(self, *, port: int | None = None, folder: Path | None = None) -> None:
-        self._port = port
+        #: The TCP port; 0 until the first start() chooses one.
+        self.port = port or 0
         self._folder = folder
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._child: ChildProcess | None = None
@@ -44,13 +45,6 @@ class EmbeddedServer(ABC):
     @abstractmethod
     def environment(self) -> dict[str, str]:
         """The environment variables that make Reelhaul use this server."""
-
-    @property
-    def port(self) -> int:
-        """The TCP port; SandboxError before the first start() has chosen one."""
-        if self._port is None:
-            raise SandboxError(f"{self.name} was not started and has no port yet")
-        return self._port
 
     @property
     def pid(self) -> int:
@@ -72,16 +66,11 @@ class EmbeddedServer(ABC):
         Raises SandboxError when the port is in use, or when the server ends or does not answer within
         START_TIMEOUT_S.
         """
-        if self._child is not None and self._child.running:
-            raise SandboxError(f"{self.name} is running already, with pid {self._child.pid}")
         self.folder.mkdir(parents=True, exist_ok=True)
-        candidates = (
-            [self._port] if self._port is not None else [free_port() for _ in range(FREE_PORT_ATTEMPTS)]
-        )
+        candidates = [self.port] if self.port else [free_port() for _ in range(FREE_PORT_ATTEMPTS)]
         for port in candidates:
-            child = self._try_start(port)
-            if child is not None:
-                self._child, self._port = child, port
+            if child := self._try_start(port):
+                self._child, self.port = child, port
                 return self
         raise SandboxError(
             f"port {candidates[-1]} is in use: stop what listens there, or choose another one for {self.name}"

@@ -64,19 +64,12 @@ class EmbeddedRedis(EmbeddedServer):
         return [str(get_binary_path()), *flags]
 
     def _answers(self, child: ChildProcess, port: int) -> bool:
-        client = redis.Redis(
-            host=HOST,
-            port=port,
-            socket_timeout=PROBE_TIMEOUT_S,
-            socket_connect_timeout=PROBE_TIMEOUT_S,
-            retry=Retry(NoBackoff(), 0),
-        )
+        retry = Retry(NoBackoff(), 0)
         try:
-            return bool(client.ping()) and client.info("server")["process_id"] == child.pid
+            with redis.Redis(host=HOST, port=port, socket_timeout=PROBE_TIMEOUT_S, retry=retry) as client:
+                return bool(client.info("server")["process_id"] == child.pid)
         except redis.RedisError:
             return False
-        finally:
-            client.close()
 
 
 class EmbeddedMongo(EmbeddedServer):
@@ -111,16 +104,12 @@ class EmbeddedMongo(EmbeddedServer):
         # The driver would try again only after half a second.
         if not accepts_connections(port):
             return False
-        timeout_ms = int(PROBE_TIMEOUT_S * 1000)
-        client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(
-            HOST, port, directConnection=True, serverSelectionTimeoutMS=timeout_ms, socketTimeoutMS=timeout_ms
-        )
+        client: pymongo.MongoClient[dict[str, Any]]
         try:
-            return bool(client.admin.command("serverStatus")["pid"] == child.pid)
+            with pymongo.MongoClient(HOST, port, timeoutMS=int(PROBE_TIMEOUT_S * 1000)) as client:
+                return bool(client.admin.command("serverStatus")["pid"] == child.pid)
         except pymongo.errors.PyMongoError:
             return False
-        finally:
-            client.close()
 
 
 class EmulatorProcess(EmbeddedServer):

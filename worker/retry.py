@@ -45,7 +45,7 @@ from worker.tmdb.flakiness import Suspicion
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
-#: Seconds that a task waits for a token or for MongoDB until its message is requeued. No attempt starts later.
+#: Seconds that a task waits for a token or for MongoDB before it is requeued. No attempt starts later.
 WAIT_S = 30.0
 #: Seconds after which a task has saved its page or requeued its message: the wait, the last request (12 s),
 #: and the last comparison (12 s), which starts at most 2 s later.

@@ -25,9 +25,7 @@ FOREVER = timedelta(days=36_500)
 
 
 def details(  # noqa: PLR0913, PLR0917 -- a command's options
-    missing: Annotated[
-        bool, typer.Option("--missing", help="Only movies that have no details at all, however old.")
-    ] = False,
+    missing: Annotated[bool, typer.Option("--missing", help="Only missing details, not old ones.")] = False,
     append: Annotated[
         str | None, typer.Option(help="Parts to request as well: credits,keywords", metavar="PART,...")
     ] = None,

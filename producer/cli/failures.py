@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from producer.cli.options import AsJson, Yes
+from producer.cli.options import AsJson, Yes, command_group
 from producer.cli.render import console, counted, plain_table, print_json
 from worker.clients import storage
 from worker.errors import UsageError
@@ -17,9 +17,7 @@ from worker.movie_tasks import enqueue_movies
 from worker.storage.mongo import Document
 from worker.tasks import enqueue_pages
 
-failures = typer.Typer(
-    add_completion=False, invoke_without_command=True, help="Pages in quarantine: list, show, retry, purge."
-)
+failures = command_group("Pages in quarantine: list, show, retry, purge.")
 
 ByClass = Annotated[str | None, typer.Option("--class", help="Only this class.", metavar="CLASS")]
 ByKey = Annotated[

@@ -8,6 +8,7 @@ from contextlib import suppress
 import typer
 from rich.live import Live
 
+from producer.charts.grid import quarantined
 from producer.cli.render import at_intervals, console, counted, live_view, progress_bar, title
 from producer.cli.tmdb import open_limiter
 from producer.enqueue import Backfill, enqueue_backfill
@@ -70,10 +71,8 @@ def follow(backfill: Backfill, *, quiet: bool = False) -> Progress:
 def summary(progress: Progress) -> str:
     """A backfill's result in one line."""
     total = progress.total
-    line = (
-        f"{title(progress)}: {total.stored:,} of {total.planned:,} pages stored, {progress.movies:,} movies"
-    )
-    return line + (f", {counted(total.quarantined, 'page')} in quarantine" if total.quarantined else "")
+    pages = f"{total.stored:,} of {total.planned:,} pages stored{quarantined(total)}"
+    return f"{title(progress)}: {pages}, {progress.movies:,} movies"
 
 
 def run_movie_requests(*, detach: bool, quiet: bool) -> None:

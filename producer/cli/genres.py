@@ -51,7 +51,9 @@ def tally(genre_ids: Iterable[Any], on_movie: Callable[[], None] = lambda: None)
 
 def genres(
     pairs: Annotated[bool, typer.Option("--pairs", help="How often two genres occur together.")] = False,
-    png: Annotated[Path | None, typer.Option(help="Draw the pairs as a heat map.", metavar="FILE")] = None,
+    png: Annotated[
+        Path | None, typer.Option(help="Write the pairs as a heat map, PNG.", metavar="FILE")
+    ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -73,7 +75,7 @@ def genres(
 def write_pairs_png(counts: Tally, names: dict[int, str], target: Path) -> None:
     """Write the heat map of pairs; UsageError without matplotlib, or when the file cannot be written."""
     with png_extra():
-        from producer.charts.genre_pairs_png import genre_pairs_png  # noqa: PLC0415 -- of an extra, and slow
+        from producer.charts.png import genre_pairs_png  # noqa: PLC0415 -- of an extra, and slow
     order = sorted(names, key=lambda id_: names[id_])
     matrix = [[counts.pairs[min(a, b), max(a, b)] if a != b else 0 for b in order] for a in order]
     shares = [

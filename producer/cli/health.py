@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.errors import UsageError
-from worker.monitoring.heartbeat import SILENT_S, living
+from worker.monitoring.heartbeat import SILENT_S, heartbeats_of
 
 #: A task ends within 56 s (worker.retry.TASK_S), and blocks the solo pool's event loop for as long.
 STUCK_S = 120.0
@@ -23,7 +23,7 @@ def health(role: str) -> None:
     """Exit 0 when every ROLE (worker or beat) on this host is alive and not stuck, else 1 with the reason."""
     if role not in CHECKS:
         raise UsageError(f"health {role!r}: expected worker or beat")
-    heartbeats = list(living(role, _run_folder()))
+    heartbeats = list(heartbeats_of(role, _run_folder()))
     problems = [] if heartbeats else [f"no {role} runs on this host"]
     problems += [
         f"{role} with pid {heartbeat['pid']}: {problem}"
@@ -40,9 +40,9 @@ def worker_problem(heartbeat: dict[str, Any], now: float) -> str:
     if now - heartbeat["at"] > SILENT_S:
         return f"no heartbeat for {now - heartbeat['at']:.0f} s"
     if heartbeat["oldest_s"] > STUCK_S:
-        return f"on the same page for {heartbeat['oldest_s']:.0f} s"
-    if now - heartbeat["heard_at"] > STUCK_S:
-        return f"no contact with Redis for {now - heartbeat['heard_at']:.0f} s"
+        return f"one task has run for {heartbeat['oldest_s']:.0f} s"
+    if now - heartbeat["contact_at"] > STUCK_S:
+        return f"no contact with Redis for {now - heartbeat['contact_at']:.0f} s"
     return ""
 
 

@@ -6,7 +6,7 @@ import gzip
 import io
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -17,16 +17,14 @@ from rich.markup import escape
 from urllib3.exceptions import HTTPError
 
 from producer.audit import as_dict, describe
-from producer.cli.options import AsJson, Quiet
+from producer.cli.options import AsJson, Quiet, command_group
 from producer.cli.render import console, counted, print_json, progress_bar
 from worker.clients import fleet_now, storage
 from worker.errors import UsageError
 from worker.storage.id_export import LONGEST_LINE
 from worker.tmdb.session import build_session
 
-ids = typer.Typer(
-    add_completion=False, invoke_without_command=True, help="TMDB's daily id export: show, load."
-)
+ids = command_group("TMDB's daily id export: show, load.")
 
 #: Seconds to wait for the connection, and for each piece of the file.
 TIMEOUT_S = (10.0, 30.0)
@@ -58,7 +56,7 @@ def load(
     ],
     quiet: Quiet = False,
 ) -> None:
-    """Load TMDB's daily list of movie ids for `reelhaul verify --ids`, replacing the last one."""
+    """Load TMDB's daily list of movie ids for `reelhaul verify --ids`, in place of the previous one."""
     named, at = named_source(source), fleet_now()
     with opened(source, quiet=quiet) as lines:
         movies = storage().id_export.load(lines, named, at)
@@ -108,12 +106,12 @@ class _CountingStream(io.RawIOBase):
 
 @contextmanager
 def _reading(source: str) -> Iterator[tuple[io.IOBase, int | None]]:
-    with ExitStack() as opened:
-        try:
-            file = opened.enter_context(Path(source).open("rb", buffering=0))
-            size = Path(source).stat().st_size
-        except OSError as error:
-            raise UsageError(f"{source}: cannot be read: {error.strerror or error}") from None
+    try:
+        size = Path(source).stat().st_size
+        file = Path(source).open("rb", buffering=0)  # noqa: SIM115 -- closed below
+    except OSError as error:
+        raise UsageError(f"{source}: cannot be read: {error.strerror or error}") from None
+    with file:
         yield file, size
 
 

@@ -8,18 +8,14 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from producer.cli.options import AsJson
+from producer.cli.options import AsJson, command_group
 from producer.cli.render import console, limiter_status, print_json
 from worker.clients import limiter
 from worker.durations import format_seconds, parse_duration
 from worker.limiter.rate import Rate
 from worker.limiter.state import LimiterState
 
-limit = typer.Typer(
-    add_completion=False,
-    invoke_without_command=True,
-    help="Show the fleet's limit, or change it for all workers at once.",
-)
+limit = command_group("Show the fleet's limit, or change it for all workers at once.")
 
 
 @limit.callback()

@@ -34,6 +34,11 @@ def parse_max_age(text: str | None) -> timedelta:
     return settings().reelhaul_retention
 
 
+def command_group(text: str) -> typer.Typer:
+    """A command with subcommands and a callback of its own; `text` is its help."""
+    return typer.Typer(add_completion=False, invoke_without_command=True, help=text)
+
+
 @contextmanager
 def png_extra() -> Iterator[None]:
     """For importing a PNG chart: UsageError names the extra that is missing."""

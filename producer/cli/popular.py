@@ -20,7 +20,7 @@ def popular(
     pages: Annotated[int, typer.Option(help="Pages of 20 movies.", min=1, max=MAX_PAGE)] = 50,
     quiet: Quiet = False,
 ) -> None:
-    """Fetch the most popular movies of all."""
+    """Fetch the most popular movies."""
     stored = new = 0
     failed: list[str] = []
     with checked_tmdb() as tmdb, progress_bar("pages", pages, quiet=quiet) as advance:

@@ -15,6 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from producer.charts.grid import quarantined
 from producer.coverage import Coverage
 from producer.progress import Progress
 from worker.durations import format_seconds
@@ -105,7 +106,7 @@ def live_view(progress: Progress, state: LimiterState) -> RenderableType:
     pages = f"{total.planned:,}" if total.opened == total.cells else f"about {total.expected:,}"
     facts = Table.grid(padding=(0, 2))
     facts.add_row("cells", f"{total.opened:,} of {total.cells:,} open")
-    facts.add_row("pages", f"{total.stored:,} of {pages} stored{_quarantined(total)}")
+    facts.add_row("pages", f"{total.stored:,} of {pages} stored{quarantined(total)}")
     facts.add_row("movies", f"{progress.movies:,}")
     facts.add_row(
         "requests",
@@ -140,7 +141,7 @@ def status_tables(progress: Progress, state: LimiterState | None) -> Iterable[Re
         left = f", {format_seconds(progress.left_s(expected_rate(state)))} left"
     yield Text(
         f"{title(progress)}: {total.opened:,}/{total.cells:,} cells open, "
-        f"{total.stored:,}/{total.planned:,} pages, {missing}{_quarantined(total)}{left}, "
+        f"{total.stored:,}/{total.planned:,} pages, {missing}{quarantined(total)}{left}, "
         f"{progress.movies:,} movies",
         style="bold",
     )
@@ -163,7 +164,3 @@ def _coverage_table(heading: str, parts: Iterable[tuple[str, Coverage]]) -> Tabl
             ProgressBar(total=max(1, part.planned), completed=part.stored + part.quarantined, width=20),
         )
     return rows
-
-
-def _quarantined(total: Coverage) -> str:
-    return f", {total.quarantined:,} in quarantine" if total.quarantined else ""

@@ -31,7 +31,7 @@ def fresh(
     as_json: AsJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the exit code.")] = False,
 ) -> None:
-    """Does the data need an update? Exit 0 when nothing is older than --max-age or missing, else 1."""
+    """Does the data need an update? Exit 0 when no page is missing or older than --max-age, else 1."""
     found = freshness(max_age, genres, years)
     age = format_duration(found.max_age)
     if as_json:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from producer.cli.options import AsJson
+from producer.cli.options import AsJson, command_group
 from producer.cli.render import console, plain_table, print_json
 from producer.enqueue import incomplete
 from producer.schedule.change_tasks import NEVER
@@ -19,11 +19,7 @@ from worker.durations import format_duration, format_seconds
 from worker.errors import UsageError
 from worker.storage.mongo import Document
 
-schedule = typer.Typer(
-    add_completion=False,
-    invoke_without_command=True,
-    help="List what Reelhaul does by itself, or run it now.",
-)
+schedule = command_group("List what Reelhaul does by itself, or run it now.")
 
 
 @schedule.callback()

@@ -67,9 +67,9 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Update every second, until Ctrl-C.")] = False,
     as_json: AsJson = False,
     html: Annotated[
-        Path | None, typer.Option(help="Draw genres by years, with counts.", metavar="FILE")
+        Path | None, typer.Option(help="Write the coverage by genre and year as HTML.", metavar="FILE")
     ] = None,
-    png: Annotated[Path | None, typer.Option(help="Draw genres by years.", metavar="FILE")] = None,
+    png: Annotated[Path | None, typer.Option(help="The same as PNG.", metavar="FILE")] = None,
 ) -> None:
     """Show how far every backfill is, by genre and year, and what holds it back."""
     if html or png:
@@ -88,7 +88,7 @@ def _draw(html: Path | None, png: Path | None) -> None:
         write(html, coverage_html(grid).encode())
     if png:
         with png_extra():
-            from producer.charts.coverage_png import coverage_png  # noqa: PLC0415 -- of an extra, and slow
+            from producer.charts.png import coverage_png  # noqa: PLC0415 -- of an extra, and slow
         write(png, coverage_png(grid))
 
 

@@ -42,7 +42,10 @@ _ADVICE = {
 def verify(
     repair: Annotated[bool, typer.Option("--repair", help="Fetch unproven cells again.")] = False,
     by_ids: Annotated[
-        bool, typer.Option("--ids", help="Against TMDB's daily id export, which `reelhaul ids load` loads.")
+        bool,
+        typer.Option(
+            "--ids", help="Compare with TMDB's daily id export; first load it: `reelhaul ids load`."
+        ),
     ] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,

@@ -47,19 +47,13 @@ def spoil(reply: Reply, fault: Fault, shown: Shown = Shown()) -> Reply:  # noqa:
 
 
 def _spoiled(reply: Reply, fault: Fault, shown: Shown) -> Reply:
-    if fault.kind in _SHOWING_FAULTS:
-        return _SHOWING_FAULTS[fault.kind](reply, fault.value, shown)
     if fault.kind in _REPLY_FAULTS:
-        return _REPLY_FAULTS[fault.kind](reply, fault.value)
+        return _REPLY_FAULTS[fault.kind](reply, fault.value, shown)
     if fault.kind in _PAGE_FAULTS and reply.status == 200:
         page = json.loads(reply.body)
         _PAGE_FAULTS[fault.kind](page, fault.value)
         return reply._replace(body=encode(page).replace(_ABYSS_MARK, b"[" * _ABYSS + b"]" * _ABYSS))
     return reply
-
-
-def _too_many(_: Reply, value: str) -> Reply:
-    return too_many_requests(41, 40, _retry_after(value))
 
 
 def _retry_after(value: str) -> Headers:
@@ -72,7 +66,7 @@ def _retry_after(value: str) -> Headers:
     return ((b"retry-after", text.encode()),)
 
 
-def _status(_: Reply, value: str) -> Reply:
+def _with_status(value: str) -> Reply:
     """`503/html`, `503/empty`, or `503`: TMDB's first error with that status, else one that names it."""
     number, *form = value.split("/")
     status = int(number)
@@ -101,13 +95,9 @@ def _echo(reply: Reply, value: str, shown: Shown) -> Reply:
     if value != "200":
         body = {"success": False, "status_code": 5, "status_message": f"{shown.target} {shown.authorization}"}
         reply = json_reply(body, int(value))
-    headers: Headers = (
-        (b"content-location", target),
-        (b"location", target),
-        (b"x-cache-key", b"GET tmdb" + target),
-        (b"x-authorization", authorization),
-    )
-    return reply._replace(headers=reply.headers + headers)
+    addresses: Headers = ((b"content-location", target), (b"location", target))
+    headers: Headers = ((b"x-cache-key", b"GET tmdb" + target), (b"x-authorization", authorization))
+    return reply._replace(headers=reply.headers + addresses + headers)
 
 
 def _spoil_results(page: Page, value: str) -> None:
@@ -145,35 +135,23 @@ def _bad_ids(rows: list[Any]) -> None:
         row["id"] = movie_id
 
 
-def _bad_rows(rows: list[Any]) -> None:
-    rows[:3] = [None, 603, "The Matrix"]
-
-
-def _nested() -> list[Any]:
-    nested: list[Any] = []
-    for _ in range(_NESTING):
-        nested = [nested]
-    return nested
-
-
 def _first(**fields: Any) -> Callable[[list[Any]], None]:
     return lambda rows: rows[0].update(fields)
 
 
-#: Faults whose reply shows the request.
-_SHOWING_FAULTS: dict[str, Callable[[Reply, str, Shown], Reply]] = {"echo": _echo, "redirect": _redirect}
-
 #: Faults that replace a reply or its bytes.
-_REPLY_FAULTS: dict[str, Callable[[Reply, str], Reply]] = {
-    "429": _too_many,
-    "status": _status,
-    "error": lambda _, code: error_reply(int(code)),
-    "error-200": lambda _, code: error_reply(int(code))._replace(status=200),
-    "html": lambda _, __: _html(200),
-    "empty": lambda reply, _: reply._replace(body=b""),
+_REPLY_FAULTS: dict[str, Callable[[Reply, str, Shown], Reply]] = {
+    "429": lambda _, value, __: too_many_requests(41, 40, _retry_after(value)),
+    "status": lambda _, value, __: _with_status(value),
+    "error": lambda _, code, __: error_reply(int(code)),
+    "error-200": lambda _, code, __: error_reply(int(code))._replace(status=200),
+    "redirect": _redirect,
+    "echo": _echo,
+    "html": lambda *_: _html(200),
+    "empty": lambda reply, *_: reply._replace(body=b""),
     # Without Content-Encoding, as TMDB's cache sent pages in May 2026.
-    "gzip": lambda reply, _: reply._replace(body=gzip.compress(reply.body, mtime=0)),
-    "not-json": lambda reply, _: reply._replace(body=reply.body[: len(reply.body) // 2]),
+    "gzip": lambda reply, *_: reply._replace(body=gzip.compress(reply.body, mtime=0)),
+    "not-json": lambda reply, *_: reply._replace(body=reply.body[: len(reply.body) // 2]),
 }
 
 #: Faults that change a page in place.
@@ -190,14 +168,14 @@ _PAGE_FAULTS: dict[str, Callable[[Page, str], None]] = {
 _HOSTILE_ROWS: dict[str, Callable[[list[Any]], None]] = {
     "abyss": _first(nested=_ABYSS_MARK.decode().strip('"')),
     "bad-ids": _bad_ids,
-    "bad-rows": _bad_rows,
+    "bad-rows": lambda rows: rows.__setitem__(slice(3), [None, 603, "The Matrix"]),
     "big-id": lambda rows: rows[0].update(id=2**64 + rows[0]["id"]),
     "bigint": _first(vote_count=2**70, revenue=-(2**65)),
     "duplicates": lambda rows: rows.__setitem__(-1, rows[0]),
     "keys": lambda rows: rows[0].update({"a.b": 1, "$set": {"$where": "1"}, "": 2}),
     "megabyte": _first(overview="x" * 1_000_000),
     "nan": _first(popularity=float("nan"), vote_average=float("-inf")),
-    "nesting": lambda rows: rows[0].update(nested=_nested()),
+    "nesting": lambda rows: rows[0].update(nested=json.loads("[" * _NESTING + "]" * _NESTING)),
     "nul": lambda rows: rows[0].update({"title": "The\0Matrix", "a\0b": 1}),
     "oversize": lambda rows: rows[0].update(overview="x" * _OVERSIZE),
     "reserved": _first(_id="theirs", _meta={"sha256": "theirs"}),

@@ -53,11 +53,15 @@ def emulator(  # noqa: PLR0913, PLR0917 -- one argument for each option
     ] = False,
 ) -> None:
     """Serve an emulated TMDB and print its base address; ends on SIGTERM or Ctrl-C."""
-    _require(0 <= port <= 65535, f"--port must be 0 to 65535, got {port}")
-    _require(movies >= 0, f"--movies must be 0 or more, got {movies}")
-    _require(rate is None or rate > 0, f"--rate must be above 0, got {rate}")
-    _require(capacity is None or capacity >= 1, f"--capacity must be 1 or more, got {capacity}")
-    _require(latency_ms >= 0, f"--latency-ms must be 0 or more, got {latency_ms}")
+    for is_valid, rule in (
+        (0 <= port <= 65535, f"--port must be 0 to 65535, got {port}"),
+        (movies >= 0, f"--movies must be 0 or more, got {movies}"),
+        (rate is None or rate > 0, f"--rate must be above 0, got {rate}"),
+        (capacity is None or capacity >= 1, f"--capacity must be 1 or more, got {capacity}"),
+        (latency_ms >= 0, f"--latency-ms must be 0 or more, got {latency_ms}"),
+    ):
+        if not is_valid:
+            _fail(rule)
     try:
         faults = [parse_fault(spec) for spec in fault or ()]
         loaded = Catalog(read_catalog(catalog) if catalog else synthetic_movies(movies, seed))
@@ -81,11 +85,6 @@ def emulator(  # noqa: PLR0913, PLR0917 -- one argument for each option
     except OSError as error:
         _fail(f"cannot listen on {host}:{port}: {error.strerror or error}")
     serve(EmulatorApp(service, ControlPlane(service).app()), listener, typer.echo)
-
-
-def _require(is_met: bool, message: str) -> None:
-    if not is_met:
-        _fail(message)
 
 
 def _fail(message: str) -> NoReturn:

@@ -108,7 +108,7 @@ class Fault:
         value = "" if self.value == FAULT_KINDS[self.kind].default else f"={self.value}"
         conditions = [
             f":{name}={getattr(self, field)}"
-            for name, (field, _) in _CONDITIONS.items()
+            for name, (field, *_) in _CONDITIONS.items()
             if getattr(self, field) != getattr(always, field)
         ]
         return f"{self.kind}{value}{''.join(conditions)}"
@@ -126,11 +126,14 @@ def parse_fault(spec: str) -> Fault:
         if name not in _CONDITIONS:
             known = ", ".join(_CONDITIONS)
             raise FaultSyntaxError(f"fault {spec!r}: unknown condition {name!r}; known are {known}")
-        field, read = _CONDITIONS[name]
+        rule = _CONDITIONS[name]
         try:
-            fault = replace(fault, **{field: read(text)})
-        except ValueError as error:
-            raise FaultSyntaxError(f"fault {spec!r}: {name} must be {error}, got {text!r}") from error
+            value = rule.parse(text)
+        except (ValueError, re.error):
+            value = None
+        if value is None or not rule.is_valid(value):
+            raise FaultSyntaxError(f"fault {spec!r}: {name} must be {rule.values}, got {text!r}")
+        fault = replace(fault, **{rule.field: value})
     return fault
 
 
@@ -145,45 +148,28 @@ def _parse_kind(spec: str, head: str) -> Fault:
     return Fault(kind, chosen)
 
 
-def _read_share(text: str) -> float:
-    if not 0 <= (share := _read_seconds(text)) <= 1:
-        raise ValueError("0 to 1")
-    return share
+class _Condition(NamedTuple):
+    """A condition of a spec: its field, its parser, and the values that are valid."""
+
+    field: str
+    parse: Callable[[str], Any]
+    is_valid: Callable[[Any], bool]
+    values: str
 
 
-def _read_seconds(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number) or number < 0:
-        raise ValueError("a number, 0 or more")
-    return number
-
-
-def _read_count(text: str) -> int:
-    if not (text.isascii() and text.isdecimal()) or int(text) < 1:
-        raise ValueError("an integer above 0")
-    return int(text)
-
-
-def _read_regex(text: str) -> str:
-    try:
-        re.compile(text)
-    except re.error as error:
-        raise ValueError(f"a regular expression ({error})") from error
-    return text
-
-
-#: The conditions: each one's field, and its parser, whose ValueError says what the value must be.
-_CONDITIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
-    "p": ("probability", _read_share),
-    "share": ("share", _read_share),
-    "every": ("every", _read_count),
-    "from": ("from_s", _read_seconds),
-    "for": ("for_s", _read_seconds),
-    "count": ("count", _read_count),
-    "match": ("match", _read_regex),
+_SHARE = (float, lambda share: 0 <= share <= 1, "0 to 1")
+_NUMBER = (int, lambda number: number >= 1, "an integer above 0")
+_TIME = (float, lambda seconds: 0 <= seconds < math.inf, "a number, 0 or more")
+_CONDITIONS = {
+    "p": _Condition("probability", *_SHARE),
+    "share": _Condition("share", *_SHARE),
+    "every": _Condition("every", *_NUMBER),
+    "from": _Condition("from_s", *_TIME),
+    "for": _Condition("for_s", *_TIME),
+    "count": _Condition("count", *_NUMBER),
+    "match": _Condition(
+        "match", lambda text: re.compile(text).pattern, lambda _: True, "a regular expression"
+    ),
 }
 
 

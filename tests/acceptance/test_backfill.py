@@ -150,7 +150,7 @@ def test_page_in_quarantine_is_shown_and_exits_with_1(stage: Stage) -> None:
     stage.worker()
     ended = stage.reelhaul("backfill", "--genres", "Drama", "--years", "2017..2018")
     assert ended.returncode == 1, ended.stderr
-    assert "1 page in quarantine" in ended.stdout
+    assert ", 1 in quarantine" in ended.stdout
     assert (stage.progress()["missing"], stage.progress()["quarantined"]) == (0, 1)
 
 

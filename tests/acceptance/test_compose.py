@@ -1,4 +1,4 @@
-"""docker-compose.yml at work: every command as its user, without an engine (see tests/support/containers.py)."""
+"""The services of docker-compose.yml as processes, without an engine: see tests/support/containers.py."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CELLS = ("--genres", "Drama,Comedy", "--years", "2018..2019")
 
 @pytest.fixture
 def project(stage: Stage, tmp_path: Path) -> Iterator[Callable[..., Project]]:
-    """Copied and filled in as the first lines of docker-compose.yml say; its containers end with the test."""
+    """Copied and filled in as docker-compose.yml's first lines say; its containers end with the test."""
     folder = tmp_path / "project"
     folder.mkdir()
     (folder / "exports").mkdir()
@@ -57,10 +57,8 @@ def project(stage: Stage, tmp_path: Path) -> Iterator[Callable[..., Project]]:
         one.stop()
 
 
-def test_the_fleet_works_and_the_command_line_beside_it(
-    stage: Stage, project: Callable[..., Project]
-) -> None:
-    """No file is shared between the two users: uid 1000 writes exports, 10001 fetches."""
+def test_fleet_and_command_line_work(stage: Stage, project: Callable[..., Project]) -> None:
+    """The two users share no file: uid 1000 writes exports, uid 10001 fetches."""
     stage.emulator("--movies", "2000")
     compose = project(REELHAUL_TICK_S="2", REELHAUL_SCHEDULE="schedule.toml")
     (compose.folder / "schedule.toml").write_text(SCHEDULE)
@@ -69,9 +67,9 @@ def test_the_fleet_works_and_the_command_line_beside_it(
         wait_for(lambda name=name, process=process: compose.is_healthy(name, process), watching=[process])  # type: ignore[misc]
 
     def reelhaul(*arguments: str) -> str:
-        status, said = compose.run("reelhaul", *arguments, patience_s=PATIENCE_S)
-        assert status == 0, said
-        return said
+        status, output = compose.run("reelhaul", *arguments, patience_s=PATIENCE_S)
+        assert status == 0, output
+        return output
 
     assert "pages stored" in reelhaul("backfill", *CELLS)
     assert "every page stored" in reelhaul("verify")
@@ -86,15 +84,18 @@ def test_the_fleet_works_and_the_command_line_beside_it(
         "movies"
     ].count_documents({})
 
-    # What .env says of the schedule reaches those that need it.
-    assert [entry["schedule_entry"] for entry in json.loads(reelhaul("schedule", "--json"))] == ["now_and_then", "sweep"]
+    # The schedule's settings in .env reach the services that need them.
+    assert [entry["schedule_entry"] for entry in json.loads(reelhaul("schedule", "--json"))] == [
+        "now_and_then",
+        "sweep",
+    ]
     wait_for(lambda: stage.database["schedule"].find_one({"_id": "now_and_then"}) is not None)
-    [told] = (compose.folder / "volume-run").glob("alive-beat-*.json")
-    assert json.loads(told.read_text())["tick_s"] == 2
+    [heartbeat] = (compose.folder / "volume-run").glob("alive-beat-*.json")
+    assert json.loads(heartbeat.read_text())["tick_s"] == 2
 
 
-def test_nothing_outlives_its_container(stage: Stage, project: Callable[..., Project]) -> None:
-    """What did would take other tests' messages: they use the same Redis."""
+def test_processes_end_with_their_container(stage: Stage, project: Callable[..., Project]) -> None:
+    """Left-over processes would take messages of other tests, which use the same Redis."""
     stage.emulator("--movies", "10")
     compose = project()
     beat = compose.start("beat")
@@ -104,26 +105,29 @@ def test_nothing_outlives_its_container(stage: Stage, project: Callable[..., Pro
     wait_for(lambda: not Path(f"/proc/{inside}").exists())
 
 
-def test_without_a_schedule_of_their_own_all_have_the_default(
-    stage: Stage, project: Callable[..., Project]
-) -> None:
+def test_default_schedule(stage: Stage, project: Callable[..., Project]) -> None:
     stage.emulator("--movies", "10")
     compose = project()
-    status, said = compose.run("reelhaul", "schedule", "--json", patience_s=PATIENCE_S)
-    assert status == 0, said
-    assert [entry["schedule_entry"] for entry in json.loads(said)] == ["changes", "recent", "oldest", "sweep"]
+    status, output = compose.run("reelhaul", "schedule", "--json", patience_s=PATIENCE_S)
+    assert status == 0, output
+    assert [entry["schedule_entry"] for entry in json.loads(output)] == [
+        "changes",
+        "recent",
+        "oldest",
+        "sweep",
+    ]
     beat = compose.start("beat")
     wait_for(lambda: compose.is_healthy("beat", beat), watching=[beat])
 
 
-def test_flower_keeps_its_memory_and_learns_nothing(stage: Stage, project: Callable[..., Project]) -> None:
+def test_flower_keeps_its_database_and_gets_no_key(stage: Stage, project: Callable[..., Project]) -> None:
     stage.emulator("--movies", "10")
     compose = project()
     port = free_port()
     *command, _, _ = compose.services["flower"]["command"]
-    memory = "--db=/var/lib/flower/flower.db"
-    assert memory in compose.services["flower"]["command"]
-    flower = compose.start("flower", *command, "--address=127.0.0.1", f"--port={port}", memory)
+    database = "--db=/var/lib/flower/flower.db"
+    assert database in compose.services["flower"]["command"]
+    flower = compose.start("flower", *command, "--address=127.0.0.1", f"--port={port}", database)
 
     def answers() -> bool:
         with suppress(requests.ConnectionError):
@@ -138,7 +142,7 @@ def metrics_folders(compose: Project) -> list[Path]:
     return list((compose.folder / "volume-run").glob("metrics-*"))
 
 
-def test_prefork_workers_of_two_containers_leave_each_others_metrics_alone(
+def test_prefork_workers_of_two_containers_keep_separate_metrics(
     stage: Stage, project: Callable[..., Project]
 ) -> None:
     stage.emulator("--movies", "10")

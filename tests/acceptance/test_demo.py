@@ -1,4 +1,4 @@
-"""`reelhaul demo --json`: the whole chain from nothing, and nothing left of it."""
+"""`reelhaul demo`: a whole backfill on an empty machine, and nothing left of it."""
 
 import json
 import signal
@@ -18,7 +18,7 @@ KEYS = [
 
 @pytest.fixture
 def scratch(stage: Stage) -> Path:
-    """Where the demo's temporary files go; it marks its processes, too."""
+    """The folder of the demo's temporary files, by which its processes are found."""
     folder = stage.folder / "scratch"
     folder.mkdir()
     stage.environment["TMPDIR"] = str(folder)
@@ -31,7 +31,7 @@ def assert_nothing_is_left(scratch: Path) -> None:
         assert list(scratch.glob(f"reelhaul-{name}-*")) == []
 
 
-def test_it_ends_with_figures_that_agree(stage: Stage, scratch: Path) -> None:
+def test_its_figures_are_consistent(stage: Stage, scratch: Path) -> None:
     ended = stage.reelhaul("demo", "--json", "--rate", "60")
     assert ended.returncode == 0, ended.stderr
     figures = json.loads(ended.stdout.splitlines()[-1])
@@ -42,12 +42,12 @@ def test_it_ends_with_figures_that_agree(stage: Stage, scratch: Path) -> None:
     assert figures["movies"] > 5000
     assert 0 < figures["limit_utilisation"] <= 1.0
     assert figures["seconds"] > 0
-    # It had servers of its own, whatever the environment named.
+    # It uses its own servers, not those in the environment.
     assert list(stage.database["pages"].find()) == []
     assert_nothing_is_left(scratch)
 
 
-def test_a_catalogue_of_ones_own(stage: Stage, scratch: Path) -> None:
+def test_a_catalogue_from_a_file(stage: Stage, scratch: Path) -> None:
     movies = [
         {"id": 1, "genre_ids": [18, 35], "release_date": "1999-12-31", "surplus": {"kept": [1, 2.5]}},
         {"id": 2, "genre_ids": [18], "release_date": "2000-01-01"},
@@ -66,7 +66,7 @@ def test_a_catalogue_of_ones_own(stage: Stage, scratch: Path) -> None:
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
-def test_interrupted_it_leaves_nothing_running(stage: Stage, scratch: Path, signum: signal.Signals) -> None:
+def test_nothing_runs_on_after_an_interrupt(stage: Stage, scratch: Path, signum: signal.Signals) -> None:
     demo = stage.begin("demo", "--rate", "20")
     wait_for(lambda: "emulated TMDB at" in demo.log_text(), watching=[demo])
     assert len(marked_processes(scratch)) > 4

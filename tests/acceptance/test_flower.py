@@ -1,4 +1,4 @@
-"""Flower as it is shipped, in a real browser: who may look, what tasks are called, what is kept."""
+"""Flower with our configuration, in a real browser: access, labels of tasks, what survives a restart."""
 
 import json
 import re
@@ -20,14 +20,14 @@ from tests.support.stage import PATIENCE_S, Stage, wait_for
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(120)]
 
 LOGIN = ("haul", "s3cret-enough")
-#: The emulator refuses one page of Drama for good.
-REFUSED = "status=404:match=with_genres=18&.*page=2$"
+#: The emulator rejects page 2 of Drama every time.
+REJECTED = "status=404:match=with_genres=18&.*page=2$"
 PICTURES = Path("test-pictures")
 
 
 @contextmanager
 def flower(stage: Stage, *options: str) -> Iterator[tuple[str, ChildProcess]]:
-    """A plain `celery -A worker.app flower`; its address."""
+    """Start `celery -A worker.app flower`; yield its address and process."""
     port = free_port()
     command = ("-m", "celery", "-A", "worker.app", "flower", f"--port={port}", *options)
     process = stage.start(sys.executable, *command)
@@ -45,8 +45,8 @@ def flower(stage: Stage, *options: str) -> Iterator[tuple[str, ChildProcess]]:
         process.stop()
 
 
-def refusal(stage: Stage, *options: str) -> str:
-    """What a Flower says that does not start."""
+def error_of(stage: Stage, *options: str) -> str:
+    """The error of a Flower that does not start."""
     command = ("-m", "celery", "-A", "worker.app", "flower", f"--port={free_port()}", *options)
     process = stage.start(sys.executable, *command)
     assert process.wait(PATIENCE_S) == 2
@@ -54,19 +54,19 @@ def refusal(stage: Stage, *options: str) -> str:
 
 
 def show(page: Page, path: str, text: str) -> None:
-    """Load the page until it shows the text: Flower hears of things a little later."""
+    """Reload the page until it shows the text: Flower gets events with a delay."""
     wait_for(lambda: bool(page.goto(path)) and bool(text in page.inner_text("body")))
 
 
 def search(page: Page, words: str) -> None:
-    """The row of tasks that alone is left when the words are searched for."""
+    """Search for the words and wait until one task is left."""
     box = page.locator("input[type=search]")
     box.fill(words)
     expect(page.locator("#tasks-table tbody tr")).to_have_count(1)
 
 
-def test_tasks_by_name_states_and_lanes_in_a_browser(stage: Stage, request: pytest.FixtureRequest) -> None:
-    stage.emulator("--movies", "20000", "--fault", REFUSED)
+def test_tasks_and_queues_in_a_browser(stage: Stage, request: pytest.FixtureRequest) -> None:
+    stage.emulator("--movies", "20000", "--fault", REJECTED)
     worker = stage.worker()
     stage.environment["FLOWER_BASIC_AUTH"] = ":".join(LOGIN)
     pictures = request.config.rootpath / PICTURES / request.node.name
@@ -94,32 +94,34 @@ def test_tasks_by_name_states_and_lanes_in_a_browser(stage: Stage, request: pyte
         worker.stop()
         stage.send(cells=[(35, "2001", 1), (35, "2002", 1)], refresh=[(35, "2003", 1)])
         page.goto(f"{address}/broker")
-        for lane, waiting in (("refresh", "1"), ("pages", "0"), ("cells", "2"), ("movies", "0")):
-            expect(page.locator(f"#queue-table tr[id={lane}] td").nth(1)).to_have_text(waiting)
+        for queue, waiting in (("refresh", "1"), ("pages", "0"), ("cells", "2"), ("movies", "0")):
+            expect(page.locator(f"#queue-table tr[id={queue}] td").nth(1)).to_have_text(waiting)
         assert process.running
     assert "a-token-of-nobody" not in "".join(child.log_text() for child in stage.children)
 
 
-def test_it_remembers_over_a_restart(stage: Stage) -> None:
+def test_tasks_survive_a_restart(stage: Stage) -> None:
     stage.emulator("--movies", "500")
     stage.environment["FLOWER_BASIC_AUTH"] = ":".join(LOGIN)
     stage.worker()
 
     def tasks(address: str) -> dict[str, str]:
-        told = requests.get(f"{address}/api/tasks", auth=LOGIN, timeout=PATIENCE_S)
-        told.raise_for_status()
-        return {task["args"]: task["state"] for task in json.loads(told.content).values()}
+        response = requests.get(f"{address}/api/tasks", auth=LOGIN, timeout=PATIENCE_S)
+        response.raise_for_status()
+        return {task["args"]: task["state"] for task in json.loads(response.content).values()}
 
     with flower(stage) as (address, _):
-        wait_for(lambda: "worker1@" in requests.get(f"{address}/workers", auth=LOGIN, timeout=PATIENCE_S).text)
+        wait_for(
+            lambda: "worker1@" in requests.get(f"{address}/workers", auth=LOGIN, timeout=PATIENCE_S).text
+        )
         stage.send(cells=[(35, "2001", 1)])
-        name = "genre 35 2001, page 1 (35:2001:1)"  # nobody has asked TMDB for names yet
+        name = "genre 35 2001, page 1 (35:2001:1)"  # the names of genres are not loaded yet
         wait_for(lambda: tasks(address).get(name) == "SUCCESS")
     with flower(stage) as (address, _):
         assert tasks(address)[name] == "SUCCESS"
 
 
-def test_nobody_looks_without_the_password_and_nobody_steers(stage: Stage) -> None:
+def test_password_is_required_and_control_is_off(stage: Stage) -> None:
     stage.environment["FLOWER_BASIC_AUTH"] = ":".join(LOGIN)
     with flower(stage, "--address=0.0.0.0") as (address, _):
         for path in ("", "workers", "tasks", "broker", "metrics", "api/workers", "api/tasks"):
@@ -128,19 +130,19 @@ def test_nobody_looks_without_the_password_and_nobody_steers(stage: Stage) -> No
             assert wrong.status_code == 401, path
         assert requests.get(f"{address}/metrics", auth=LOGIN, timeout=PATIENCE_S).ok
         for path in ("api/worker/shutdown/w0", "api/task/revoke/0"):
-            steer = requests.post(f"{address}/{path}", auth=LOGIN, timeout=PATIENCE_S)
-            assert steer.status_code == 403, path
+            response = requests.post(f"{address}/{path}", auth=LOGIN, timeout=PATIENCE_S)
+            assert response.status_code == 403, path
 
 
-def test_on_loopback_pages_are_shown_and_the_api_is_not(stage: Stage) -> None:
+def test_without_a_password_the_api_is_closed(stage: Stage) -> None:
     with flower(stage) as (address, _):
         assert requests.get(f"{address}/tasks", timeout=PATIENCE_S).ok
         assert requests.get(f"{address}/api/tasks", timeout=PATIENCE_S).status_code == 401
 
 
 @pytest.mark.parametrize("how", ["--address=", "FLOWER_ADDRESS"])
-def test_an_empty_address_is_loopback(stage: Stage, how: str) -> None:
-    """Tornado's meaning of an empty address is every address."""
+def test_empty_address_is_loopback(stage: Stage, how: str) -> None:
+    """To Tornado, an empty address means every address."""
     if how == "FLOWER_ADDRESS":
         stage.environment["FLOWER_ADDRESS"] = ""
     with flower(stage, *([how] if how.startswith("--") else [])) as (_, process):
@@ -149,13 +151,13 @@ def test_an_empty_address_is_loopback(stage: Stage, how: str) -> None:
     assert {address for address, _ in found if not address.is_loopback} == set()
 
 
-def test_what_would_show_the_fleet_to_anybody_does_not_start(stage: Stage) -> None:
-    for address in ("0.0.0.0", "::", "a-host.example"):  # noqa: S104 -- it is refused
-        assert refusal(stage, f"--address={address}") == (
+def test_flower_open_to_everybody_does_not_start(stage: Stage) -> None:
+    for address in ("0.0.0.0", "::", "a-host.example"):  # noqa: S104 -- Flower does not start
+        assert error_of(stage, f"--address={address}") == (
             f"reelhaul: Flower would show the fleet to anybody who reaches {address}: set "
             "FLOWER_BASIC_AUTH=user:password, or leave --address at 127.0.0.1"
         )
     stage.environment["FLOWER_BASIC_AUTH"] = "haul:"
-    assert "must be user:password" in refusal(stage)
+    assert "must be user:password" in error_of(stage)
     stage.environment |= {"FLOWER_BASIC_AUTH": ":".join(LOGIN), "FLOWER_UNAUTHENTICATED_API": "true"}
-    assert "unset it" in refusal(stage)
+    assert "unset it" in error_of(stage)

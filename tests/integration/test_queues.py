@@ -1,4 +1,4 @@
-"""Lanes: a refresh overtakes all else, however long; open cells come before new ones; movies have a share."""
+"""The order of queues: a refresh overtakes everything, open cells precede new ones, movies get a share."""
 
 import base64
 import json
@@ -15,48 +15,48 @@ from sandbox.emulator.catalog import GENRES
 from sandbox.servers import EmulatorProcess
 from tests.support.stage import Stage, page_id, wait_for
 
-SLOTS = 4
+CONCURRENCY = 4
 BACKLOG = 100_000
-#: Requests a second: slow enough that the order of arrivals is the order of lanes.
+#: Requests per second: slow enough that requests arrive in the order of the queues.
 RATE = 20
 
 
-def lane(name: str) -> str:
-    return f"{{reelhaul}}:{name}"
+def redis_key(queue: str) -> str:
+    return f"{{reelhaul}}:{queue}"
 
 
 def arrivals(server: EmulatorProcess) -> list[str]:
     return [page_id(row[4]) for row in server.log() if row[3] == "discover"]
 
 
-def fill(client: "redis.Redis", template: bytes, name: str, keys: Iterable[tuple[int, str, int]]) -> None:
-    """Copies of one message, each for a page of its own, as a long backfill leaves them in a lane."""
+def fill(client: "redis.Redis", template: bytes, queue: str, keys: Iterable[tuple[int, str, int]]) -> None:
+    """Fill the queue with copies of a message, one for each page, as a long backfill does."""
     message: dict[str, Any] = json.loads(template)
     _, *rest = json.loads(base64.b64decode(message["body"]))
-    message["properties"]["delivery_info"]["routing_key"] = name
+    message["properties"]["delivery_info"]["routing_key"] = queue
     with client.pipeline(transaction=False) as pipe:
         for number, key in enumerate(keys, 1):
             body = json.dumps([[*key, 0], *rest])
             message["body"] = base64.b64encode(body.encode()).decode()
             message["properties"]["delivery_tag"] = message["headers"]["id"] = str(uuid.uuid4())
-            pipe.lpush(lane(name), json.dumps(message))
+            pipe.lpush(redis_key(queue), json.dumps(message))
             if number % 5_000 == 0:
                 pipe.execute()
         pipe.execute()
 
 
 @pytest.mark.timeout(120)
-def test_a_refresh_starts_within_two_seconds_of_a_backfill_of_100_000_pages(stage: Stage) -> None:
+def test_refresh_overtakes_100_000_pages_within_two_seconds(stage: Stage) -> None:
     stage.environment |= {
         "REELHAUL_RATE": str(RATE),
         "REELHAUL_CAPACITY": "1",
-        "REELHAUL_CONCURRENCY": str(SLOTS),
+        "REELHAUL_CONCURRENCY": str(CONCURRENCY),
     }
     server = stage.emulator("--movies", "500")
     stage.send(pages=[(18, "2020", 2)])
     with redis.Redis.from_url(stage.redis_url) as client:
-        [template] = client.lrange(lane("pages"), 0, -1)
-        client.delete(lane("pages"))
+        [template] = client.lrange(redis_key("pages"), 0, -1)
+        client.delete(redis_key("pages"))
         backlog = ((18, str(1880 + page // 500), 1 + page % 500) for page in range(BACKLOG))
         fill(client, template, "pages", backlog)
         worker = stage.worker()
@@ -64,11 +64,11 @@ def test_a_refresh_starts_within_two_seconds_of_a_backfill_of_100_000_pages(stag
         before = len(arrivals(server))
         fill(client, template, "refresh", [(35, "2021", 1)])
         wait_for(lambda: "35:2021:1" in arrivals(server), watching=[worker])
-    # In requests, not seconds: the machine may be slow, the rate is not.
+    # In requests, not seconds: the machine may be slow.
     assert arrivals(server).index("35:2021:1") - before <= 2 * RATE
 
 
-def test_open_cells_are_drained_before_others_are_opened(stage: Stage) -> None:
+def test_open_cells_are_finished_before_others_are_opened(stage: Stage) -> None:
     stage.environment |= {"REELHAUL_RATE": str(RATE), "REELHAUL_CAPACITY": "1", "REELHAUL_CONCURRENCY": "1"}
     server = stage.emulator("--movies", "500")
     pages = [(18, "2020", number) for number in range(2, 8)]
@@ -85,56 +85,56 @@ def test_open_cells_are_drained_before_others_are_opened(stage: Stage) -> None:
 
 
 def kinds(server: EmulatorProcess) -> list[str]:
-    """`discover` or `details` for each that was asked for, in order."""
+    """`discover` or `details` for each request, in order."""
     return [row[3] for row in server.log() if row[3] in {"discover", "details"}]
 
 
-def test_a_backfill_ends_long_before_the_movies_that_waited_when_it_began(stage: Stage) -> None:
+def test_backfill_ends_long_before_the_movies_requested_before_it(stage: Stage) -> None:
     server = stage.emulator("--movies", "2100")
     assert stage.reelhaul("popular", "--pages", "100", "-q").returncode == 0
     assert stage.reelhaul("details", "--detach").stdout.startswith("2,000 movies to fetch")
     assert stage.reelhaul("backfill", "--years", "2018..2020", "--detach").returncode == 0
     worker = stage.worker()
     wait_for(lambda: stage.progress()["missing"] == 0, watching=[worker])
-    asked = kinds(server)
-    pages = asked.count("discover")
+    requested = kinds(server)
+    pages = requested.count("discover")
     assert pages >= 57
-    until_then = len(asked) - asked[::-1].index("discover")
-    # One in four, and what the slots held when the lanes ran dry now and then.
-    assert asked[:until_then].count("details") <= pages
+    until_then = len(requested) - requested[::-1].index("discover")
+    # One in four, and more whenever the page queues are empty for a moment.
+    assert requested[:until_then].count("details") <= pages
 
 
-def test_movies_have_their_share_of_a_backfill_that_does_not_end(stage: Stage) -> None:
+def test_movies_get_their_share_during_a_backfill(stage: Stage) -> None:
     server = stage.emulator("--movies", "500")
     assert stage.reelhaul("popular", "--pages", "5", "-q").returncode == 0
     assert stage.reelhaul("details", "--detach").stdout.startswith("100 movies to fetch")
     stage.send(cells=[(*cell, 1) for cell in plan_cells(GENRES, range(1900, 2000))])
     worker = stage.worker()
     wait_for(lambda: stage.database["details"].count_documents({}) == 100, watching=[worker])
-    asked = kinds(server)
-    last = len(asked) - asked[::-1].index("details")
-    assert 3 * 100 - SLOTS <= last <= 5 * 100
+    requested = kinds(server)
+    last = len(requested) - requested[::-1].index("details")
+    assert 3 * 100 - CONCURRENCY <= last <= 5 * 100
     with redis.Redis.from_url(stage.redis_url) as client:
-        assert client.llen(lane("cells"))
+        assert client.llen(redis_key("cells"))
 
 
-def test_pages_that_redis_lost_come_back_however_many_movies_wait(stage: Stage) -> None:
+def test_lost_pages_come_back_while_movies_wait(stage: Stage) -> None:
     stage.emulator("--movies", "200")
     assert stage.reelhaul("popular", "--pages", "8", "-q").returncode == 0
     assert stage.reelhaul("details", "--detach").stdout.startswith("160 movies to fetch")
     assert stage.reelhaul("backfill", "--years", "2018..2020", "--detach").returncode == 0
     stage.environment["REELHAUL_TICK_S"] = "2"
     sweeping = [
-        stage.worker("-Q", "refresh"),  # nobody takes what waits
+        stage.worker("-Q", "refresh"),  # nobody takes pages or movies
         stage.start(sys.executable, "-m", "celery", "-A", "producer.schedule", "beat"),
     ]
     with redis.Redis.from_url(stage.redis_url) as client:
-        client.delete(lane("cells"))
-        wait_for(lambda: client.llen(lane("cells")) >= 57, watching=sweeping)
-        assert client.llen(lane("movies")) == 160
+        client.delete(redis_key("cells"))
+        wait_for(lambda: client.llen(redis_key("cells")) >= 57, watching=sweeping)
+        assert client.llen(redis_key("movies")) == 160
 
 
-def test_a_refresh_overtakes_movies_whose_turn_it_is(stage: Stage) -> None:
+def test_refresh_overtakes_movies(stage: Stage) -> None:
     stage.environment |= {"REELHAUL_RATE": str(RATE), "REELHAUL_CAPACITY": "1", "REELHAUL_CONCURRENCY": "1"}
     server = stage.emulator("--movies", "60")
     assert stage.reelhaul("popular", "--pages", "2", "-q").returncode == 0

@@ -1,9 +1,8 @@
-"""What is not ours is refused, and what is secret is seen nowhere; with real processes throughout."""
+"""Messages that are not ours are rejected and secrets are shown nowhere; with real processes throughout."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import pickle
 import queue
@@ -17,7 +16,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
-from uuid import uuid4
 
 import pymongo
 import pytest
@@ -29,6 +27,7 @@ from sandbox.fleet import Fleet
 from sandbox.processes import ChildProcess, spawn
 from sandbox.servers import EmbeddedMongo
 from tests.chaos.harness import CELERY, PREFIX, TOKEN, Rig, children
+from tests.support.messages import message
 from tests.support.sockets import listening
 from tests.support.stage import Stage, wait_for
 
@@ -40,33 +39,13 @@ HUGE = "9" * 5_000_000
 
 @pytest.fixture
 def rig(tmp_path: Path) -> Iterator[Start]:
-    """Starts a run's servers with the options of `Rig`; all end after the test."""
+    """Start servers with the options of `Rig`; all end after the test."""
     with ExitStack() as stack:
         yield lambda **options: stack.enter_context(Rig(tmp_path, **options))
 
 
-def message(body: bytes, content_type: str = "application/json", task: str = "reelhaul.fetch_page") -> str:
-    """A message as kombu lays it into Redis."""
-    return json.dumps(
-        {
-            "body": base64.b64encode(body).decode(),
-            "content-encoding": "utf-8" if "json" in content_type else "binary",
-            "content-type": content_type,
-            "headers": {"lang": "py", "task": task, "id": str(uuid4()), "argsrepr": "-", "kwargsrepr": "-"},
-            "properties": {
-                "correlation_id": str(uuid4()),
-                "delivery_mode": 2,
-                "delivery_info": {"exchange": "", "routing_key": "pages"},
-                "priority": 0,
-                "body_encoding": "base64",
-                "delivery_tag": str(uuid4()),
-            },
-        }
-    )
-
-
 def call(*args: Any) -> bytes:
-    """The body of a message that calls a task."""
+    """The body of a message that calls a task with these arguments."""
     return json.dumps(
         [args, {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]
     ).encode()
@@ -83,7 +62,7 @@ class Bomb:
 
 
 @pytest.mark.parametrize("pool", ["threads", "prefork"])
-def test_messages_that_are_not_ours_are_refused_and_logged(rig: Start, tmp_path: Path, pool: str) -> None:
+def test_messages_that_are_not_ours_are_rejected_and_logged(rig: Start, tmp_path: Path, pool: str) -> None:
     run = rig(movies=2000, years=(2020, 2025))
     (worker,) = run.start_workers(("--pool", pool, "-c", "2"))
     bomb = tmp_path / "exploded"
@@ -93,42 +72,44 @@ def test_messages_that_are_not_ours_are_refused_and_logged(rig: Start, tmp_path:
         "pickle": message(pickled, "application/x-python-serialize"),
         "yaml": message(yaml.encode(), "application/x-yaml"),
         "unknown task": message(call(18, "2020", 1), task="os.system"),
-        "no JSON": message(b"{", "application/json"),
+        "not JSON": message(b"{", "application/json"),
         "no arguments": message(b"{}"),
         "a number": message(b"5"),
         "an empty list": message(b"[]"),
         "too few arguments": message(call(18)),
         "too many": message(call(99, "2020", 1, 0, 0, 0)),
         "wrong types": message(call({}, None, [1])),
-        "no window": message(call(18, "2020-13-45", 1)),
-        "huge words": message(call(18, HUGE, 1)),
-        "huge numbers": message(call(HUGE, "2020", 1)),
-        "a time that is none": message(call(18, "2020", 1, "never")),
-        "a time beyond time": message(call(18, "2020", 1, 10**30)),
+        "not a window": message(call(18, "2020-13-45", 1)),
+        "a huge string": message(call(18, HUGE, 1)),
+        "a huge number": message(call(HUGE, "2020", 1)),
+        "not a time": message(call(18, "2020", 1, "never")),
+        "a time after the year 3000": message(call(18, "2020", 1, 10**30)),
         "broken base64": message(call(18, "2020", 1)).replace('"body": "', '"body": "x'),
-        "no movie": message(call("603"), task="reelhaul.fetch_movie"),
+        "not a movie": message(call("603"), task="reelhaul.fetch_movie"),
         "a huge movie": message(call(10**30), task="reelhaul.fetch_movie"),
-        "no day": message(call("changes", 0, "yesterday", 1), task="reelhaul.read_changes"),
-        "no duty": message(call("os.system", 0, "2026-01-01", 1), task="reelhaul.read_changes"),
-        "no moment": message(call("changes", 10**30, "2026-01-01", 1), task="reelhaul.read_changes"),
+        "not a day": message(call("changes", 0, "yesterday", 1), task="reelhaul.read_changes"),
+        "no schedule entry": message(call("os.system", 0, "2026-01-01", 1), task="reelhaul.read_changes"),
+        "a time beyond 64 bits": message(
+            call("changes", 10**30, "2026-01-01", 1), task="reelhaul.read_changes"
+        ),
     }
-    no_messages = (b"\xff\xfe\x00", b"no JSON", b"5", b"{}", b'{"properties": {}}', b"[[],{},{}]", b"\0" * 99)
+    junk = (b"\xff\xfe\x00", b"no JSON", b"5", b"{}", b'{"properties": {}}', b"[[],{},{}]", b"\0" * 99)
     with run.redis_client() as client:
-        for text in (*bad.values(), *no_messages):
+        for text in (*bad.values(), *junk):
             client.lpush(f"{PREFIX}pages", text)
-    run.until("all refused", run.is_idle, 60)
+    run.until("all rejected", run.is_idle, 60)
     assert not bomb.exists()
     run.backfill()
     run.until("complete", lambda: run.stored() >= len(run.pages))
     assert run.compare().missing == []
     log = worker.log_text()
     assert len(log) < 1_000_000
-    for word in ("pickle", "yaml", "os.system", "message refused"):
-        assert word in log, word
+    for text in ("pickle", "yaml", "os.system", "message rejected"):
+        assert text in log, text
 
 
-def test_secrets_are_seen_nowhere(rig: Start) -> None:
-    """A run full of errors, with three secrets: TMDB's token, Redis' and Flower's password."""
+def test_no_secret_is_stored_or_shown_anywhere(rig: Start) -> None:
+    """A run full of failures, with three secrets: TMDB's token, Redis' and Flower's password."""
     passwords = {"redis": "canary-redis-5c1d", "flower": "canary-flower-77aa"}
     run = rig(
         movies=2_000,
@@ -146,41 +127,42 @@ def test_secrets_are_seen_nowhere(rig: Start) -> None:
     flower.wait_until(lambda: accepts_connections(port), 60)
     run.backfill()
 
-    def given_up() -> int:
+    def quarantined() -> int:
         return run.database.failures.count_documents({})
 
-    run.until("something is stored, something in quarantine", lambda: run.stored() > 3 and bool(given_up()))
+    run.until("something is stored, something quarantined", lambda: run.stored() > 3 and bool(quarantined()))
     with run.redis_client() as client:
-        seen = {"Redis": dump(client)}
-    seen |= flower_pages(port, passwords["flower"])
-    seen["inspect"] = run.celery("inspect", "conf") + run.celery("inspect", "stats") + run.celery("report")
+        shown = {"Redis": dump(client)}
+    shown |= flower_pages(port, passwords["flower"])
+    shown["inspect"] = run.celery("inspect", "conf") + run.celery("inspect", "stats") + run.celery("report")
     run.emulator.configure(faults=["error=7:match=discover"])
     run.reelhaul("refresh", "--max-age", "0s", *run.request(), "--detach")
     run.until(
-        "key refused", lambda: any("TMDB refuses the key" in worker.log_text() for worker in run.workers)
+        "key rejected",
+        lambda: any("check TMDB_TOKEN or TMDB_API_KEY" in worker.log_text() for worker in run.workers),
     )
-    seen["status"] = run.reelhaul("status", "--json")
+    shown["status"] = run.reelhaul("status", "--json")
     for collection in run.database.list_collection_names():
-        seen[f"collection {collection}"] = repr(list(run.database[collection].find()))
+        shown[f"collection {collection}"] = repr(list(run.database[collection].find()))
     for log in run.folder.rglob("*.log"):
-        seen[f"log {log.name}"] = log.read_text(encoding="utf-8", errors="replace")
+        shown[f"log {log.name}"] = log.read_text(encoding="utf-8", errors="replace")
     for file in (run.folder / "run").rglob("*"):
         if file.is_file():
-            seen[f"file {file.name}"] = file.read_bytes().decode("utf-8", errors="replace")
-    assert {where for where, text in seen.items() for secret in secrets if secret in text} == set()
-    assert {"Redis", "inspect", "/workers", "/broker", "log worker1.log", "log beat.log"} <= seen.keys()
+            shown[f"file {file.name}"] = file.read_bytes().decode("utf-8", errors="replace")
+    assert {where for where, text in shown.items() for secret in secrets if secret in text} == set()
+    assert {"Redis", "inspect", "/workers", "/broker", "log worker1.log", "log beat.log"} <= shown.keys()
 
 
 KEYS = {
     "a key": {"TMDB_TOKEN": "", "TMDB_API_KEY": "0123456789abcdef0123456789abcdef"},
-    "a key that addresses write otherwise": {"TMDB_TOKEN": "", "TMDB_API_KEY": 'canary+0f/key=of "nobody"'},
+    "a key that URLs escape": {"TMDB_TOKEN": "", "TMDB_API_KEY": 'canary+0f/key=of "nobody"'},
     "a token": {"TMDB_TOKEN": "eyJhbGciOiJIUzI1NiJ9.eyJhdWQiOiJub2JvZHkifQ.canary-_token"},
 }
 
 
 @pytest.mark.parametrize("name", KEYS)
-def test_an_answer_that_shows_our_key_gives_it_to_nobody(stage: Stage, name: str) -> None:
-    """Servers and caches quote the address, and some the Authorization, in headers and bodies."""
+def test_key_quoted_in_a_response_is_redacted(stage: Stage, name: str) -> None:
+    """Servers and caches quote the URL, and some the Authorization header, in headers and bodies."""
     stage.environment |= {**KEYS[name], "REELHAUL_LOG_LEVEL": "DEBUG"}
     secret = stage.environment["TMDB_TOKEN"] or stage.environment["TMDB_API_KEY"]
     server = stage.emulator("--movies", "2000", "--key", secret)
@@ -206,22 +188,13 @@ def test_an_answer_that_shows_our_key_gives_it_to_nobody(stage: Stage, name: str
         assert not [text for text in shown if form in text], form
 
 
-#: What is quarantined, and what passes: both are logged, and kept or not.
+#: Failures that end in quarantine, and failures that pass.
 ERRORS = ["status=404:match=page=2(&|$)", "status=500:p=0.1:match=discover"]
-PASSING = [
-    "not-json",
-    "reset=body",
-    "close",
-    "truncate",
-    "html",
-    "error-200",
-    "wrong-page",
-    "hostile=surrogate",
-]
+PASSING = "not-json reset=body close truncate html error-200 wrong-page hostile=surrogate".split()  # noqa: SIM905 -- one line
 
 
 def dump(client: Redis) -> str:
-    """Every key with all that it holds."""
+    """Every key with its value."""
     readers: dict[Any, Callable[[Any], Any]] = {
         b"string": client.get,
         b"hash": client.hgetall,
@@ -233,7 +206,7 @@ def dump(client: Redis) -> str:
 
 
 def flower_pages(port: int, password: str) -> dict[str, str]:
-    """What a reader with the password sees, and that one without it sees nothing."""
+    """What Flower shows with the password; without it, nothing."""
     base = f"http://127.0.0.1:{port}"
     pages: dict[str, str] = {}
     for path in ("/", "/workers", "/tasks", "/broker", "/metrics", "/api/workers", "/api/tasks"):
@@ -248,8 +221,8 @@ def flower_pages(port: int, password: str) -> dict[str, str]:
     return pages
 
 
-def test_a_password_for_mongodb(rig: Start, tmp_path: Path) -> None:
-    with Guarded(folder=tmp_path / "guarded") as server:
+def test_mongodb_with_a_password(rig: Start, tmp_path: Path) -> None:
+    with CustomMongo(folder=tmp_path / "guarded") as server:
         client: pymongo.MongoClient[dict[str, Any]]
         with pymongo.MongoClient(server.url) as client:
             roles = [{"role": "readWrite", "db": "reelhaul"}]
@@ -262,8 +235,8 @@ def test_a_password_for_mongodb(rig: Start, tmp_path: Path) -> None:
         with pymongo.MongoClient(address) as client:
             pages: Any = client["reelhaul"]["pages"]
             run.until("complete", lambda: pages.count_documents({}) >= len(run.pages), 60)
-        refused = run.reelhaul_fails("status", MONGO_URL=address.replace(MONGO_PASSWORD, "wrong"))
-        assert "MongoDB" in refused
+        error = run.reelhaul_fails("status", MONGO_URL=address.replace(MONGO_PASSWORD, "wrong"))
+        assert "MongoDB" in error
         assert all(MONGO_PASSWORD not in log.read_text() for log in run.folder.rglob("*.log"))
 
 
@@ -271,7 +244,7 @@ def test_tls_to_redis_and_mongodb(rig: Start, tmp_path: Path) -> None:
     key, cert = certificate(tmp_path)
     tls = ("--tls-cert-file", str(cert), "--tls-key-file", str(key))
     with ExitStack() as stack:
-        mongo = stack.enter_context(Guarded(folder=tmp_path / "guarded", options=tls))
+        mongo = stack.enter_context(CustomMongo(folder=tmp_path / "guarded", options=tls))
         address = f"mongodb://127.0.0.1:{mongo.port}/reelhaul?tls=true&tlsCAFile={cert}"
         run = rig(movies=1_000, years=(2024, 2025), MONGO_URL=address)
         port = stack.enter_context(tls_in_front_of(run.redis.port, key, cert))
@@ -281,17 +254,17 @@ def test_tls_to_redis_and_mongodb(rig: Start, tmp_path: Path) -> None:
         client: pymongo.MongoClient[dict[str, Any]] = stack.enter_context(pymongo.MongoClient(address))
         pages = client["reelhaul"]["pages"]
         run.until("complete", lambda: pages.count_documents({}) >= len(run.pages), 60)
-        # Whom the certificate does not vouch for is not talked to.
+        # Without the CA, the certificate is not trusted.
         assert "Redis" in run.reelhaul_fails("backfill", "--detach", REDIS_URL=f"rediss://127.0.0.1:{port}/0")
 
 
-def test_flower_counts_the_lanes_over_tls_with_a_password(rig: Start, tmp_path: Path) -> None:
+def test_flower_counts_the_queues_over_tls_with_a_password(rig: Start, tmp_path: Path) -> None:
     key, cert = certificate(tmp_path)
     run = rig(movies=10, redis_password=REDIS_PASSWORD, FLOWER_BASIC_AUTH="reader:s3cret-enough")
     waiting = {"refresh": 1, "pages": 3, "cells": 2, "movies": 4}
     with run.redis_client() as client:
-        for lane, number in waiting.items():
-            client.lpush(f"{PREFIX}{lane}", *[message(call(18, "2020", 1))] * number)
+        for name, number in waiting.items():
+            client.lpush(f"{PREFIX}{name}", *[message(call(18, "2020", 1))] * number)
     port = free_port()
     with ExitStack() as stack:
         tls = stack.enter_context(tls_in_front_of(run.redis.port, key, cert))
@@ -301,7 +274,7 @@ def test_flower_counts_the_lanes_over_tls_with_a_password(rig: Start, tmp_path: 
         flower.wait_until(lambda: accepts_connections(port), 60)
         page = flower_pages(port, "s3cret-enough")["/broker"]
         rows = re.findall(r'<tr id="(\w+)">\s*<td>\w+</td>\s*<td[^>]*>(\d+)</td>', page)
-        assert {lane: int(number) for lane, number in rows}.items() >= waiting.items(), flower.log_text()
+        assert {name: int(number) for name, number in rows}.items() >= waiting.items(), flower.log_text()
         assert REDIS_PASSWORD not in page
 
 
@@ -320,8 +293,8 @@ def test_everything_listens_on_loopback_only(rig: Start) -> None:
     assert {address for address, _ in addresses if not address.is_loopback} == set()
 
 
-def test_flower_listens_on_loopback_unless_told_otherwise(rig: Start) -> None:
-    """As docs/operations.md starts it: without an address, and without a password."""
+def test_flower_listens_on_loopback_by_default(rig: Start) -> None:
+    """Started as in docs/operations.md: without an address and without a password."""
     run = rig(movies=10)
     port = free_port()
     command = [*CELERY, "flower", f"--port={port}", f"--db={run.folder / 'flower.db'}"]
@@ -338,8 +311,8 @@ MONGO_PASSWORD = "canary-mongo-19f0"  # noqa: S105 -- made up
 REDIS_PASSWORD = "canary-redis-84be"  # noqa: S105 -- made up
 
 
-class Guarded(EmbeddedMongo):
-    """The embedded MongoDB with options of its own; who it is cannot be asked without a password."""
+class CustomMongo(EmbeddedMongo):
+    """The embedded MongoDB with more options."""
 
     def __init__(self, *, folder: Path, options: tuple[str, ...] = ()) -> None:
         super().__init__(folder=folder)
@@ -353,26 +326,26 @@ class Guarded(EmbeddedMongo):
     def _command(self, port: int, folder: Path) -> list[str]:
         return [*super()._command(port, folder), *self._options]
 
-    def _answers(self, child: ChildProcess, port: int) -> bool:  # noqa: ARG002 -- nobody else was there
+    def _answers(self, child: ChildProcess, port: int) -> bool:  # noqa: ARG002 -- the usual check needs a password
         return accepts_connections(port)
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
-    """Key and certificate of 127.0.0.1, signed by itself."""
+    """A key and a self-signed certificate for 127.0.0.1."""
     if shutil.which("openssl") is None:
         pytest.skip("no openssl to make a certificate with")
     key, cert = folder / "key.pem", folder / "cert.pem"
-    words = (
+    options = (
         "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
     )
     files = ["-keyout", str(key), "-out", str(cert)]
-    subprocess.run(["openssl", *words.split(), *files], check=True, capture_output=True, timeout=60)
+    subprocess.run(["openssl", *options.split(), *files], check=True, capture_output=True, timeout=60)
     return key, cert
 
 
 @contextmanager
 def tls_in_front_of(port: int, key: Path, cert: Path) -> Iterator[int]:
-    """A port on loopback that speaks TLS and hands on to `port`: the wheel's Valkey is built without TLS."""
+    """A port on loopback that forwards TLS to `port`: the embedded Valkey is built without TLS."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
     loop = asyncio.new_event_loop()
@@ -401,7 +374,7 @@ def tls_in_front_of(port: int, key: Path, cert: Path) -> Iterator[int]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.sleep(0.1)  # what was aborted is closed in the next rounds of the loop
+        await asyncio.sleep(0.1)  # the loop closes aborted connections
 
     ready: queue.Queue[int] = queue.Queue()
     over = asyncio.Event()

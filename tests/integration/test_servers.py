@@ -1,4 +1,4 @@
-"""The embedded servers: they start, keep what they were told, and never outlive whoever started them."""
+"""The embedded servers: they start, keep their data, and end with the process that started them."""
 
 import os
 import signal
@@ -37,7 +37,7 @@ def test_mongo_answers(mongo_url: str) -> None:
         assert movies.find_one({"_id": 603}) == {"_id": 603, "title": "The Matrix"}
 
 
-def test_redis_keeps_its_keys_over_a_kill(tmp_path: Path) -> None:
+def test_redis_keeps_its_keys_after_a_kill(tmp_path: Path) -> None:
     with EmbeddedRedis(folder=tmp_path / "redis") as server:
         url, pid = server.url, server.pid
         with redis.Redis.from_url(url) as client:
@@ -50,7 +50,7 @@ def test_redis_keeps_its_keys_over_a_kill(tmp_path: Path) -> None:
             assert client.lrange("queue", 0, -1) == [b"message"]
 
 
-def test_mongo_keeps_its_documents_over_a_kill(tmp_path: Path) -> None:
+def test_mongo_keeps_its_documents_after_a_kill(tmp_path: Path) -> None:
     with EmbeddedMongo(folder=tmp_path / "mongo") as server:
         with connect(server.url) as client:
             pages = client["reelhaul"].get_collection("pages", write_concern=WriteConcern(j=True))
@@ -61,7 +61,7 @@ def test_mongo_keeps_its_documents_over_a_kill(tmp_path: Path) -> None:
             assert client["reelhaul"]["pages"].count_documents({}) == 1
 
 
-def test_files_in_a_given_folder_stay_and_a_temporary_folder_goes(tmp_path: Path) -> None:
+def test_a_given_folder_stays_and_a_temporary_one_is_removed(tmp_path: Path) -> None:
     with EmbeddedRedis(folder=tmp_path / "kept") as kept, EmbeddedRedis() as scratch:
         temporary = scratch.folder
         assert temporary.is_dir()
@@ -69,7 +69,7 @@ def test_files_in_a_given_folder_stay_and_a_temporary_folder_goes(tmp_path: Path
     assert not temporary.exists()
 
 
-def test_the_emulator_counts_obeys_and_comes_back_on_its_port(
+def test_the_emulator_counts_is_configured_and_restarts_on_its_port(
     emulator: Callable[..., EmulatorProcess],
 ) -> None:
     server = emulator("--movies", "50")
@@ -85,7 +85,7 @@ def test_the_emulator_counts_obeys_and_comes_back_on_its_port(
 
 
 @pytest.mark.parametrize("server_class", [EmbeddedRedis, EmbeddedMongo, EmulatorProcess])
-def test_a_port_in_use_is_one_clear_line(server_class: type[EmbeddedServer]) -> None:
+def test_a_port_in_use_is_a_one_line_error(server_class: type[EmbeddedServer]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         server = server_class(port=port)
@@ -94,29 +94,29 @@ def test_a_port_in_use_is_one_clear_line(server_class: type[EmbeddedServer]) -> 
         server.stop()
 
 
-def test_a_command_that_ends_early_shows_its_last_words(tmp_path: Path) -> None:
+def test_the_error_of_a_command_that_ends_early_quotes_its_output(tmp_path: Path) -> None:
     child = spawn([sys.executable, "-c", "raise SystemExit('no such catalog')"], log_path=tmp_path / "log")
     with pytest.raises(SandboxError, match=r"SystemExit.*ended with status 1:\nno such catalog"):
         child.wait_until(lambda: False, timeout_s=10)
     child.stop()
 
 
-def test_a_command_that_does_not_exist_is_named(tmp_path: Path) -> None:
+def test_the_error_of_an_unknown_command_names_it(tmp_path: Path) -> None:
     child = spawn(["no-such-server"], log_path=tmp_path / "log")
     with pytest.raises(SandboxError, match="cannot run no-such-server: No such file"):
         child.wait_until(lambda: False, timeout_s=10)
     child.stop()
 
 
-def test_stop_kills_what_ignores_sigterm(tmp_path: Path) -> None:
+def test_stop_kills_a_process_that_ignores_sigterm(tmp_path: Path) -> None:
     script = """
 import signal, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-print("deaf", flush=True)
+print("ready", flush=True)
 time.sleep(600)
 """
     child = spawn([sys.executable, "-c", script], log_path=tmp_path / "log")
-    child.wait_until(lambda: "deaf" in child.log_text(), timeout_s=10)
+    child.wait_until(lambda: "ready" in child.log_text(), timeout_s=10)
     assert child.stop(grace_s=0.2) == -signal.SIGKILL
 
 
@@ -131,7 +131,7 @@ time.sleep(600)
 """
 
 
-def test_servers_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
+def test_servers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT, str(tmp_path)], stdout=subprocess.PIPE, text=True
     )
@@ -144,7 +144,7 @@ def test_servers_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
     deadline = time.monotonic() + GONE_WITHIN_S
     while any(is_running(pid) for pid in pids):
         assert time.monotonic() < deadline, (
-            f"still running {GONE_WITHIN_S} s after their parent's death: {pids}"
+            f"still running {GONE_WITHIN_S} s after the end of their parent: {pids}"
         )
         time.sleep(0.05)
 
@@ -154,7 +154,7 @@ def connect(url: str) -> pymongo.MongoClient[dict[str, Any]]:
 
 
 def is_running(pid: int) -> bool:
-    """Whether the process exists and is no zombie, which an orphan remains where nobody reaps orphans."""
+    """Whether the process exists and is no zombie; without an init process ended orphans stay zombies."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""One worker, real messages: what becomes of a page, whatever the API answers."""
+"""One worker and real messages: what becomes of a page, whatever TMDB sends."""
 
 import random
 import sys
@@ -14,7 +14,7 @@ import redis
 from sandbox.servers import EmbeddedMongo, EmbeddedRedis, EmulatorProcess
 from tests.support.stage import Stage, catalogue, expected_cell, page_requests, wait_for
 
-#: Each test has a year of its own, so that one worker will do for all.
+#: Each test has its own years, so that all can share one worker.
 MOVIES = "4000"
 DRAMA = 18
 
@@ -34,7 +34,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, mongo_server: EmbeddedMongo)
 
 @pytest.fixture
 def tmdb(fleet: Stage) -> Iterator[EmulatorProcess]:
-    """The fleet's emulator, its log empty and its faults gone."""
+    """The fleet's emulator, with an empty log and without faults."""
     [server] = fleet.emulators
     server.reset()
     yield server
@@ -42,7 +42,7 @@ def tmdb(fleet: Stage) -> Iterator[EmulatorProcess]:
 
 
 def wait_until_done(fleet: Stage) -> None:
-    """Return when no message is left, waiting or in work."""
+    """Return when no message is left, waiting or with a worker."""
     with redis.Redis.from_url(fleet.redis_url) as client:
         keys = ["cells", "pages", "refresh", "movies"]
 
@@ -50,7 +50,7 @@ def wait_until_done(fleet: Stage) -> None:
             waiting = sum(int(client.llen(f"{{reelhaul}}:{key}")) for key in keys)
             return not waiting and not client.hlen("{reelhaul}:unacked")
 
-        # Twice in a row: between taking a message and noting it, none is seen.
+        # Twice in a row: while a worker takes a message, it is in neither place.
         wait_for(lambda: is_done() and is_done(), watching=fleet.children)
 
 
@@ -62,7 +62,7 @@ def failures_of(fleet: Stage, year: int) -> dict[str, dict[str, object]]:
     return {found["_id"]: found for found in fleet.database["failures"].find({"window": str(year)})}
 
 
-def test_page_1_brings_the_rest_of_its_cell(fleet: Stage, tmdb: EmulatorProcess) -> None:
+def test_page_1_enqueues_the_rest_of_its_cell(fleet: Stage, tmdb: EmulatorProcess) -> None:
     fleet.send(cells=[(DRAMA, "2024", 1)])
     movies = catalogue(tmdb)
     wanted = expected_cell(movies, DRAMA, 2024)
@@ -75,9 +75,7 @@ def test_page_1_brings_the_rest_of_its_cell(fleet: Stage, tmdb: EmulatorProcess)
     assert set(page_requests(tmdb).values()) == {1}
 
 
-def test_what_is_stored_is_not_asked_for_but_what_its_cell_lacks_is(
-    fleet: Stage, tmdb: EmulatorProcess
-) -> None:
+def test_only_missing_pages_are_requested(fleet: Stage, tmdb: EmulatorProcess) -> None:
     fleet.send(cells=[(DRAMA, "2023", 1)])
     wait_for(lambda: bool(pages_of(fleet, 2023)), watching=fleet.children)
     wait_until_done(fleet)
@@ -91,7 +89,7 @@ def test_what_is_stored_is_not_asked_for_but_what_its_cell_lacks_is(
     assert page_requests(tmdb) == {"18:2023:2": 1}
 
 
-def test_messages_twice_and_in_any_order_leave_the_same(fleet: Stage, tmdb: EmulatorProcess) -> None:
+def test_repeated_and_shuffled_messages_leave_the_same_pages(fleet: Stage, tmdb: EmulatorProcess) -> None:
     wanted = expected_cell(catalogue(tmdb), DRAMA, 2022)
     pages = -(-len(wanted) // 20)
     messages = [(DRAMA, "2022", page) for page in range(1, pages + 1)] * 3
@@ -116,7 +114,7 @@ def test_messages_twice_and_in_any_order_leave_the_same(fleet: Stage, tmdb: Emul
         (2017, "error-200=34", ("rejected", 200)),
     ],
 )
-def test_a_page_that_can_never_be_had_is_quarantined_and_the_others_go_on(
+def test_hopeless_page_is_quarantined_and_the_others_are_stored(
     fleet: Stage, tmdb: EmulatorProcess, year: int, fault: str, becomes: tuple[str, int]
 ) -> None:
     tmdb.configure(faults=[f"{fault}:match=with_genres=18&.*gte={year}-.*page=2(&|$)"])
@@ -146,7 +144,7 @@ def test_a_page_that_can_never_be_had_is_quarantined_and_the_others_go_on(
         (2011, "truncate:count=3"),
     ],
 )
-def test_what_is_only_for_now_is_waited_out_and_costs_nothing(
+def test_passing_failure_quarantines_nothing(
     fleet: Stage, tmdb: EmulatorProcess, year: int, fault: str
 ) -> None:
     wanted = expected_cell(catalogue(tmdb), DRAMA, year)
@@ -158,7 +156,7 @@ def test_what_is_only_for_now_is_waited_out_and_costs_nothing(
     assert tmdb.stats()["by_fault"]
 
 
-BAD_MESSAGES = """
+MALFORMED = """
 from worker.movie_tasks import fetch_movie
 from worker.tasks import app, fetch_page
 year = "2010"
@@ -176,16 +174,13 @@ app.send_task(fetch_page.name, args=(18, year, 1), kwargs={"surplus": 1}, queue=
 """
 
 
-def test_messages_that_name_no_page_are_dropped_and_the_worker_goes_on(
-    fleet: Stage, tmdb: EmulatorProcess
-) -> None:
-    done = fleet.start(sys.executable, "-c", BAD_MESSAGES)
+def test_malformed_messages_are_rejected(fleet: Stage, tmdb: EmulatorProcess) -> None:
+    done = fleet.start(sys.executable, "-c", MALFORMED)
     assert done.wait(30) == 0, done.log_tail()
     fleet.children.remove(done)
     wait_until_done(fleet)
     assert page_requests(tmdb) == {}
     assert pages_of(fleet, 2010) == {}
-    # Refused before anything is stored: no failure, no page.
     for name in ("failures", "pages"):
         assert fleet.database[name].count_documents({"page": {"$not": {"$gte": 1, "$lte": 500}}}) == 0
         assert fleet.database[name].count_documents({"genre_id": {"$not": {"$gte": 0, "$lte": 20_000}}}) == 0
@@ -193,8 +188,8 @@ def test_messages_that_name_no_page_are_dropped_and_the_worker_goes_on(
     wait_for(lambda: "18:2010:1" in pages_of(fleet, 2010), watching=fleet.children)
 
 
-def test_no_secret_is_in_a_log_or_a_document(fleet: Stage) -> None:
-    """Last in the file: by now the worker has met every kind of trouble."""
+def test_no_secret_in_logs_and_documents(fleet: Stage) -> None:
+    """Last in the file: by now the worker has met every kind of failure."""
     token = fleet.environment["TMDB_TOKEN"]
     for child in fleet.children:
         assert token not in child.log_text()

@@ -1,6 +1,6 @@
-"""Breaks each promise on purpose and runs the test that must notice: `python -m tests.mutants`.
+"""Break each promise on purpose and run the test that must fail: `python -m tests.mutants`.
 
-Exit code 0 when every mutant was killed, 1 when one survived, 2 when one could not be judged.
+Exit code 0 when every mutant was killed, 1 when one survived, 2 when one was broken.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from typing import NamedTuple
 from redis import Redis
 
 from sandbox.servers import EmbeddedRedis
-from tests.mutants.listed import MUTANTS, faults
+from tests.mutants.listed import MUTANTS, invalid
 from tests.mutants.mutant import Mutant
 from tests.mutants.workspace import Verdict, Workspace, files_under
 
 ROOT = Path(__file__).resolve().parents[2]
-#: At a time: tests mostly wait; on two cores, three at a time use less than one.
+#: Workspaces at a time; the tests mostly wait, and three of them use less than one core.
 WORKSPACES = 3
 CODES = {"killed": 0, "skipped": 0, "survived": 1, "broken": 2}
 
 
 class Row(NamedTuple):
-    """What became of one mutant."""
+    """The result of one mutant."""
 
     mutant: Mutant
     outcome: str
-    said: str
+    detail: str
     seconds: float
 
 
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     options = _options(arguments)
     chosen = [m for m in MUTANTS if (m.quick or not options.quick) and options.k in m.name]
     if not chosen:
-        sys.stderr.write(f"no mutant is called {options.k!r}: `make mutants ARGS=--list` lists them\n")
+        sys.stderr.write(f"no mutant's name contains {options.k!r}: `make mutants ARGS=--list` lists them\n")
         return 2
     if options.list:
         for mutant in chosen:
@@ -50,36 +50,36 @@ def main(arguments: Sequence[str]) -> int:
             )
         return 0
     with EmbeddedRedis(appendonly=False) as server, Redis.from_url(server.url) as client:
-        wrong = list(faults(chosen, ROOT, client))
-    if wrong:
-        sys.stderr.write("\n".join(wrong) + "\n")
+        errors = list(invalid(chosen, ROOT, client))
+    if errors:
+        sys.stderr.write("\n".join(errors) + "\n")
         return 2
     try:
         files = files_under(ROOT)
     except RuntimeError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    begun = time.monotonic()
+    started = time.monotonic()
     rows = run(chosen, files)
     sys.stdout.write("\n".join(("", *table(rows), "")))
     count = {outcome: sum(row.outcome == outcome for row in rows) for outcome in CODES}
-    told = ", ".join(f"{number} {outcome}" for outcome, number in count.items() if number)
-    sys.stdout.write(f"{told}; {time.monotonic() - begun:.0f} s\n")
+    counts = ", ".join(f"{number} {outcome}" for outcome, number in count.items() if number)
+    sys.stdout.write(f"{counts}; {time.monotonic() - started:.0f} s\n")
     return max(CODES[row.outcome] for row in rows)
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="the few that `make chaos` runs")
-    parser.add_argument("--list", action="store_true", help="name them, with promise and test; run none")
-    parser.add_argument("-k", default="", metavar="NAME", help="those whose name contains this")
+    parser.add_argument("--quick", action="store_true", help="only the few that `make chaos` runs")
+    parser.add_argument("--list", action="store_true", help="list names, promises and tests, and run nothing")
+    parser.add_argument("-k", default="", metavar="NAME", help="only those whose name contains this")
     return parser.parse_args(arguments)
 
 
 def run(mutants: Sequence[Mutant], files: Sequence[str]) -> list[Row]:
-    """Judge all, WORKSPACES at a time, in the order in which they end."""
+    """Judge all mutants, WORKSPACES at a time; rows in the order in which they end."""
     groups: queue.SimpleQueue[list[Mutant]] = queue.SimpleQueue()
-    # All mutants of a test in one workspace, right after it has passed there; the slow kill tests first.
+    # All mutants of a test run in one workspace, after the test has passed there; slow kill tests first.
     for test in sorted(
         {m.test for m in mutants}, key=lambda test: (not test.startswith("tests/chaos/"), test)
     ):
@@ -100,7 +100,7 @@ def run(mutants: Sequence[Mutant], files: Sequence[str]) -> list[Row]:
                         rows.append(row)
                         sys.stdout.write(_line(row) + "\n")
                         sys.stdout.flush()
-            except BaseException as error:  # noqa: BLE001 -- raised again below, in the main thread
+            except BaseException as error:  # noqa: BLE001 -- raised again in the main thread
                 errors.append(error)
 
         threads = [threading.Thread(target=work, args=(number,)) for number in range(WORKSPACES)]
@@ -114,27 +114,27 @@ def run(mutants: Sequence[Mutant], files: Sequence[str]) -> list[Row]:
 
 
 def judged(workspace: Workspace, group: Sequence[Mutant]) -> list[Row]:
-    """The mutants of one test, which must pass without any of them."""
-    sound = workspace.run(group[0].test)
-    if sound.outcome == "skipped":
-        return [Row(mutant, "skipped", sound.said, sound.seconds) for mutant in group]
-    if sound.outcome != "passed":
-        said = f"fails without the mutant: {sound.said}"
-        return [Row(mutant, "broken", said, sound.seconds) for mutant in group]
+    """Judge the mutants of one test, which must pass without them."""
+    unchanged = workspace.run(group[0].test)
+    if unchanged.outcome == "skipped":
+        return [Row(mutant, "skipped", unchanged.detail, unchanged.seconds) for mutant in group]
+    if unchanged.outcome != "passed":
+        detail = f"fails without the mutant: {unchanged.detail}"
+        return [Row(mutant, "broken", detail, unchanged.seconds) for mutant in group]
     return [_row(mutant, workspace.run(mutant.test, mutant)) for mutant in group]
 
 
 def _row(mutant: Mutant, verdict: Verdict) -> Row:
     outcome = {"passed": "survived", "failed": "killed"}.get(verdict.outcome, "broken")
-    return Row(mutant, outcome, verdict.said, verdict.seconds)
+    return Row(mutant, outcome, verdict.detail, verdict.seconds)
 
 
 def _line(row: Row) -> str:
-    return f"{row.outcome:8} {row.seconds:5.1f} s  {row.mutant.name}: {row.said[:150] or 'the test passes'}"
+    return f"{row.outcome:8} {row.seconds:5.1f} s  {row.mutant.name}: {row.detail[:150] or 'the test passes'}"
 
 
 def table(rows: Sequence[Row]) -> list[str]:
-    """Promise, mutant, test, outcome and seconds; the worst first."""
+    """Outcome, seconds, mutant, test and promise as lines, the worst first."""
     ordered = sorted(rows, key=lambda row: (-CODES[row.outcome], row.mutant.file, row.mutant.name))
     names = max(len(row.mutant.name) for row in ordered)
     tests = max(len(_short(row.mutant.test)) for row in ordered)
@@ -149,7 +149,7 @@ def table(rows: Sequence[Row]) -> list[str]:
 
 
 def _short(test: str) -> str:
-    """Without the folders; what is between brackets may hold a slash as well."""
+    """The node id without folders; its parameters may contain a slash too."""
     file, _, name = test.partition("::")
     return f"{file.rpartition('/')[2]}::{name}"
 

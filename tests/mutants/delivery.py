@@ -1,4 +1,4 @@
-"""What is promised of messages: none is lost with its worker, none is worked on twice for nothing."""
+"""Promises about messages: none is lost with its worker, none is fetched twice in vain."""
 
 from tests.mutants.mutant import Mutant
 
@@ -10,14 +10,12 @@ ENTRIES = "producer/schedule/entries.py"
 TESTS = "tests/integration/test_delivery.py"
 SWEEP = "tests/integration/test_sweep.py"
 NOT_OURS = (
-    "tests/integration/test_security.py::test_messages_that_are_not_ours_are_refused_and_logged[threads]"
+    "tests/integration/test_security.py::test_messages_that_are_not_ours_are_rejected_and_logged[threads]"
 )
 STOPS = "tests/acceptance/test_limit_command.py::test_worker_that_waits_for_a_token_stops_at_once"
 
-REFUSED = (
-    "pickle, yaml, unknown tasks, wrong types and huge arguments are refused and logged; the worker lives"
-)
-TWO_MINUTES = "within two minutes by the visibility timeout (100 s)"
+REJECTED = "pickle, yaml, unknown tasks, wrong types and huge arguments are rejected and logged; the worker continues"
+TWO_MINUTES = "the visibility timeout does (100 s), within two minutes"
 
 MUTANTS = (
     Mutant(
@@ -26,7 +24,7 @@ MUTANTS = (
         APP,
         '"task_acks_late": True',
         '"task_acks_late": False',
-        f"{TESTS}::test_a_message_is_acknowledged_when_its_page_is_stored",
+        f"{TESTS}::test_message_is_acknowledged_when_its_page_is_stored",
         quick=True,
     ),
     Mutant(
@@ -35,7 +33,7 @@ MUTANTS = (
         APP,
         '"visibility_timeout": VISIBILITY_S',
         '"visibility_timeout": 10 * VISIBILITY_S',
-        f"{TESTS}::test_what_a_killed_worker_held_comes_back_within_two_minutes",
+        f"{TESTS}::test_message_of_a_killed_worker_is_delivered_again",
     ),
     Mutant(
         "worker-lost",
@@ -43,11 +41,11 @@ MUTANTS = (
         APP,
         '"task_reject_on_worker_lost": True',
         '"task_reject_on_worker_lost": False',
-        f"{TESTS}::test_what_a_killed_pool_process_worked_on_is_delivered_again",
+        f"{TESTS}::test_message_of_a_killed_pool_process_is_delivered_again",
     ),
     Mutant(
         "stopping-wakes-who-waits",
-        "messages go back at once, nothing is fetched twice, gone within 10 s, at a closed gate too",
+        "messages are requeued at once, nothing is fetched twice, workers end within 10 s, also while the limiter is closed",
         SIGNALS,
         "@signals.worker_shutting_down.connect\ndef",
         "def",
@@ -55,7 +53,7 @@ MUTANTS = (
     ),
     Mutant(
         "stopping-wakes-pool-processes",
-        "messages go back at once, nothing is fetched twice, gone within 10 s, at a closed gate too",
+        "messages are requeued at once, nothing is fetched twice, workers end within 10 s, also while the limiter is closed",
         SIGNALS,
         "clients.limiter().interrupt_children()",
         "pass",
@@ -63,7 +61,7 @@ MUTANTS = (
     ),
     Mutant(
         "requeue",
-        "messages go back at once, nothing is fetched twice, gone within 10 s, at a closed gate too",
+        "messages are requeued at once, nothing is fetched twice, workers end within 10 s, also while the limiter is closed",
         "worker/retry.py",
         "raise Reject(str(error), requeue=True) from None",
         "raise Reject(str(error), requeue=False) from None",
@@ -87,7 +85,7 @@ MUTANTS = (
     ),
     Mutant(
         "out-of-memory",
-        "workers connect anew until it has memory again",
+        "workers reconnect until it has memory again",
         APP,
         '"broker_channel_error_retry": True',
         '"broker_channel_error_retry": False',
@@ -95,7 +93,7 @@ MUTANTS = (
     ),
     Mutant(
         "sweep",
-        "the next workers go on; the sweep enqueues what died with the old ones",
+        "the next workers continue; the sweep enqueues what the killed ones held",
         ENTRIES,
         "sent += enqueue_pages(missing, backfill.fresh_after_ms)",
         "sent += len(list(missing)) * 0",
@@ -142,12 +140,12 @@ MUTANTS = (
         "tests/integration/test_fleet_clock.py::test_fleet_now_is_the_time_of_redis",
     ),
     Mutant(
-        "order-of-lanes",
-        "Workers take what waits in the order of lanes: `refresh`, then `pages`",
+        "order-of-queues",
+        "Workers drain the queues in this order: `refresh`, then `pages`",
         "worker/queues.py",
         "queues = self._queues[:number]",
         "queues = sorted(self._queues[:number])",
-        "tests/integration/test_lanes.py::test_open_cells_are_drained_before_others_are_opened",
+        "tests/integration/test_queues.py::test_open_cells_are_finished_before_others_are_opened",
     ),
     Mutant(
         "connections-of-a-host",
@@ -159,16 +157,16 @@ MUTANTS = (
     ),
     Mutant(
         "pickle",
-        REFUSED,
+        REJECTED,
         APP,
         '"accept_content": ["json"]',
-        # Celery itself starts no worker of root's that takes pickle, unless told so.
+        # As root, Celery starts no worker that accepts pickle, unless this variable is set.
         '"accept_content": [os.environ.setdefault("C_FORCE_ROOT", "1") and "json", "pickle"]',
         NOT_OURS,
     ),
     Mutant(
         "no-call",
-        REFUSED,
+        REJECTED,
         "worker/patches/celery_strategy.py",
         "if not _is_call(message.payload):",
         "if False:",
@@ -176,7 +174,7 @@ MUTANTS = (
     ),
     Mutant(
         "no-message",
-        REFUSED,
+        REJECTED,
         TRANSPORT,
         "if _is_message(message):",
         "if True:",
@@ -184,7 +182,7 @@ MUTANTS = (
     ),
     Mutant(
         "no-text",
-        REFUSED,
+        REJECTED,
         TRANSPORT,
         "except (JSONDecodeError, UnicodeDecodeError) as error:",
         "except ZeroDivisionError as error:",
@@ -192,10 +190,10 @@ MUTANTS = (
     ),
     Mutant(
         "no-page",
-        REFUSED,
+        REJECTED,
         "worker/tasks.py",
         "if [type(part) for part in (genre_id, window, page)] == [int, str, int]:",
         "if True:",
-        "tests/integration/test_tasks.py::test_messages_that_name_no_page_are_dropped_and_the_worker_goes_on",
+        "tests/integration/test_tasks.py::test_malformed_messages_are_rejected",
     ),
 )

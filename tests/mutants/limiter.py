@@ -260,7 +260,7 @@ MUTANTS = (
     ),
     Mutant(
         "interrupt-wakes",
-        "gone within 10 s, at a closed gate too",
+        "workers end within 10 s, also while the limiter is closed",
         CLIENT,
         "if self._stopping:\n"
         '                    raise Stopping("asked to stop")\n'

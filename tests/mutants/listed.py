@@ -1,4 +1,4 @@
-"""All mutants, and what is wrong with them as they are listed."""
+"""All mutants, and a check of their edits that runs no test."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from redis.exceptions import ResponseError
 from tests.mutants import api, delivery, limiter, machine, operations, proof, security, store
 from tests.mutants.mutant import Mutant
 
-#: One module an area; a new promise gets its mutant there.
+#: One module per area; the mutant of a new promise goes there.
 MUTANTS: tuple[Mutant, ...] = (
     *limiter.MUTANTS,
     *api.MUTANTS,
@@ -24,14 +24,14 @@ MUTANTS: tuple[Mutant, ...] = (
     *machine.MUTANTS,
     *operations.MUTANTS,
 )
-#: Rows of docs/guarantees.md, by their first cell, that no edit can break alone; each with its reason.
+#: Rows of docs/guarantees.md, by their first cell, that no single edit can break, and why.
 WITHOUT: dict[str, str] = {}
 
 
-def faults(mutants: Iterable[Mutant], root: Path, client: Redis) -> Iterator[str]:
-    """What would make a test fail though no promise is broken: text that is not there, code that is none.
+def invalid(mutants: Iterable[Mutant], root: Path, client: Redis | None = None) -> Iterator[str]:
+    """Errors of the edits: the old text is not there exactly once, or the new code does not compile.
 
-    `client`: any Redis, which is asked whether it can compile the Lua of a mutant.
+    Lua is compiled by `client`, any Redis, or not at all.
     """
     for mutant in mutants:
         try:
@@ -40,14 +40,14 @@ def faults(mutants: Iterable[Mutant], root: Path, client: Redis) -> Iterator[str
             yield str(error)
             continue
         if mutant.file.endswith(".py"):
-            # Syntax errors and names that are not defined.
+            # Syntax errors and undefined names.
             command = ("ruff", "check", "--isolated", "--quiet", "--select", "F821,F822,F823", "-")
-            judged = subprocess.run(
+            checked = subprocess.run(
                 [sys.executable, "-m", *command], input=text, capture_output=True, text=True, check=False
             )
-            if judged.returncode:
-                yield f"mutant {mutant.name}: {(judged.stdout + judged.stderr).strip()}"
-        elif mutant.file.endswith(".lua"):
+            if checked.returncode:
+                yield f"mutant {mutant.name}: {(checked.stdout + checked.stderr).strip()}"
+        elif client and mutant.file.endswith(".lua"):
             try:
                 client.script_load(text)
             except ResponseError as error:

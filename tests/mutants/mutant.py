@@ -1,4 +1,4 @@
-"""One promise, broken on purpose by a small edit, and the test that must notice."""
+"""A promise that a small edit breaks on purpose, and the test that must then fail."""
 
 from __future__ import annotations
 
@@ -7,25 +7,27 @@ from typing import NamedTuple
 
 
 class Mutant(NamedTuple):
-    """`old`, which occurs once in `file`, becomes `new`; then `test` must fail."""
+    """Replaces `old`, which occurs once in `file`, by `new`; then `test` must fail."""
 
     name: str
-    #: What is broken, in the words of the documentation.
+    #: The broken promise, quoted from the documentation.
     promise: str
     file: str
     old: str
     new: str
-    #: pytest's node id, of one test that passes without the edit.
+    #: pytest's node id of a test that passes without the edit.
     test: str
-    #: Run by `--quick`, and with it by `make chaos`.
+    #: Run by `--quick` and by `make chaos`.
     quick: bool = False
 
     def applied_to(self, root: Path) -> str:
-        """The file's text with the edit; ValueError when `old` does not occur exactly once."""
+        """The file's text after the edit; ValueError unless `old` occurs exactly once."""
         path = root / self.file
-        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        if not path.is_file():
+            raise ValueError(f"mutant {self.name}: there is no file {self.file}")
+        text = path.read_text(encoding="utf-8")
         if (times := text.count(self.old)) != 1:
             raise ValueError(
-                f"mutant {self.name}: the old text occurs {times} times in {self.file}, not once"
+                f"mutant {self.name}: the old text occurs {times} times in {self.file}, not once:\n{self.old}"
             )
         return text.replace(self.old, self.new)

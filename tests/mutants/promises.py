@@ -1,4 +1,4 @@
-"""What the documentation promises, row by row, and the tests that it names."""
+"""The promises in the documentation, row by row, and the tests that it names."""
 
 from __future__ import annotations
 
@@ -17,48 +17,48 @@ _TEST = re.compile(r"(?:[\w/]*/)?(?:test_\w+\.py)?(?:::)?(?:\w+::)*(?:test_\w+)?
 
 
 class Row(NamedTuple):
-    """One row of a table in docs/guarantees.md."""
+    """A row of a table in docs/guarantees.md."""
 
-    #: Its first cell: the promise, or the fault that it is about.
+    #: Its first cell: the promise, or the fault.
     name: str
     text: str
-    #: As they are written: a file, a test, or both.
+    #: As written: a file, a test, or both.
     tests: tuple[str, ...]
 
 
 def rows() -> list[Row]:
-    """Every row that promises something."""
+    """Every row of docs/guarantees.md."""
     found: list[Row] = []
     for line in GUARANTEES.read_text(encoding="utf-8").splitlines():
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
         if line.startswith("|") and "shown by" not in line and not set(line) <= set("|-: "):
-            found.append(Row(cells[0], words(line), tuple(named_tests(cells[-1]))))
+            found.append(Row(cells[0], plain(line), tuple(named_tests(cells[-1]))))
     return found
 
 
-def words(text: str) -> str:
-    """The text in one line, without the marks of lists and quotations."""
+def plain(text: str) -> str:
+    """The text on one line, without the markup of lists and quotations."""
     return " ".join(re.sub(r"(?m)^(?:> |- )", "", text).split())
 
 
 @cache
 def documentation() -> str:
-    """All of it, as `words`."""
-    return " ".join(words(path.read_text(encoding="utf-8")) for path in DOCUMENTS)
+    """All documents as plain text."""
+    return " ".join(plain(path.read_text(encoding="utf-8")) for path in DOCUMENTS)
 
 
 def named_tests(text: str) -> list[str]:
-    """What is between backticks and reads as a test, or a file of tests."""
+    """The names of tests and test files between backticks."""
     return [name for name in _BETWEEN_TICKS.findall(text) if "test_" in name and _TEST.fullmatch(name)]
 
 
 @cache
 def tests() -> dict[str, frozenset[str]]:
-    """The functions that pytest collects, by their file's path from the root."""
+    """The names of all test functions, by the path of their file."""
     return {
         str(path.relative_to(ROOT)): frozenset(
             node.name
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path)))
             if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
         )
         for path in sorted((ROOT / "tests").rglob("test_*.py"))
@@ -66,7 +66,7 @@ def tests() -> dict[str, frozenset[str]]:
 
 
 def files_of(named: str) -> list[str]:
-    """The files of tests in which what is named is found; none: there is no such test."""
+    """The test files that contain what is named; empty when there is no such test."""
     file, _, test = named.rpartition("::") if not named.endswith(".py") else (named, "", "")
     file = file.partition("::")[0]
     return [
@@ -77,7 +77,7 @@ def files_of(named: str) -> list[str]:
 
 
 def names(named: str, node_id: str) -> bool:
-    """Whether what a row names is the test with that node id, or its file."""
+    """Whether a row names the test with that node id, or its file."""
     path, _, inside = node_id.partition("[")[0].partition("::")
     return path in files_of(named) and (
         named.endswith(".py") or named.rpartition("::")[2] == inside.rpartition("::")[2]

@@ -1,4 +1,4 @@
-"""What verify proves, what the store keeps, and what comes back: the promises of docs/guarantees.md."""
+"""What verify proves, what storage keeps, and what is fetched again: the promises of docs/guarantees.md."""
 
 from tests.mutants.mutant import Mutant
 
@@ -89,7 +89,7 @@ MUTANTS = (
         "worker/keys.py",
         " and 1 <= key.page <= MAX_PAGE",
         " and 1 <= key.page",
-        "tests/integration/test_tasks.py::test_messages_that_name_no_page_are_dropped_and_the_worker_goes_on",
+        "tests/integration/test_tasks.py::test_malformed_messages_are_rejected",
     ),
     Mutant(
         "genre-unbounded",
@@ -101,7 +101,7 @@ MUTANTS = (
     ),
     Mutant(
         "days-unbounded",
-        "a day of the year 1",
+        "a day in the year 1",
         "worker/keys.py",
         "if window.first.year < FIRST_YEAR or window.last.year > LAST_YEAR:",
         "if False:",
@@ -129,7 +129,7 @@ MUTANTS = (
         "worker/storage/page_counts.py",
         'if key := parse_id("pages", id_, PageKey.parse):',
         "if key := PageKey.parse(id_):",
-        "tests/integration/test_storage_documents.py::test_unreadable_ids_are_left_out_and_logged_once",
+        "tests/integration/test_storage_documents.py::test_no_command_fails_at_an_unreadable_page_1",
     ),
     Mutant(
         "odd-logged-always",

@@ -1,12 +1,12 @@
-"""What is promised of secrets, and of who may reach what."""
+"""Promises about secrets and about access."""
 
 from tests.mutants.mutant import Mutant
 
-NOWHERE = "the key and passwords are in no message, document, log, page of Flower or answer to `inspect`"
+NOWHERE = "the key and passwords are in no message, document, log, Flower page or reply to `inspect`"
 CLIENT = "tests/integration/test_tmdb.py::TestSecrets"
 FLOWER = "tests/acceptance/test_flower.py"
 SECURITY = "tests/integration/test_security.py"
-LOOPBACK = "servers for demo and tests, Flower and the emulator listen on loopback only"
+LOOPBACK = "Flower, the emulator and the servers of demo and tests listen on loopback only"
 
 MUTANTS = (
     Mutant(
@@ -26,12 +26,12 @@ MUTANTS = (
         f"{CLIENT}::test_no_error_shows_the_key_in_the_url",
     ),
     Mutant(
-        "refused-setting-shows-itself",
+        "invalid-setting-shows-its-value",
         NOWHERE,
         "worker/settings.py",
         'given = "" if _is_secret(name) else',
         'given = "" if False else',
-        "tests/unit/test_settings.py::test_no_refusal_shows_a_secret",
+        "tests/unit/test_settings.py::test_no_error_shows_a_secret",
     ),
     Mutant(
         "cookies-are-not-kept",
@@ -43,7 +43,7 @@ MUTANTS = (
     ),
     Mutant(
         "uncertified",
-        "a certificate that nothing vouches for is refused",
+        "a certificate of an unknown authority is not accepted",
         "worker/settings.py",
         "_check_redis_url(value.get_secret_value())\n        return value",
         "text = value.get_secret_value()\n"
@@ -73,7 +73,7 @@ MUTANTS = (
         "worker/flowerconfig.py",
         'given.address = given.address or "127.0.0.1"\n    _check_access(given.address, ',
         '_check_access("127.0.0.1", ',
-        f"{SECURITY}::test_flower_listens_on_loopback_unless_told_otherwise",
+        f"{SECURITY}::test_flower_listens_on_loopback_by_default",
     ),
     Mutant(
         "flower-beyond-loopback",
@@ -81,7 +81,7 @@ MUTANTS = (
         "worker/flowerconfig.py",
         "if not (is_loopback(host) or credentials or given.auth):",
         "if False:",
-        f"{FLOWER}::test_what_would_show_the_fleet_to_anybody_does_not_start",
+        f"{FLOWER}::test_flower_open_to_everybody_does_not_start",
     ),
     Mutant(
         "flower-metrics",
@@ -89,7 +89,7 @@ MUTANTS = (
         "worker/flowerconfig.py",
         "flower.require_login_for_metrics()",
         "",
-        f"{FLOWER}::test_nobody_looks_without_the_password_and_nobody_steers",
+        f"{FLOWER}::test_password_is_required_and_control_is_off",
     ),
     Mutant(
         "flower-read-only",
@@ -97,6 +97,6 @@ MUTANTS = (
         "worker/flowerconfig.py",
         "read_only = True",
         "read_only = False",
-        f"{FLOWER}::test_nobody_looks_without_the_password_and_nobody_steers",
+        f"{FLOWER}::test_password_is_required_and_control_is_off",
     ),
 )

@@ -109,7 +109,7 @@ MUTANTS = (
     ),
     Mutant(
         "newer-records-beyond-the-end",
-        "No movie is ever removed because a response lacks it.",
+        "No movie is removed because a response lacks it.",
         PAGES,
         ', "fetched_at": {"$lt": fetched_at}}',
         "}",
@@ -117,7 +117,7 @@ MUTANTS = (
     ),
     Mutant(
         "gone-is-a-tombstone",
-        "`_meta.gone_at`; nothing is deleted",
+        "sets `_meta.gone_at`; deletes nothing",
         "worker/storage/movies.py",
         "self.collection.update_many(known, gone)",
         "self.collection.delete_many(known)",

@@ -1,7 +1,7 @@
-"""A pytest plugin in a mutant's run: tells what became of each test, and that the right code was tested.
+"""A pytest plugin for a mutant's run: it checks that the edited code is tested and reports each outcome.
 
-`python -m pytest -p tests.mutants.witness`; MUTANT_REPORT names the file that it writes, MUTANT_FILE the one
-that was edited, if any.
+`python -m pytest -p tests.mutants.witness`; it writes to the file MUTANT_REPORT; MUTANT_FILE is the edited file,
+if any.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _seen: list[dict[str, str]] = []
 
 
 def pytest_sessionstart() -> None:
-    """What is tested is what was edited, and it can be imported: or no failure tells of a promise."""
+    """Check that the edited module is this tree's and can be imported; otherwise no failure means anything."""
     edited = os.environ["MUTANT_FILE"]
     file = edited if edited.endswith(".py") else "worker/__init__.py"
     name = file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin != str(ROOT / file):
         pytest.exit(f"{name} is imported from elsewhere: {spec}", returncode=3)
-    if name != "worker.flowerconfig":  # Flower executes it; nobody imports it
+    if name != "worker.flowerconfig":  # executed by Flower, never imported
         importlib.import_module(name)
 
 
@@ -42,7 +42,7 @@ def pytest_runtest_makereport(
             "when": str(report.when),
             "outcome": report.outcome,
             "error": error.typename if error else "",
-            "said": error.exconly(tryshort=True) if error else "",
+            "message": error.exconly(tryshort=True) if error else "",
         }
     )
     return report

@@ -1,4 +1,4 @@
-"""A copy of the tree with an interpreter of its own, on which one test at a time is run."""
+"""A copy of the tree with its own interpreter, in which one test at a time runs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pathlib import Path
 
 from tests.mutants.mutant import Mutant
 
-#: Seconds that one test may take with all that it starts; pytest itself ends a test that hangs after 180.
+#: Seconds for one run of pytest, which itself ends a hanging test after 180.
 RUN_S = 300.0
-#: Seconds that a test waits for what a broken promise may keep from ever happening.
+#: TEST_PATIENCE_S: seconds that a test waits for something that a broken promise may prevent.
 PATIENCE_S = 15.0
-#: Errors that tell of a broken edit, or a broken test, and not of a broken promise.
+#: Errors of a broken edit or test; they do not show that the promise is tested.
 NO_KILL = (
     "NameError",
     "UnboundLocalError",
@@ -27,37 +27,36 @@ NO_KILL = (
     "ModuleNotFoundError",
     "FixtureLookupError",
 )
-NO_KILL_WORDS = "Script attempted to access nonexistent global variable"
-#: What mutants edit.
+NO_KILL_MESSAGE = "Script attempted to access nonexistent global variable"
+#: The packages that mutants edit.
 PACKAGES = ("worker", "producer", "sandbox")
 PYTEST = ("-m", "pytest", "-x", "-q", "-p", "tests.mutants.witness", "-p", "no:cacheprovider")
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """How one run of a test ended: passed, failed, skipped, or broken (neither tells anything)."""
+    """How a run ended: passed, failed, skipped, or broken, which shows nothing."""
 
     outcome: str
-    #: The failure, or what was broken, in one line.
-    said: str
+    #: The failure or the reason on one line.
+    detail: str
     seconds: float
 
 
 def files_under(root: Path) -> list[str]:
-    """What git would commit there: no environment, no caches, nothing of an earlier run.
-
-    Raises RuntimeError where git does not know.
-    """
+    """The files under `root` that git would commit; RuntimeError where it is no checkout."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     try:
         listed = subprocess.run(command, cwd=root, capture_output=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
-        raise RuntimeError(f"{root} is no git checkout: git says which files are copied") from None
+        raise RuntimeError(
+            f"{root} is not a git checkout: the files to copy are those that git lists"
+        ) from None
     return [name for name in map(os.fsdecode, listed.split(b"\0")) if name and (root / name).is_file()]
 
 
 class Workspace:
-    """A copy of the `files` under `root`, made in `folder`; safe for one thread."""
+    """A copy in `folder` of the `files` under `root`; for one thread."""
 
     def __init__(self, root: Path, files: Iterable[str], folder: Path) -> None:
         self._tree, self._scratch = folder / "tree", folder
@@ -66,16 +65,14 @@ class Workspace:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes((root / name).read_bytes())
         self._python = self._interpreter(folder / "venv")
-        asked = (
-            "import producer, sandbox, worker; print(producer.__file__, sandbox.__file__, worker.__file__)"
-        )
-        told = self.python(asked, folder).split()
-        if not all(Path(path).is_relative_to(self._tree) for path in told):
-            raise RuntimeError(f"the tests would run {told}, not the copy in {self._tree}")
+        code = "import producer, sandbox, worker; print(producer.__file__, sandbox.__file__, worker.__file__)"
+        found = self.python(code, folder).split()
+        if not all(Path(path).is_relative_to(self._tree) for path in found):
+            raise RuntimeError(f"the tests would import {found}, not the copy in {self._tree}")
         self._runs = 0
 
     def run(self, test: str, mutant: Mutant | None = None) -> Verdict:
-        """Run the test, with the mutant's edit or without any."""
+        """Run the test, with the mutant's edit or without one."""
         if mutant is None:
             return self._run(test, "")
         path = self._tree / mutant.file
@@ -87,24 +84,24 @@ class Workspace:
             path.write_text(original, encoding="utf-8")
 
     def python(self, code: str, folder: Path) -> str:
-        """What a few lines print, run in a folder of their own as a test's child would be."""
+        """The output of some code, run in `folder` without this environment, as a test's child may be."""
         command = [str(self._python), "-I", "-c", code]
         return subprocess.check_output(command, cwd=folder, env={}, text=True)
 
     def _interpreter(self, folder: Path) -> Path:
-        """Python with this one's packages, and the copy where this one has the project itself.
+        """A Python with the packages of this one, and the copy in place of this project.
 
-        An interpreter, not a variable of the environment: whatever a test starts, however, runs the copy.
+        Not an environment variable: every process that a test starts, however it does, runs the copy.
         """
         venv.create(folder, symlinks=True, with_pip=False)
         python = folder / "bin" / "python"
         packages = sysconfig.get_paths(vars={"base": str(folder), "platbase": str(folder)})["purelib"]
-        # A .pth file there names folders; those .pth files that lie in such a folder are not read.
+        # Python does not read the .pth files in a folder that a .pth file names.
         Path(packages, "mutant.pth").write_text(f"{self._tree}\n{sysconfig.get_path('purelib')}\n")
         command = folder / "bin" / "reelhaul"
         command.write_text(f"#!{python}\nfrom producer.cli.main import main\nmain()\n")
         command.chmod(0o755)
-        # Told by their source's hash, and written anew so: an edit within the same second is not overlooked.
+        # Checked by the source's hash: a time stamp would miss an edit within the same second.
         compile_all = ("compileall", "-q", "--invalidation-mode", "checked-hash", *PACKAGES)
         subprocess.run([python, "-m", *compile_all], cwd=self._tree, check=True)
         return python
@@ -118,7 +115,7 @@ class Workspace:
         kept = {
             name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST"))
         }
-        begun = time.monotonic()
+        started = time.monotonic()
         try:
             ended = subprocess.run(
                 command,
@@ -137,25 +134,25 @@ class Workspace:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            return Verdict("broken", f"not done within {RUN_S:g} s", time.monotonic() - begun)
+            return Verdict("broken", f"not finished within {RUN_S:g} s", time.monotonic() - started)
         seen = json.loads(report.read_text(encoding="utf-8")) if report.exists() else []
-        outcome, said = judge(seen, ended.stdout + ended.stderr)
-        return Verdict(outcome, said, time.monotonic() - begun)
+        outcome, detail = judge(seen, ended.stdout + ended.stderr)
+        return Verdict(outcome, detail, time.monotonic() - started)
 
 
 def judge(seen: list[dict[str, str]], output: str) -> tuple[str, str]:
-    """What the reports of a run say: outcome and one line.
+    """Outcome and detail of a run's reports.
 
-    Only a call that failed is a failure: what fails before a test's own first line, or for a name that
-    nobody has defined, tells nothing of a promise.
+    Only a failure of the test's own call counts: a failure of its setup, or for an undefined name, says nothing
+    about the promise.
     """
     for report in seen:
-        said = " ".join(report["said"].split())
+        detail = " ".join(report["message"].split())
         if report["outcome"] == "failed":
-            broken = report["when"] != "call" or report["error"] in NO_KILL or NO_KILL_WORDS in said
-            return ("broken", f"{report['when']}: {said}") if broken else ("failed", said)
+            broken = report["when"] != "call" or report["error"] in NO_KILL or NO_KILL_MESSAGE in detail
+            return ("broken", f"{report['when']}: {detail}") if broken else ("failed", detail)
         if report["outcome"] == "skipped":
-            return "skipped", said
+            return "skipped", detail
     if not any(report["when"] == "call" for report in seen):
         return "broken", " ".join(output.split())[-300:]
     return "passed", ""

@@ -12,8 +12,8 @@ import pymongo
 from playwright.sync_api import Page
 
 from producer.charts.coverage_html import write
-from producer.charts.coverage_png import coverage_png
 from producer.charts.grid import coverage_grid
+from producer.charts.png import coverage_png
 from producer.cli.genres import tally, write_pairs_png
 from producer.progress import measure_all
 from sandbox.fleet import REELHAUL

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from producer.charts.coverage_html import coverage_html, write
-from producer.charts.coverage_png import coverage_png
 from producer.charts.grid import UNKNOWN, Grid, coverage_grid
+from producer.charts.png import coverage_png
 from producer.coverage import Coverage
 from producer.enqueue import Backfill
 from producer.progress import Progress

@@ -11,7 +11,7 @@ import pytest
 from producer.cli.health import beat_problem, worker_problem
 from worker.monitoring.heartbeat import Heartbeat
 
-HEALTHY = {"pid": 1, "at": 1000.0, "heard_at": 999.0, "oldest_s": 30.0, "done": 5}
+HEALTHY = {"pid": 1, "at": 1000.0, "contact_at": 999.0, "oldest_s": 30.0, "done": 5}
 
 
 @pytest.mark.parametrize(
@@ -19,8 +19,8 @@ HEALTHY = {"pid": 1, "at": 1000.0, "heard_at": 999.0, "oldest_s": 30.0, "done": 
     [
         ({}, ""),
         ({"at": 970.0}, "no heartbeat for 31 s"),
-        ({"oldest_s": 121.0}, "on the same page for 121 s"),
-        ({"heard_at": 880.0}, "no contact with Redis for 121 s"),
+        ({"oldest_s": 121.0}, "one task has run for 121 s"),
+        ({"contact_at": 880.0}, "no contact with Redis for 121 s"),
     ],
 )
 def test_worker(changes: dict[str, float], problem: str) -> None:
@@ -58,10 +58,10 @@ def test_exit_code_and_reason(tmp_path: Path) -> None:
         return ended.returncode, ended.stderr
 
     assert run("worker") == (1, "no worker runs on this host\n")
-    Heartbeat("worker", tmp_path).write(heard_at=time.monotonic(), oldest_s=0.0, done=1)
+    Heartbeat("worker", tmp_path).write(contact_at=time.monotonic(), oldest_s=0.0, done=1)
     assert run("worker") == (0, "")
-    Heartbeat("worker", tmp_path).write(heard_at=time.monotonic(), oldest_s=500.0, done=1)
-    assert run("worker") == (1, f"worker with pid {os.getpid()}: on the same page for 500 s\n")
+    Heartbeat("worker", tmp_path).write(contact_at=time.monotonic(), oldest_s=500.0, done=1)
+    assert run("worker") == (1, f"worker with pid {os.getpid()}: one task has run for 500 s\n")
     assert run("flower") == (2, "reelhaul: health 'flower': expected worker or beat\n")
     assert "ROLE (worker or beat)" in health("--help", folder=tmp_path).stdout
     assert run()[0] == 2
@@ -88,5 +88,5 @@ def test_imports_nothing_heavy(tmp_path: Path, env: str) -> None:
 
 def test_run_folder_may_be_set_in_env_file(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("REELHAUL_RUN_FOLDER=here\n")
-    Heartbeat("worker", tmp_path / "here").write(heard_at=time.monotonic(), oldest_s=0.0, done=1)
+    Heartbeat("worker", tmp_path / "here").write(contact_at=time.monotonic(), oldest_s=0.0, done=1)
     assert health("worker", folder=tmp_path).returncode == 0

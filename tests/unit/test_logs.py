@@ -1,4 +1,4 @@
-"""One event a line, in one form, for our lines and Celery's."""
+"""Logs: one event per line, in one form for our lines and Celery's, without secrets."""
 
 import json
 import os
@@ -13,13 +13,14 @@ import pytest
 SCRIPT = """
 import logging, structlog
 from worker.monitoring import logs
-logs.configure("{level}")
+from worker.settings import redacted
+logs.configure("{level}", redacted)
 {body}
 """
 
 
 def lines(body: str, level: str = "INFO") -> list[dict[str, Any]]:
-    """What a process that logs `body` writes to stderr, one object a line."""
+    """The lines that a process which runs `body` writes to stderr."""
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT.format(level=level, body=body)],
         capture_output=True,
@@ -32,14 +33,14 @@ def lines(body: str, level: str = "INFO") -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stderr.splitlines()]
 
 
-def test_our_line_and_a_librarys_have_the_same_form() -> None:
+def test_our_lines_and_a_librarys_have_the_same_form() -> None:
     ours, theirs = lines(
-        'structlog.get_logger("worker.tasks").info("stored", page="18:1999:3", movies=20)\n'
+        'structlog.get_logger("worker.tasks").info("page saved", page="18:1999:3", movies=20)\n'
         'logging.getLogger("celery.worker").warning("lost %s", "broker")'
     )
     assert ours.pop("timestamp") <= theirs.pop("timestamp")
     assert ours == {
-        "event": "stored",
+        "event": "page saved",
         "page": "18:1999:3",
         "movies": 20,
         "level": "info",
@@ -48,7 +49,7 @@ def test_our_line_and_a_librarys_have_the_same_form() -> None:
     assert theirs == {"event": "lost broker", "level": "warning", "logger": "celery.worker"}
 
 
-def test_an_exception_and_a_text_of_several_lines_are_one_line_each() -> None:
+def test_exception_and_multi_line_text_are_one_line_each() -> None:
     failed, long = lines(
         'log = structlog.get_logger("a")\n'
         "try:\n    1 / 0\nexcept ZeroDivisionError:\n    log.exception('failed')\n"
@@ -66,34 +67,34 @@ SECRETS = {
 }
 
 
-def test_no_line_holds_a_secret_whoever_wrote_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_line_holds_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
-    words = [
+    secrets = [
         "canary-token-of-nobody",
         "canary-key-of-nobody",
         "canary/redis",
         "canary%2Fmongo",
         "canary/mongo",
     ]
-    said = lines(
-        f"for word in {words}:\n"
-        '    logging.getLogger("redis").error("unknown command HELLO, with args %s", word)\n'
-        '    structlog.get_logger("a").error("failed", reason=word)\n'
-        "    try:\n        raise ValueError(word)\n"
+    logged = lines(
+        f"for secret in {secrets}:\n"
+        '    logging.getLogger("redis").error("unknown command HELLO, with args %s", secret)\n'
+        '    structlog.get_logger("a").error("failed", reason=secret)\n'
+        "    try:\n        raise ValueError(secret)\n"
         '    except ValueError:\n        structlog.get_logger("a").exception("failed")'
     )
-    assert len(said) == 3 * len(words)
-    assert "[secret]" in repr(said[0])
-    assert "canary" not in repr(said)
+    assert len(logged) == 3 * len(secrets)
+    assert "[secret]" in repr(logged[0])
+    assert "canary" not in repr(logged)
 
 
 TRACEBACK = """
 import structlog
 from worker.monitoring import logs
-logs.configure("INFO")
+logs.configure("INFO", str)
 def fail():
-    held = "s3cr3t-" + "of-nobody"
+    variable = "s3cr3t-" + "of-nobody"
     raise ValueError("failed")
 try:
     fail()
@@ -102,22 +103,22 @@ except ValueError:
 """
 
 
-def test_a_traceback_on_a_terminal_shows_no_variable() -> None:
+def test_traceback_on_a_terminal_shows_no_variables() -> None:
     ours, theirs = pty.openpty()
     with os.fdopen(ours, "rb", buffering=0) as terminal:
         done = subprocess.run([sys.executable, "-c", TRACEBACK], stderr=theirs, timeout=30, check=True)
         os.close(theirs)
-        said = b""
-        with suppress(OSError):  # how a terminal ends
+        shown = b""
+        with suppress(OSError):  # raised at the end of a terminal
             while chunk := terminal.read(65_536):
-                said += chunk
+                shown += chunk
     assert done.returncode == 0
-    assert b"went wrong" in said
-    assert b"s3cr3t-of-nobody" not in said
-    assert b"ValueError: failed" in said
+    assert b"went wrong" in shown
+    assert b"s3cr3t-of-nobody" not in shown
+    assert b"ValueError: failed" in shown
 
 
-def test_bound_words_are_on_every_line_within() -> None:
+def test_bound_variables_are_on_every_line_in_the_block() -> None:
     inside, theirs, outside = lines(
         'log = structlog.get_logger("a")\n'
         'with structlog.contextvars.bound_contextvars(page="18:1999:3"):\n'
@@ -130,7 +131,7 @@ def test_bound_words_are_on_every_line_within() -> None:
 
 
 @pytest.mark.parametrize(
-    ("level", "heard"),
+    ("level", "logged"),
     [
         ("DEBUG", ["debug", "info", "warning", "error"]),
         ("INFO", ["info", "warning", "error"]),
@@ -138,16 +139,16 @@ def test_bound_words_are_on_every_line_within() -> None:
         ("ERROR", ["error"]),
     ],
 )
-def test_levels(level: str, heard: list[str]) -> None:
+def test_levels(level: str, logged: list[str]) -> None:
     body = (
         'log = structlog.get_logger("a")\n'
         'for name in ("debug", "info", "warning", "error"):\n'
         '    getattr(log, name)("x")'
     )
-    assert [line["level"] for line in lines(body, level)] == heard
+    assert [line["level"] for line in lines(body, level)] == logged
 
 
-def test_chatty_libraries_are_heard_from_warnings_up() -> None:
+def test_chatty_libraries_log_only_warnings() -> None:
     chatty = ["celery.app.trace", "celery.worker.strategy", "urllib3.connectionpool", "pymongo.command"]
     body = (
         f"for name in {chatty}:\n"
@@ -158,5 +159,5 @@ def test_chatty_libraries_are_heard_from_warnings_up() -> None:
     assert lines(body, "ERROR") == []
 
 
-def test_configuring_twice_says_nothing_twice() -> None:
-    assert len(lines('logs.configure("INFO")\nstructlog.get_logger("a").info("once")')) == 1
+def test_configuring_twice_logs_each_line_once() -> None:
+    assert len(lines('logs.configure("INFO", redacted)\nstructlog.get_logger("a").info("once")')) == 1

@@ -1,4 +1,4 @@
-"""Metrics: the dashboard asks for what there is; seconds still being spent count."""
+"""Metrics: the dashboard matches them, running spans count, pool processes add theirs up."""
 
 import json
 import os
@@ -6,11 +6,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from worker import signals as signs
 from worker.errors import UsageError
+from worker.limiter.collector import LimiterCollector
 from worker.monitoring import metrics
 from worker.retry import TASK_S
 
@@ -18,25 +20,27 @@ ROOT = Path(__file__).resolve().parents[2]
 DASHBOARD = json.loads((ROOT / "deploy" / "grafana-dashboard.json").read_text())
 
 
-def names() -> set[str]:
-    """What a worker tells Prometheus, by the names of samples."""
-    meters = metrics.PrometheusMetrics()
+def sample_names() -> set[str]:
+    """The names of all samples that a worker serves."""
+    served = metrics.PrometheusMetrics()
     for kind in metrics.KINDS:
-        meters.observe(kind, 0.1)
+        served.observe(kind, 0.1)
     for name in metrics.COUNTED:
-        meters.count(name, "any", 1)
-    return {sample.name for family in meters.registry.collect() for sample in family.samples}
+        served.count(name, "any", 1)
+    state = SimpleNamespace(closed_reason="", current_per_s=35.0, utilisation=float)
+    limiter: Any = SimpleNamespace(state=lambda: state)
+    served.registry.register(LimiterCollector(lambda: limiter))
+    return {sample.name for family in served.registry.collect() for sample in family.samples}
 
 
-def test_the_dashboard_asks_for_nothing_else() -> None:
-    gate = {"reelhaul_limiter_open", "reelhaul_limiter_limit_per_second", "reelhaul_limiter_limit_used"}
-    asked = {
+def test_dashboard_shows_every_counter_and_no_unknown_metric() -> None:
+    shown = {
         name
         for panel in DASHBOARD["panels"]
         for target in panel["targets"]
         for name in re.findall(r"reelhaul_\w+", target["expr"])
     }
-    assert asked <= names() | gate
+    assert shown <= sample_names()
     labels = {
         (name, label)
         for panel in DASHBOARD["panels"]
@@ -47,7 +51,7 @@ def test_the_dashboard_asks_for_nothing_else() -> None:
     assert labels == {(f"reelhaul_{name}_total", label) for name, (_, label) in metrics.COUNTED.items()}
 
 
-def test_every_histogram_has_room_above_what_a_task_may_take() -> None:
+def test_task_histogram_reaches_the_longest_task() -> None:
     for bounds in metrics.BUCKETS.values():
         assert list(bounds) == sorted(bounds)
     assert metrics.BUCKETS["task"][-1] >= TASK_S
@@ -67,34 +71,40 @@ print(len(list(folder.iterdir())))
 """
 
 
-def test_a_pool_process_counts_though_a_cleaner_has_removed_the_folder(tmp_path: Path) -> None:
+def test_pool_process_recreates_a_removed_metrics_folder(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", JOINING, str(tmp_path)], capture_output=True, text=True, check=True, timeout=30
     )
     assert int(done.stdout) > 0
 
 
-def test_what_is_still_being_spent_counts() -> None:
-    books = metrics.TimeAccounting()
-    ticket = books.begin("gate")
-    first = books.read()["gate"]
-    second = books.read()["gate"]
+def test_running_spans_count() -> None:
+    accounting = metrics.TimeAccounting()
+    span = accounting.begin("token")
+    first = accounting.read()["token"]
+    second = accounting.read()["token"]
     assert 0 < first < second
-    assert books.end(ticket) >= second
-    assert books.read()["gate"] == books.read()["gate"]
-    assert books.read()["fetch"] == 0
+    assert accounting.end(span) >= second
+    assert accounting.read()["token"] == accounting.read()["token"]
+    assert accounting.read()["fetch"] == 0
 
 
-def test_containers_that_share_the_run_folder_count_apart(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Each container counts its processes from 1: the host's name alone tells their folders apart."""
+def test_containers_have_separate_metrics_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Their pids are equal; only their host names differ."""
     folders = set()
     for name in ("one", "other"):
         monkeypatch.setattr("socket.gethostname", lambda name=name: name)
-        folders.add(signs.shared_folder(tmp_path))
+        folders.add(metrics.shared_folder(tmp_path))
     assert len(folders) == 2
     assert {folder.parent for folder in folders} == {tmp_path}
+
+
+def test_single_movies_are_not_counted_as_pages() -> None:
+    before = metrics.accounting().pages
+    metrics.count("details", "stored")
+    assert metrics.accounting().pages == before
+    metrics.count("pages", "stored", 2)
+    assert metrics.accounting().pages == before + 2
 
 
 COUNT = """
@@ -111,10 +121,10 @@ print(generate_latest(registry).decode())
 """
 
 
-def test_what_a_killed_worker_counted_is_not_its_successors(tmp_path: Path) -> None:
-    """After a restart a container has its name again, and its worker the same pid."""
+def test_metrics_of_a_killed_worker_are_dropped(tmp_path: Path) -> None:
+    """A restarted container has the same host name, and its worker the same pid."""
     for _ in range(2):
-        told = subprocess.run(
+        served = subprocess.run(
             [sys.executable, "-c", COUNT, str(tmp_path / "metrics")],
             capture_output=True,
             text=True,
@@ -122,10 +132,10 @@ def test_what_a_killed_worker_counted_is_not_its_successors(tmp_path: Path) -> N
             timeout=30,
             env=os.environ | {"PYTHONPATH": str(ROOT)},
         ).stdout
-        assert 'reelhaul_pages_total{outcome="stored"} 2.0' in told
+        assert 'reelhaul_pages_total{outcome="stored"} 2.0' in served
 
 
-def test_a_run_folder_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
+def test_unusable_metrics_folder_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(UsageError, match=r"\AREELHAUL_RUN_FOLDER .*file: cannot be used for metrics: "):
         metrics.share(tmp_path / "file" / "metrics")

@@ -48,7 +48,7 @@ class Heartbeat:
         self._path.unlink(missing_ok=True)
 
 
-def living(role: str, folder: Path | None) -> Iterator[dict[str, Any]]:
+def heartbeats_of(role: str, folder: Path | None) -> Iterator[dict[str, Any]]:
     """The heartbeats of this host's running processes of that role; those of ended processes are removed.
 
     UsageError when others may write to the folder.

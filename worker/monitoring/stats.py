@@ -54,20 +54,20 @@ class WorkerActivity:
     """What a worker's main process reports in its heartbeat."""
 
     def __init__(self) -> None:
-        self._heard_at = time.monotonic()
+        self._contact_at = time.monotonic()
         self._since: dict[str, float] = {}
 
-    def note_event_loop(self) -> None:
-        """Record that Celery's event loop runs."""
-        self._heard_at = time.monotonic()
+    def note_contact(self) -> None:
+        """Record that Celery's event loop has just reached Redis."""
+        self._contact_at = time.monotonic()
 
     def __call__(self) -> dict[str, Any]:
-        """When Celery's event loop last ran, tasks done so far, and how long the oldest task has run."""
+        """When Celery last reached Redis, how many tasks are done, how long the oldest task has run."""
         now = time.monotonic()
         active = {request.id for request in list(celery_state.active_requests)}
         self._since = {id_: self._since.get(id_, now) for id_ in active}
         return {
-            "heard_at": self._heard_at,
+            "contact_at": self._contact_at,
             "done": celery_state.all_total_count[0] - len(active),
             "oldest_s": now - min(self._since.values(), default=now),
         }

@@ -176,7 +176,7 @@ class TmdbClient:
                 self._limiter.stop(str(error))
             raise
         except NotEver as error:
-            error.asked_at = token.at
+            error.requested_at = token.at
             if token.check:
                 self._limiter.report_success(token)
             raise
