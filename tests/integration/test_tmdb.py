@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from sandbox.servers import EmbeddedRedis, EmulatorProcess
-from tests.support.stage import catalogue
+from tests.support.comparison import catalogue
 from worker.errors import (
     ApiFailure,
     Claimed,

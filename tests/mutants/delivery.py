@@ -151,8 +151,8 @@ MUTANTS = (
         "connections-of-a-host",
         "connections to TMDB from this host, shared by its workers",
         "worker/tmdb/connections.py",
-        "whole, rest = divmod(self._most, len(members))",
-        "whole, rest = divmod(self._most, 1)",
+        "share, rest = divmod(self._limit, len(members))",
+        "share, rest = divmod(self._limit, 1)",
         "tests/integration/test_connections.py::test_shares_are_even_and_add_up[3]",
     ),
     Mutant(

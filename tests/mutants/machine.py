@@ -128,7 +128,7 @@ MUTANTS = (
         "a key that a response quotes, in a header or the body, is neither stored nor shown",
         "worker/tmdb/client.py",
         "CaseInsensitiveDict(headers)",
-        "answer.headers",
+        "received.headers",
         "tests/integration/test_security.py::test_key_quoted_in_a_response_is_redacted[a key]",
     ),
     Mutant(
