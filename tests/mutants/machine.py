@@ -164,7 +164,7 @@ MUTANTS = (
         "tests/unit/test_logs.py::test_traceback_on_a_terminal_shows_no_variables",
     ),
     Mutant(
-        "refusals-as-they-are",
+        "errors-as-they-are",
         "no log line and no error holds a key or a password",
         "producer/cli/main.py",
         "{redacted(str(error))}",
