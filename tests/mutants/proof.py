@@ -239,7 +239,7 @@ MUTANTS = (
         "older-page-1-deletes",
         "A sweep that read before or during a deletion",
         "worker/storage/pages.py",
-        "if known is None or known.fetched_at > asked_at:",
+        "if known is None or known.fetched_at > fetched_at:",
         "if known is None:",
         "tests/integration/test_storage_pages.py::TestDropBeyond::test_an_older_page_1_deletes_nothing",
     ),

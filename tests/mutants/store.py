@@ -111,7 +111,7 @@ MUTANTS = (
         "newer-records-beyond-the-end",
         "No movie is ever removed because a response lacks it.",
         PAGES,
-        ', "fetched_at": {"$lt": asked_at}}',
+        ', "fetched_at": {"$lt": fetched_at}}',
         "}",
         f"{PAGE_TESTS}::TestDropBeyond::test_records_beyond_the_end_are_deleted_unless_newer",
     ),

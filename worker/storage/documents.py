@@ -51,9 +51,9 @@ class PageRecord(NamedTuple):
     @classmethod
     def of(cls, key: PageKey, record: Document) -> PageRecord:
         totals, ids = Totals.of(record), record.get("movie_ids")
-        has_ids = isinstance(ids, list) and all(isinstance(id_, int) for id_ in ids)
-        if totals and has_ids and record.get("page") == key.page:
-            return cls(key, totals, ids or [])
+        has_page = record.get("page") == key.page
+        if totals and has_page and isinstance(ids, list) and all(isinstance(id_, int) for id_ in ids):
+            return cls(key, totals, ids)
         return cls(key, None, [])
 
 

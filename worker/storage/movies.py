@@ -13,38 +13,15 @@ from worker.storage.mongo import EPOCH, READ_BATCH, Document, Mongo, translate_e
 
 #: Parts that append_to_response may name for a movie (TMDB API reference, movie/details).
 PARTS = (
-    "alternative_titles",
-    "changes",
-    "credits",
-    "external_ids",
-    "images",
-    "keywords",
-    "lists",
-    "recommendations",
-    "release_dates",
-    "reviews",
-    "similar",
-    "translations",
-    "videos",
-    "watch/providers",
-)
+    "alternative_titles", "changes", "credits", "external_ids", "images", "keywords", "lists",
+    "recommendations", "release_dates", "reviews", "similar", "translations", "videos", "watch/providers",
+)  # fmt: skip
 #: Fields of details that no list item has, by recorded bodies of both.
 _ONLY_DETAILS = {
-    "belongs_to_collection",
-    "budget",
-    "genres",
-    "homepage",
-    "imdb_id",
-    "origin_country",
-    "production_companies",
-    "production_countries",
-    "revenue",
-    "runtime",
-    "spoken_languages",
-    "status",
-    "tagline",
-    *PARTS,
-}
+    "belongs_to_collection", "budget", "genres", "homepage", "imdb_id", "origin_country",
+    "production_companies", "production_countries", "revenue", "runtime", "spoken_languages", "status",
+    "tagline", *PARTS,
+}  # fmt: skip
 #: Selects movies that are not gone.
 _NOT_GONE: Document = {"_meta.gone_at": None}
 
@@ -62,19 +39,19 @@ class MovieStore:
         with translate_errors(page.body):
             return merge(self.collection, versions_of(name, page), self._mongo.latest())
 
-    def save_details(self, key: MovieKey, answer: Details, *, keep: bool) -> Saved:
+    def save_details(self, key: MovieKey, details: Details, *, keep: bool) -> Saved:
         """Merge the list item that the details imply; with `keep`, the details too.
 
         Without `keep`, a movie that is neither stored nor in a cell of any backfill is left out.
         """
-        latest, item = self._mongo.latest(), list_item(answer.movie)
-        with translate_errors(answer.body):
+        latest, item = self._mongo.latest(), list_item(details.movie)
+        with translate_errors(details.body):
             if keep:
-                whole = version_of(answer.movie, answer.fetched_at, key.id, answer.body)
+                whole = version_of(details.movie, details.fetched_at, key.id, details.body)
                 merge(self.details, {key.movie_id: whole}, latest)
             elif not self._belongs(item):
                 return Saved(0, 0)
-            version = version_of(item, answer.fetched_at, key.id, answer.body)
+            version = version_of(item, details.fetched_at, key.id, details.body)
             return merge(self.collection, {key.movie_id: version}, latest)
 
     def stored_parts(self, movie_id: int) -> set[str] | None:
@@ -191,8 +168,8 @@ class MovieStore:
         genres, year = {*item["genre_ids"], 0}, str(item.get("release_date"))[:4]
         requests = self._mongo.database["backfills"].find({}, {"years": 1, "genres.id": 1})
         return year.isdecimal() and any(
-            int(year) in asked["years"] and genres & {genre["id"] for genre in asked["genres"]}
-            for asked in requests
+            int(year) in request["years"] and genres & {genre["id"] for genre in request["genres"]}
+            for request in requests
         )
 
 

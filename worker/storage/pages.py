@@ -58,14 +58,14 @@ class PageStore:
             self._save_record(key, page)
         return saved
 
-    def drop_beyond(self, cell: Cell, last_page: int, asked_at: datetime) -> int:
+    def drop_beyond(self, cell: Cell, last_page: int, fetched_at: datetime) -> int:
         """Delete the cell's records beyond `last_page`; returns how many.
 
-        `last_page` is what a page 1 requested at `asked_at` says; call this before saving that. Movies and
-        records requested later are kept.
+        `last_page` is what a page 1 requested at `fetched_at` says; call this before saving that page. Movies
+        are kept, and so are records requested later.
         """
         known = self.totals(cell)
-        if known is None or known.fetched_at > asked_at:
+        if known is None or known.fetched_at > fetched_at:
             return 0
         kept = set(cell.rest(last_page))
         surplus = [key for key in cell.rest(known.pages) if key not in kept]
@@ -73,9 +73,9 @@ class PageStore:
             return 0
         with self._backfills.reopening():  # until page 1 is saved, what is deleted here is missing
             # If the cell was split before, its halves have pages of their own.
-            dropped = sum(self.drop_beyond(key.cell, 0, asked_at) for key in surplus if key.cell != cell)
+            dropped = sum(self.drop_beyond(key.cell, 0, fetched_at) for key in surplus if key.cell != cell)
             for batch in self._mongo.batches(key.id for key in surplus):
-                query = {"_id": {"$in": batch}, "fetched_at": {"$lt": asked_at}}
+                query = {"_id": {"$in": batch}, "fetched_at": {"$lt": fetched_at}}
                 with translate_errors():
                     dropped += self.collection.delete_many(query).deleted_count
         return dropped
