@@ -83,8 +83,8 @@ class _StoredCell:
     """The stored pages of a cell, or of a window that it was split into."""
 
     cell: Cell
-    #: As page 1 states them.
-    totals: Totals
+    #: As page 1 states them; None when that is missing or unreadable.
+    totals: Totals | None = None
     #: Bit n: a record of page n exists.
     pages: int = 0
     movie_ids: array[int] = field(default_factory=lambda: array("q"))
@@ -94,7 +94,7 @@ class _StoredCell:
     needed: int = field(init=False)
 
     def __post_init__(self) -> None:
-        length = self.totals.pages
+        length = self.totals.pages if self.totals else 1
         self.halves = self.cell.halves() if length > MAX_PAGE else ()
         self.needed = 1 if self.halves else min(max(length, 1), MAX_PAGE)
 
@@ -104,15 +104,19 @@ class _StoredCell:
         if key.page > self.needed:
             return
         self.pages |= 1 << key.page
-        if totals is None or (key.page == 1 and totals != self.totals):
-            self.problems.append(_unusable(record))
+        if totals is None:
+            problem = Problem(Reason.UNREADABLE, f"the record of {key.id} cannot be read")
+        elif self.totals is None or (key.page == 1 and totals != self.totals):
+            problem = Problem(Reason.CHANGING, f"{key.id} was fetched again during the check")
         elif totals.fetched_at < self.totals.fetched_at:
-            self.problems.append(Problem(Reason.OLDER, f"{key.id} was requested before its page 1"))
+            problem = Problem(Reason.OLDER, f"{key.id} was requested before its page 1")
         elif totals[:2] != self.totals[:2]:
             text = f"page 1 states {_describe(self.totals)}, {key.id} {_describe(totals)}"
-            self.problems.append(Problem(Reason.TOTALS, text))
+            problem = Problem(Reason.TOTALS, text)
         else:
             self.movie_ids.extend(record.movie_ids)
+            return
+        self.problems.append(problem)
 
 
 @dataclass
@@ -123,6 +127,9 @@ class _Findings:
     pages_missing: int = 0
     quarantined: list[PageKey] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+
+    def report(self, reason: Reason, text: str) -> None:
+        self.problems.append(Problem(reason, text))
 
     def add(self, half: _Findings) -> None:
         self.movie_ids |= half.movie_ids
@@ -138,13 +145,11 @@ class _Snapshot:
         self._cells = {
             cell: _StoredCell(cell, totals) for cell, totals in storage.pages.first_pages().items()
         }
-        #: Cells that have a page 1 which `first_pages` could not read, or did not see yet.
-        self._without_totals: dict[Cell, Problem] = {}
         for record in storage.pages.each():
-            if stored := self._cells.get(record.key.cell):
-                stored.add(record)
-            elif record.key.page == 1:
-                self._without_totals[record.key.cell] = _unusable(record)
+            cell = record.key.cell
+            if cell not in self._cells:
+                self._cells[cell] = _StoredCell(cell)
+            self._cells[cell].add(record)
             on_page()
         # Read after the pages, for movies are saved before their page.
         self._movie_ids = storage.movies.ids()
@@ -156,11 +161,11 @@ class _Snapshot:
     def check(self, cell: Cell) -> CellCheck:
         findings, stored = self._examine(cell), self._cells.get(cell)
         if lost := sum(not self._is_stored(id_) for id_ in findings.movie_ids):
-            findings.problems.append(Problem(Reason.LOST, f"{lost:,} movies of its pages are not stored"))
+            findings.report(Reason.LOST, f"{lost:,} movies of its pages are not stored")
         return CellCheck(
             cell,
             len(findings.movie_ids),
-            stored.totals.results if stored else None,
+            stored.totals.results if stored and stored.totals else None,
             findings.pages_missing,
             findings.quarantined,
             min(findings.problems, key=lambda problem: _ORDER.index(problem.reason), default=None),
@@ -168,57 +173,46 @@ class _Snapshot:
 
     def _examine(self, cell: Cell, needed_since: datetime | None = None) -> _Findings:
         """Examine the cell and its halves; `needed_since`: when its window became necessary."""
-        stored, in_quarantine = self._cells.get(cell), self._quarantined.get(cell, ())
-        needed = range(1, (stored.needed if stored else 1) + 1)
-        unreadable = self._without_totals.get(cell)
-        pages = stored.pages if stored else 0b10 * (unreadable is not None)
+        stored = self._cells.get(cell) or _StoredCell(cell)
+        needed = range(1, stored.needed + 1)
+        in_quarantine = self._quarantined.get(cell, ())
         findings = _Findings(
-            movie_ids=set(stored.movie_ids) if stored else set(),
-            pages_missing=sum(not pages >> page & 1 and page not in in_quarantine for page in needed),
+            movie_ids=set(stored.movie_ids),
+            pages_missing=sum(not stored.pages >> page & 1 and page not in in_quarantine for page in needed),
             quarantined=[cell.page(page) for page in needed if page in in_quarantine],
-            problems=list(stored.problems) if stored else [unreadable] if unreadable else [],
+            problems=list(stored.problems),
         )
-        if findings.pages_missing:
-            text = f"{findings.pages_missing:,} of {len(needed):,} pages of {cell.id} are not stored"
-            findings.problems.append(
-                Problem(Reason.MISSING, text if stored else f"{cell.id}:1 is not stored")
-            )
+        if lacking := findings.pages_missing:
+            text = f"{lacking:,} of {len(needed):,} pages of {cell.id} are not stored"
+            findings.report(Reason.MISSING, text if stored.totals else f"{cell.id}:1 is not stored")
         if findings.quarantined:
-            text = f"in quarantine: {_name(findings.quarantined)}"
-            findings.problems.append(Problem(Reason.QUARANTINED, text))
-        if stored:
-            self._examine_whole(stored, findings, needed_since)
-        return findings
-
-    def _examine_whole(self, stored: _StoredCell, findings: _Findings, needed_since: datetime | None) -> None:
-        """Add what the halves lack, then compare the number of movies with the stated total."""
-        cell, (pages, expected, fetched_at) = stored.cell, stored.totals
+            findings.report(Reason.QUARANTINED, f"in quarantine: {_name(findings.quarantined)}")
+        if stored.totals is None:
+            return findings
+        pages, expected, fetched_at = stored.totals
         if needed_since and fetched_at < needed_since:
-            text = f"{cell.id}:1 was requested before its window was known to be needed"
-            findings.problems.append(Problem(Reason.OLDER, text))
+            findings.report(
+                Reason.OLDER, f"{cell.id}:1 was requested before its window was known to be needed"
+            )
         if pages > MAX_PAGE and not stored.halves:
             text = f"{cell.id} has {pages:,} pages, TMDB shows {MAX_PAGE}, and a single day cannot be split"
-            findings.problems.append(Problem(Reason.TOO_LARGE, text))
+            findings.report(Reason.TOO_LARGE, text)
         for half in stored.halves:
             findings.add(self._examine(half, fetched_at))
         found = len(findings.movie_ids)
         if found < expected:
-            text = f"{expected - found:,} of {expected:,} movies of {cell.id} are on no page"
-            findings.problems.append(Problem(Reason.SHORT, text))
+            findings.report(
+                Reason.SHORT, f"{expected - found:,} of {expected:,} movies of {cell.id} are on no page"
+            )
         elif found > expected:
-            text = f"{found:,} movies on the pages of {cell.id}, but TMDB states {expected:,}"
-            findings.problems.append(Problem(Reason.SURPLUS, text))
+            findings.report(
+                Reason.SURPLUS, f"{found:,} movies on the pages of {cell.id}, but TMDB states {expected:,}"
+            )
+        return findings
 
     def _is_stored(self, movie_id: int) -> bool:
         place = bisect_left(self._movie_ids, movie_id)
         return place < len(self._movie_ids) and self._movie_ids[place] == movie_id
-
-
-def _unusable(record: PageRecord) -> Problem:
-    """The problem of an unreadable record, or of a page 1 that was replaced during the reading."""
-    if record.totals is None:
-        return Problem(Reason.UNREADABLE, f"the record of {record.key.id} cannot be read")
-    return Problem(Reason.CHANGING, f"{record.key.id} was fetched again during the check")
 
 
 def _name(keys: Sequence[PageKey]) -> str:

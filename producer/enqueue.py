@@ -113,11 +113,10 @@ def requested_backfills(storage: Storage) -> list[Backfill]:
 
 def incomplete(storage: Storage, ids: Collection[str]) -> set[str]:
     """Those of the backfills with these ids that lack pages now."""
-    documents = [document for document in storage.backfills.all(unfinished=True) if document["_id"] in ids]
     return {
         document["_id"]
-        for document in documents
-        if next(Backfill.from_document(document).missing(storage), None) is not None
+        for document in storage.backfills.all(unfinished=True)
+        if document["_id"] in ids and any(Backfill.from_document(document).missing(storage))
     }
 
 

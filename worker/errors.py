@@ -95,7 +95,7 @@ class NotEver(ReelhaulError):
     """Another request does not help: quarantine the page with `response`."""
 
     #: When the request was made, by the fleet's clock; None without a request.
-    asked_at: datetime | None = None
+    requested_at: datetime | None = None
 
     def __init__(self, reason: str, response: Response | None = None) -> None:
         super().__init__(reason)

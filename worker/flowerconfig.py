@@ -6,9 +6,7 @@ on other machines could open it without a password.
 
 import glob
 import os
-import sys
 from pathlib import Path
-from typing import NoReturn
 
 from tornado.options import options as given
 
@@ -18,31 +16,27 @@ from worker.monitoring.run_folder import fault_of, open_run_folder
 from worker.patches import flower
 from worker.settings import is_loopback
 from worker.settings import settings as ours
-
-
-def _exit(reason: str) -> NoReturn:
-    sys.stderr.write(f"reelhaul: {reason}\n")
-    sys.exit(2)
+from worker.signals import exit_with
 
 
 def _check_access(host: str, credentials: list[str]) -> None:
     for pair in credentials:
         if not all(pair.partition(":")[::2]):
-            _exit("Flower's credentials must be user:password (FLOWER_BASIC_AUTH or --basic-auth)")
+            exit_with("Flower's credentials must be user:password (FLOWER_BASIC_AUTH or --basic-auth)")
     if not (is_loopback(host) or credentials or given.auth):
-        _exit(
+        exit_with(
             f"Flower would show the fleet to anybody who reaches {host}: set "
             "FLOWER_BASIC_AUTH=user:password, or leave --address at 127.0.0.1"
         )
     if os.environ.get("FLOWER_UNAUTHENTICATED_API"):
-        _exit("FLOWER_UNAUTHENTICATED_API opens Flower's API to every page in a browser: unset it")
+        exit_with("FLOWER_UNAUTHENTICATED_API opens Flower's API to every page in a browser: unset it")
 
 
 def _run_folder() -> Path:
     try:
         return open_run_folder(ours().reelhaul_run_folder)
     except UsageError as error:
-        _exit(str(error))
+        exit_with(error)
 
 
 def _check_database(db: Path) -> None:
@@ -51,7 +45,7 @@ def _check_database(db: Path) -> None:
     # dbm may add a suffix of its own to the name, depending on how Python was built.
     for path in (folder, *folder.glob(f"{glob.escape(db.name)}*")):
         if os.path.lexists(path) and (fault := fault_of(path)):
-            _exit(f"Flower's database {path}: {fault}; keep it where nobody else may write (--db=FILE)")
+            exit_with(f"Flower's database {path}: {fault}; keep it where nobody else may write (--db=FILE)")
 
 
 def _check_all() -> None:

@@ -36,10 +36,10 @@ def fetch_movie(self: CheckedTask, movie_id: int) -> None:
         try:
             _fetch_and_save(key, request, deadlines)
         except Rejected as error:
-            asked_at = error.asked_at
-            if not error.not_found or asked_at is None:
+            requested_at = error.requested_at
+            if not error.not_found or requested_at is None:
                 raise
-            retry_storage(lambda: storage().movies.tombstone([movie_id], asked_at), deadlines.task)
+            retry_storage(lambda: storage().movies.tombstone([movie_id], requested_at), deadlines.task)
             log.info("movie is gone")
             count("details", "gone")
         retry_storage(lambda: storage().movie_requests.fulfil(key, request), deadlines.task)

@@ -60,7 +60,7 @@ def _check_and_prepare(sender: Any, **_: Any) -> None:
         settings().require_key()
         _prepare(prefork=pool == "prefork")
     except UsageError as error:
-        _exit(error)
+        exit_with(error)
 
 
 def check_pool(pool: Any) -> str:
@@ -139,7 +139,7 @@ def _start_beat_heartbeat(**_: Any) -> None:
     try:
         beat = Heartbeat("beat", settings().reelhaul_run_folder)
     except UsageError as error:
-        _exit(error)
+        exit_with(error)
 
     def write(**_: Any) -> None:
         try:
@@ -151,7 +151,7 @@ def _start_beat_heartbeat(**_: Any) -> None:
     signals.after_task_publish.connect(write, weak=False)
 
 
-def _exit(reason: UsageError) -> NoReturn:
+def exit_with(reason: object) -> NoReturn:
     """Exit with one line and status 2; Celery would log an exception of a signal handler and go on."""
     sys.stderr.write(f"reelhaul: {reason}\n")
     sys.exit(2)

@@ -49,7 +49,7 @@ def fetch_page(self: CheckedTask, genre_id: int, window: str, page: int, fresh_a
             missing = retry_storage(
                 lambda: list(storage().pages.missing([key.cell], fresh_after)), deadlines.task
             )
-            with bounded(QUARANTINE_S):
+            with bounded(QUARANTINE_S):  # labels are read from MongoDB
                 enqueue_pages(missing, fresh_after_ms, queue)
 
 
@@ -117,7 +117,7 @@ def _confirm_shrinkage(cell: Cell, first: Page, deadline: float) -> None:
 
 
 def _lost_much(pages: int, results: int, page: Page) -> bool:
-    """Whether the page counts more than a page or half of the movies less, or more than one page less."""
+    """Whether the page counts fewer movies, by over PAGE_SIZE or half, or fewer pages, by more than one."""
     fewer = results - page.total_results
     return fewer > PAGE_SIZE or 2 * page.total_results < results or pages - page.total_pages > 1
 

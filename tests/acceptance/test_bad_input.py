@@ -9,7 +9,8 @@ import pytest
 import redis
 
 from sandbox.embedded import free_port
-from tests.support.stage import Stage, page_requests, wait_for
+from tests.support.comparison import page_requests
+from tests.support.stage import Stage, wait_for
 
 pytestmark = pytest.mark.acceptance
 

@@ -1,4 +1,4 @@
-"""The services of docker-compose.yml, as their users but without an engine: see tests/support/containers.py."""
+"""The services of docker-compose.yml as processes, without an engine: see tests/support/containers.py."""
 
 from __future__ import annotations
 

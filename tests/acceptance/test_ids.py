@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from sandbox.servers import EmulatorProcess
-from tests.support.stage import Stage, catalogue
+from tests.support.comparison import catalogue
+from tests.support.stage import Stage
 
 pytestmark = pytest.mark.acceptance
 

@@ -1,4 +1,4 @@
-"""One gate for several processes, judged by what arrived at an API that enforces the limit."""
+"""One limiter for several processes, judged by the log of an emulator that enforces the limit."""
 
 import shutil
 import signal
@@ -17,8 +17,8 @@ from sandbox.servers import EmbeddedRedis, EmulatorProcess
 pytestmark = pytest.mark.acceptance
 
 RATE, CAPACITY = 40, 5
-#: What scheduling may add between grant and arrival: 100 ms worth of requests.
-BUNCHED = 0.1 * RATE
+#: Requests that scheduling may add between grant and arrival: 100 ms worth.
+TOLERANCE = 0.1 * RATE
 LATENCY_MS = 100
 
 Arrivals = list[list[Any]]
@@ -27,18 +27,18 @@ StartFleet = Callable[..., tuple[LoadFleet, EmulatorProcess]]
 
 @pytest.fixture
 def own_redis(tmp_path: Path) -> Iterator[EmbeddedRedis]:
-    """A Redis that keeps its data, to be killed."""
+    """A Redis that keeps its data and may be killed."""
     with EmbeddedRedis(folder=tmp_path / "redis") as server:
         yield server
 
 
 @pytest.fixture
 def fleet_on(tmp_path: Path) -> Iterator[StartFleet]:
-    """A fleet behind a Redis, and the API that it loads; all ends with the test."""
+    """Starts a fleet on a Redis, and the emulator that it loads."""
     with ExitStack() as started:
 
         def start(redis: EmbeddedRedis) -> tuple[LoadFleet, EmulatorProcess]:
-            limit = ("--rate", str(RATE), "--capacity", str(CAPACITY + BUNCHED))
+            limit = ("--rate", str(RATE), "--capacity", str(CAPACITY + TOLERANCE))
             api = EmulatorProcess("--movies", "1", "--latency-ms", str(LATENCY_MS), *limit)
             started.enter_context(api)
             fleet = LoadFleet(redis, api, tmp_path, f"{RATE}/s", CAPACITY)
@@ -53,7 +53,7 @@ def times_of(log: Arrivals) -> list[float]:
 
 def check_promise(log: Arrivals) -> None:
     """At most capacity + rate x T in any window, and nothing refused."""
-    assert worst_excess(times_of(log), RATE, CAPACITY) <= BUNCHED
+    assert worst_excess(times_of(log), RATE, CAPACITY) <= TOLERANCE
     assert [row for row in log if row[2] == 429] == []
 
 
@@ -61,42 +61,42 @@ def sources(log: Arrivals) -> list[tuple[float, str]]:
     return [(row[1], row[4].split(":")[0]) for row in log]
 
 
-def test_the_limit_is_kept_and_used_up(redis_server: EmbeddedRedis, fleet_on: StartFleet) -> None:
-    """By eight processes; `make bench-limit` has the other numbers, and the long runs."""
+def test_the_limit_is_kept_and_used(redis_server: EmbeddedRedis, fleet_on: StartFleet) -> None:
+    """By eight processes; `make bench-limit` covers other numbers and long runs."""
     fleet, api = fleet_on(redis_server)
-    with fleet.limiter() as gate:
-        gate.pause()
+    with fleet.limiter() as limiter:
+        limiter.pause()
         fleet.start(8, threads=4)
-        gate.resume()
+        limiter.resume()
         time.sleep(3)
     fleet.stop()
     log = api.log()
     check_promise(log)
     assert len({source for _, source in sources(log)}) == 8
-    # What the first second of a process costs weighs more here than in the benchmark's minute.
+    # The first second of each process weighs more here than in the benchmark's minute.
     assert utilisation(times_of(log), RATE, CAPACITY) > 0.85
 
 
 def test_every_process_gets_its_share_whatever_its_clock_says(
     redis_server: EmbeddedRedis, fleet_on: StartFleet
 ) -> None:
-    """A day behind, an hour ahead, and two that are right: the script takes no time from a caller."""
+    """One clock is a day behind, one an hour ahead; the script uses only Redis' clock."""
     fleet, api = fleet_on(redis_server)
-    with fleet.limiter() as gate:
-        gate.pause()
+    with fleet.limiter() as limiter:
+        limiter.pause()
         for offset_s in (0, 0, 3_600, -86_400):
             fleet.start(threads=6, clock_offset_s=offset_s)
-        gate.resume()
+        limiter.resume()
         time.sleep(6)
     fleet.stop()
     log = api.log()
     check_promise(log)
     assert len({source for _, source in sources(log)}) == 4
-    # Promised over 10 s; 5 s are stricter.
+    # Stricter than the 10 s of docs/limiter.md.
     assert least_share(sources(log), window_s=5) >= 0.5
 
 
-def test_processes_that_come_and_are_killed_change_nothing(
+def test_starting_and_killing_processes_keeps_the_limit(
     redis_server: EmbeddedRedis, fleet_on: StartFleet
 ) -> None:
     fleet, api = fleet_on(redis_server)
@@ -110,8 +110,8 @@ def test_processes_that_come_and_are_killed_change_nothing(
     fleet.stop()
     log = api.log()
     check_promise(log)
-    # The tokens of the dead are lost, at most one for each of its eight slots: so long may a gap be.
-    assert longest_gap(times_of(log)) <= 8 / RATE + BUNCHED / RATE
+    # A killed process loses at most one token for each of its eight threads.
+    assert longest_gap(times_of(log)) <= 8 / RATE + TOLERANCE / RATE
 
 
 @pytest.mark.parametrize("keeps_its_data", [True, False])
@@ -130,22 +130,22 @@ def test_a_redis_that_is_killed_and_restarted_lets_no_burst_through(
     fleet.stop()
     log = api.log()
     check_promise(log)
-    # Everybody goes on.
+    # All processes continue.
     late = [source for at, source in sources(log) if at > restarted_s]
     assert len(set(late)) == 3
     assert len(late) > RATE
 
 
-def test_a_process_that_stood_still_does_not_make_up_for_it(
+def test_a_suspended_process_sends_no_burst_when_it_continues(
     redis_server: EmbeddedRedis, fleet_on: StartFleet
 ) -> None:
-    """Stopped and continued (a suspended machine, a starved container): its tokens' time is over."""
+    """As on a suspended machine or in a starved container: its tokens are late and dropped."""
     fleet, api = fleet_on(redis_server)
-    still, *_ = fleet.start(2, threads=20)
+    suspended, *_ = fleet.start(2, threads=20)
     time.sleep(1.0)
-    still.send(signal.SIGSTOP)
+    suspended.send(signal.SIGSTOP)
     time.sleep(1.0)
-    still.send(signal.SIGCONT)
+    suspended.send(signal.SIGCONT)
     time.sleep(1.0)
     fleet.stop()
     log = api.log()

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from tests.support.stage import Stage, catalogue, page_requests, wait_for
+from tests.support.comparison import catalogue, page_requests
+from tests.support.stage import Stage, wait_for
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(120)]
 

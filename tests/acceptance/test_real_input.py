@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.stage import Stage, page_requests
+from tests.support.comparison import page_requests
+from tests.support.stage import Stage
 
 CATALOGUE = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "tmdb5000.jsonl.gz"
 #: TMDB's genre ids; the catalogue also has old ones that discover no longer knows.

@@ -56,7 +56,7 @@ def test_two_beats_refresh_once(rig: Start, report: Report) -> None:
         return min(beat.log_text().count("Sending due task") for beat in beats)
 
     def done(entry: str) -> int:
-        return sum(worker.log_text().count(f'"entry": "{entry}"') for worker in run.workers)
+        return sum(worker.log_text().count(f'"schedule_entry": "{entry}"') for worker in run.workers)
 
     run.until("a refresh", lambda: done("recent") > 0)
     run.until("five ticks of each", lambda: ticks() >= 5)

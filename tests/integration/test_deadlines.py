@@ -1,4 +1,4 @@
-"""A task ends in time, whatever the API, MongoDB and the page do; well before its message comes again."""
+"""A task ends in time whatever TMDB and MongoDB do, well before its message is redelivered."""
 
 import os
 import signal
@@ -14,140 +14,131 @@ import redis
 from celery.exceptions import Reject
 
 from sandbox.servers import EmbeddedMongo, EmbeddedRedis, EmulatorProcess
-from worker import retry as attempts
-from worker import tasks
+from worker import retry, tasks
 from worker.app import VISIBILITY_S
-from worker.errors import MongoUnavailable, NotEver
-from worker.keys import MovieKey, PageKey
+from worker.errors import MongoUnavailable
+from worker.keys import PageKey
 from worker.limiter.client import Limiter
 from worker.limiter.rate import Rate
-from worker.records import Page
 from worker.retry import LAST_STORAGE_ATTEMPT_S, QUARANTINE_S, TASK_S, WAIT_S, message_outcome, retry_storage
 from worker.settings import Settings
-from worker.storage.merge import Saved
-from worker.tmdb import flakiness as blame
+from worker.storage.database import Storage
+from worker.tmdb import flakiness
 from worker.tmdb.client import WHOLE_S, TmdbClient
 from worker.tmdb.session import build_session
 
 KEY = PageKey(18, "2020", 2)
-#: Every bound is so much of what it is; and how late this machine may be.
+#: Every time limit is shortened to this share; and how late this machine may be.
 SHORT, LATE_S = 0.05, 3.0
 
 
-def test_a_message_comes_again_only_well_after_its_task_has_ended() -> None:
-    """What comes after the last request begins, one after the other, each by its own bound."""
-    last_request = WAIT_S + WHOLE_S
-    last_comparison = TASK_S
-    assert last_request < last_comparison
-    stored = TASK_S + LAST_STORAGE_ATTEMPT_S
-    quarantined = stored + QUARANTINE_S + LAST_STORAGE_ATTEMPT_S
-    # Of page 1, what the cell lacks is sent: asked of MongoDB within LAST_STORAGE_ATTEMPT_S, sent within QUARANTINE_S.
-    sent = stored + LAST_STORAGE_ATTEMPT_S + QUARANTINE_S
-    assert max(quarantined, sent) <= VISIBILITY_S - 20
+def test_a_message_is_redelivered_only_well_after_its_task_has_ended() -> None:
+    """The limits of what follows the last request, added up."""
+    assert WAIT_S + WHOLE_S < TASK_S  # the last request ends before the last comparison
+    saved = TASK_S + LAST_STORAGE_ATTEMPT_S
+    quarantined = saved + QUARANTINE_S + LAST_STORAGE_ATTEMPT_S
+    # After page 1, MongoDB is asked what the cell lacks, and that is enqueued within QUARANTINE_S.
+    enqueued = saved + LAST_STORAGE_ATTEMPT_S + QUARANTINE_S
+    assert max(quarantined, enqueued) <= VISIBILITY_S - 20
 
 
-def test_no_byte_is_waited_for_longer_than_a_whole_request_may_take() -> None:
+def test_the_read_timeout_is_at_most_a_whole_request() -> None:
     bounds = [part for part in Settings.model_fields["reelhaul_timeout_s"].metadata if hasattr(part, "le")]
     assert [bound.le for bound in bounds] == [WHOLE_S]
 
 
 @pytest.fixture(scope="module")
 def mongo() -> Iterator[EmbeddedMongo]:
-    """One of these tests' own, to be stopped."""
+    """A MongoDB that these tests may suspend."""
     with EmbeddedMongo() as server:
         yield server
 
 
 @pytest.fixture
-def fleet(
+def tmdb(
     monkeypatch: pytest.MonkeyPatch, redis_server: EmbeddedRedis, emulator: Callable[..., EmulatorProcess]
 ) -> Iterator[EmulatorProcess]:
-    """This process as a worker, at a gate that is never closed, every bound a twentieth."""
+    """This process as a worker: its limiter never closes, and all time limits are shortened."""
     server = emulator("--movies", "400")
     connection = redis.Redis.from_url(redis_server.url)
-    gate = Limiter(connection, Rate(5000, 1), 500, key=f"gate-{uuid4().hex}")
-    monkeypatch.setattr(gate, "trouble", lambda _: None)
+    limiter = Limiter(connection, Rate(5000, 1), 500, key=f"limiter-{uuid4().hex}")
+    monkeypatch.setattr(limiter, "report_failure", lambda _: None)
     session = build_session("a-token-of-nobody", 4, server.base_url)
-    client = TmdbClient(session, server.base_url, gate, 1.0, {})
-    for module in (attempts, blame, tasks):
-        for name, value in (("limiter", lambda: gate), ("tmdb_client", lambda: client)):
-            if hasattr(module, name):
-                monkeypatch.setattr(module, name, value)
-    for name in ("FIRST_REST_S", "LONGEST_REST_S", "BACK_S"):
-        monkeypatch.setattr(blame, name, SHORT * getattr(blame, name))
+    client = TmdbClient(session, server.base_url, limiter, 1.0, {})
+    for module in (retry, tasks):
+        monkeypatch.setattr(module, "limiter", lambda: limiter)
+        monkeypatch.setattr(module, "tmdb_client", lambda: client)
+    for name in ("FIRST_PAUSE_S", "LONGEST_PAUSE_S", "REQUEUE_PAUSE_S", "SLOW_S"):
+        monkeypatch.setattr(flakiness, name, SHORT * getattr(flakiness, name))
     for name in ("WAIT_S", "TASK_S", "QUARANTINE_S", "WHOLE_S", "LAST_STORAGE_ATTEMPT_S"):
-        monkeypatch.setattr(attempts, name, SHORT * getattr(attempts, name))
+        monkeypatch.setattr(retry, name, SHORT * getattr(retry, name))
     monkeypatch.setattr("worker.tmdb.client.WHOLE_S", SHORT * WHOLE_S)
-    monkeypatch.setattr(blame, "LONG_S", SHORT * blame.LONG_S)
-    # On a busy machine there is not the time for all that it takes to blame a page.
-    monkeypatch.setattr(blame, "COMPARISONS", 2)
-    monkeypatch.setattr(blame, "ENOUGH", 0)
+    # On a busy machine there is no time for all the comparisons.
+    monkeypatch.setattr(flakiness, "COMPARISONS", 2)
+    monkeypatch.setattr(flakiness, "ENOUGH", 0)
     yield server
     session.close()
 
 
-class StandsStill(Store):
-    """MongoDB stops in the middle of it: when a page is saved, or put into quarantine."""
+class SuspendedMongo:
+    """A storage whose MongoDB is suspended when a page is saved or quarantined."""
 
-    def __init__(self, database: Any, pid: int) -> None:
-        super().__init__(database)
-        self._pid = pid
-        self.stopped = False
+    def __init__(self, storage: Storage, pid: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.storage, self._pid = storage, pid
+        self.suspended = False
+        for store, method in ((storage.pages, "save"), (storage.failures, "add")):
+            monkeypatch.setattr(store, method, self._suspend_before(getattr(store, method)))
 
-    def save(self, key: PageKey, page: Page) -> Saved:
-        self._stop()
-        return super().save(key, page)
+    def _suspend_before(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            os.kill(self._pid, signal.SIGSTOP)
+            self.suspended = True
+            return method(*arguments)
 
-    def quarantine(self, key: PageKey | MovieKey, trouble: NotEver, at: datetime) -> None:
-        self._stop()
-        super().quarantine(key, trouble, at)
-
-    def _stop(self) -> None:
-        os.kill(self._pid, signal.SIGSTOP)
-        self.stopped = True
+        return call
 
 
 @pytest.fixture
-def store(mongo: EmbeddedMongo, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandsStill]:
+def suspended(mongo: EmbeddedMongo, monkeypatch: pytest.MonkeyPatch) -> Iterator[SuspendedMongo]:
     with pymongo.MongoClient[dict[str, Any]](mongo.url, tz_aware=True, socketTimeoutMS=20_000) as client:
-        made = StandsStill(client["reelhaul"], mongo.pid)
-        made.ping()
-        monkeypatch.setattr(tasks, "store", lambda: made)
-        monkeypatch.setattr(attempts, "store", lambda: made)
-        monkeypatch.setattr(attempts, "fleet_now", lambda: datetime.now(UTC))
+        made = SuspendedMongo(Storage(client["reelhaul"]), mongo.pid, monkeypatch)
+        made.storage.ping()
+        monkeypatch.setattr(tasks, "storage", lambda: made.storage)
+        monkeypatch.setattr(retry, "storage", lambda: made.storage)
+        monkeypatch.setattr(retry, "fleet_now", lambda: datetime.now(UTC))
         yield made
         os.kill(mongo.pid, signal.SIGCONT)
 
 
 @pytest.mark.parametrize(
-    ("fault", "stops"),
+    ("fault", "suspends"),
     [
-        # The page comes late, and cannot be stored.
+        # The page comes late and cannot be saved.
         ("latency=0.5:match=18&.*gte=2020-.*page=2(&|$)", True),
-        # It never comes whole while others do, and cannot be put into quarantine.
+        # The page never completes while others do, and cannot be quarantined.
         ("drip=60:match=18&.*gte=2020-.*page=2(&|$)", True),
         ("drip-head=60:match=18&.*gte=2020-.*page=2(&|$)", True),
         ("hang:match=18&.*gte=2020-.*page=2(&|$)", True),
-        # Nothing ever comes whole.
+        # No response ever completes.
         ("drip=60", False),
         ("drip-head=60", False),
         ("hang", False),
     ],
 )
-def test_neither_the_api_nor_mongodb_holds_a_task(
-    fleet: EmulatorProcess, store: StandsStill, fault: str, stops: bool
+def test_a_task_ends_in_time_whatever_tmdb_and_mongodb_do(
+    tmdb: EmulatorProcess, suspended: SuspendedMongo, fault: str, suspends: bool
 ) -> None:
-    fleet.configure(faults=[fault])
+    tmdb.configure(faults=[fault])
     begun = time.monotonic()
     with pytest.raises(Reject), message_outcome(KEY, "task") as deadlines:
-        tasks.obtain(KEY, None, deadlines)
+        tasks.fetch_and_save(KEY, None, deadlines)
     assert time.monotonic() - begun < SHORT * (TASK_S + QUARANTINE_S + 2 * LAST_STORAGE_ATTEMPT_S) + LATE_S
-    assert store.stopped == stops
+    assert suspended.suspended == suspends
 
 
-def test_mongodb_gets_no_longer_than_is_left(mongo: EmbeddedMongo, store: StandsStill) -> None:
+def test_mongodb_gets_only_the_time_left(mongo: EmbeddedMongo, suspended: SuspendedMongo) -> None:
     os.kill(mongo.pid, signal.SIGSTOP)
     begun = time.monotonic()
     with pytest.raises(MongoUnavailable):
-        retry_storage(lambda: storage.pages.is_fresh(KEY, None), time.monotonic() + 1.0)
+        retry_storage(lambda: suspended.storage.pages.is_fresh(KEY, None), time.monotonic() + 1.0)
     assert time.monotonic() - begun < 1.0 + LATE_S

@@ -125,7 +125,7 @@ def test_every_read_is_the_primarys(storage: Storage, recorder: Recorder) -> Non
     storage.pages.save(CELL.page(1), page(1))
     storage.pages.save(CELL.page(1), page(1, at=AT + SECOND))
     list(storage.pages.missing([CELL], None))
-    count_pages(storage.pages, storage.mongo.latest(), [None, AT])
+    count_pages(storage.pages, [None, AT], storage.mongo.latest())
     storage.pages.is_fresh(CELL.page(1), AT)
     storage.failures.quarantined()
     list(storage.pages.each())

@@ -1,4 +1,4 @@
-"""The fleet's one clock is Redis': what is stored bears its time, whatever the worker's own says."""
+"""Times come from Redis' clock, whatever the worker's own shows."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -7,8 +7,7 @@ import pytest
 import redis
 
 from tests.support.redis_faults import LeapingRedis, needs_faketime
-from worker import clients as bootstrap
-from worker import settings
+from worker import clients, settings
 from worker.limiter.client import Limiter
 from worker.limiter.rate import Rate
 
@@ -21,22 +20,20 @@ def is_ahead(moment: datetime) -> bool:
     return abs(moment - datetime.now(UTC) - AHEAD) < timedelta(minutes=1)
 
 
-def test_the_time_of_a_token_is_redis(leaping_redis: LeapingRedis) -> None:
+def test_a_token_bears_the_time_of_redis(leaping_redis: LeapingRedis) -> None:
     leaping_redis.leap_to(AHEAD.total_seconds())
-    client = redis.Redis.from_url(leaping_redis.url)  # the limiter's thread needs it to the end
+    client = redis.Redis.from_url(leaping_redis.url)  # kept for the limiter's listening thread
     token = Limiter(client, Rate(100, 1), 5).acquire(time.monotonic() + 20)
     assert is_ahead(token.at)
 
 
-def test_what_is_due_or_given_up_bears_redis_time(
-    leaping_redis: LeapingRedis, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_fleet_now_is_the_time_of_redis(leaping_redis: LeapingRedis, monkeypatch: pytest.MonkeyPatch) -> None:
     leaping_redis.leap_to(AHEAD.total_seconds())
     monkeypatch.setenv("REDIS_URL", leaping_redis.url)
     settings.settings.cache_clear()
-    bootstrap.clear_cached_clients()
+    clients.clear_cached_clients()
     try:
-        assert is_ahead(bootstrap.fleet_now())
+        assert is_ahead(clients.fleet_now())
     finally:
         settings.settings.cache_clear()
-        bootstrap.clear_cached_clients()
+        clients.clear_cached_clients()

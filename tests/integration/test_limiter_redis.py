@@ -1,4 +1,4 @@
-"""What the gate does when its Redis restarts, forgets, or goes away: one process, a real server."""
+"""The limiter when Redis restarts, loses data or is unavailable."""
 
 import threading
 import time
@@ -29,7 +29,7 @@ def limiter_at(url: str, rate: str = "10/s", capacity: int = 5) -> Limiter:
 
 
 def acquire(limiter: Limiter) -> Token:
-    """A token, however often Redis is away meanwhile."""
+    """A token, retried while Redis is unavailable."""
     until = time.monotonic() + DEADLINE_S
     while True:
         try:
@@ -40,22 +40,22 @@ def acquire(limiter: Limiter) -> Token:
 
 
 def lose_last_write(server: EmbeddedRedis, before: bytes) -> None:
-    """As a kill does where the append-only file is synced every second: the gate is an older one."""
+    """Kill and restart Redis so that it has an older limiter, as when the append-only file was not synced."""
     with redis.Redis.from_url(server.url) as client:
         client.restore(KEY, 0, before, replace=True)
     server.kill()
     server.start()
 
 
-def gate_of(server: EmbeddedRedis) -> bytes:
+def dump_limiter(server: EmbeddedRedis) -> bytes:
     with redis.Redis.from_url(server.url) as client:
         return bytes(client.dump(KEY) or b"")
 
 
-def test_reservations_that_a_crash_forgot_are_void_and_not_given_twice(server: EmbeddedRedis) -> None:
+def test_reservations_lost_in_a_crash_are_void_and_not_granted_twice(server: EmbeddedRedis) -> None:
     limiter = limiter_at(server.url)
     before = acquire(limiter)
-    kept = gate_of(server)
+    kept = dump_limiter(server)
     tokens = [acquire(limiter) for _ in range(5)]
     assert {token.generation for token in tokens} == {before.generation}
     lose_last_write(server, kept)
@@ -64,23 +64,23 @@ def test_reservations_that_a_crash_forgot_are_void_and_not_given_twice(server: E
     assert after.at_us > tokens[-1].at_us
 
 
-def test_the_token_of_a_waiting_slot_is_not_given_twice_after_a_crash(server: EmbeddedRedis) -> None:
-    """It waits for one that stands in no book any more, and hears of that when the next one reserves."""
+def test_the_token_of_a_waiting_thread_is_not_granted_twice_after_a_crash(server: EmbeddedRedis) -> None:
+    """Its reservation is lost, which the next reservation publishes."""
     limiter, tokens = limiter_at(server.url, "1/s", 1), []
     limiter.state()
-    kept = gate_of(server)
-    slot = threading.Thread(target=lambda: tokens.append(acquire(limiter)))
-    slot.start()
+    kept = dump_limiter(server)
+    thread = threading.Thread(target=lambda: tokens.append(acquire(limiter)))
+    thread.start()
     while limiter.state().granted == 0:
         time.sleep(0.01)
     lose_last_write(server, kept)
     tokens.append(acquire(limiter_at(server.url, "1/s", 1)))
-    slot.join(DEADLINE_S)
+    thread.join(DEADLINE_S)
     first, second = sorted(token.at_us for token in tokens)
     assert second - first >= 1_000_000
 
 
-def test_a_gate_that_was_forgotten_begins_empty(server: EmbeddedRedis) -> None:
+def test_a_lost_limiter_starts_empty(server: EmbeddedRedis) -> None:
     limiter = limiter_at(server.url, capacity=5)
     before = acquire(limiter)
     with redis.Redis.from_url(server.url) as client:
@@ -91,7 +91,7 @@ def test_a_gate_that_was_forgotten_begins_empty(server: EmbeddedRedis) -> None:
     assert [later.at_us - earlier.at_us for earlier, later in pairwise(after)] == [100_000] * 2
 
 
-def test_the_script_is_loaded_again_when_redis_forgot_it(redis_url: str) -> None:
+def test_a_flushed_script_is_loaded_again(redis_url: str) -> None:
     limiter = limiter_at(redis_url)
     acquire(limiter)
     with redis.Redis.from_url(redis_url) as client:
@@ -99,7 +99,7 @@ def test_the_script_is_loaded_again_when_redis_forgot_it(redis_url: str) -> None
     assert acquire(limiter).generation
 
 
-def test_without_redis_there_is_no_permit(server: EmbeddedRedis) -> None:
+def test_without_redis_there_is_no_token(server: EmbeddedRedis) -> None:
     limiter = limiter_at(server.url)
     acquire(limiter)
     server.kill()
@@ -107,26 +107,26 @@ def test_without_redis_there_is_no_permit(server: EmbeddedRedis) -> None:
         limiter.acquire(time.monotonic() + 1)
 
 
-def test_a_redis_that_went_away_is_asked_for_the_time_once(server: EmbeddedRedis) -> None:
-    """It may hang, for tens of seconds: whoever stores a page asks for the time several times."""
-    asked = []
+def test_an_unavailable_redis_is_calls_for_the_time_once(server: EmbeddedRedis) -> None:
+    """Redis may hang for tens of seconds, and saving a page takes the time several times."""
+    calls = []
 
     class Counting(Limiter):
         def now_us(self) -> int:
-            asked.append(1)
+            calls.append(1)
             return super().now_us()
 
     limiter = Counting(redis.Redis.from_url(server.url), Rate.parse("10/s"), 5)
     before = limiter.now_us()
     server.kill()
     time.sleep(TRUSTED_S)
-    asked.clear()
+    calls.clear()
     moments = [limiter.about_now_us() for _ in range(3)]
-    assert len(asked) == 1
+    assert len(calls) == 1
     assert before < moments[0] <= moments[1] <= moments[2]
 
 
-def test_a_rate_that_was_set_outlives_a_restart(server: EmbeddedRedis) -> None:
+def test_a_set_rate_and_a_pause_survive_a_restart(server: EmbeddedRedis) -> None:
     limiter = limiter_at(server.url)
     limiter.set_rate(Rate(3, 1))
     limiter.pause(60)

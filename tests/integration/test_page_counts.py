@@ -58,21 +58,21 @@ class TestCoverage:
         put(storage, other.page(1), 1, at=AT - timedelta(milliseconds=1))
         later = AT + timedelta(seconds=61)
         expected = {
-            None: {CELL: Count(0b1110, 3), other: Count(0b10, 1)},
-            AT - timedelta(milliseconds=1): {CELL: Count(0b1100, -1), other: Count(0b10, 1)},
-            AT: {CELL: Count(0b1100, -1)},
+            None: {CELL: Count({1, 2, 3}, 3), other: Count({1}, 1)},
+            AT - timedelta(milliseconds=1): {CELL: Count({2, 3}, None), other: Count({1}, 1)},
+            AT: {CELL: Count({2, 3}, None)},
             later: {},
         }
         latest = storage.mongo.latest()
-        assert count_pages(storage.pages, latest, expected) == expected
-        assert count_pages(storage.pages, latest, [AT]) == {AT: expected[AT]}
-        assert count_pages(storage.pages, latest, []) == {}
+        assert count_pages(storage.pages, expected, latest) == expected
+        assert count_pages(storage.pages, [AT], latest) == {AT: expected[AT]}
+        assert count_pages(storage.pages, [], latest) == {}
         # The same with the indexes, which many producers may create at once.
         assert in_threads([[None]] * 8, lambda _: storage.pages.create_indexes()) == []
         assert sorted(storage.pages.collection.index_information()) == ["_id_", "fetched_at_1", "page_1"]
-        assert count_pages(storage.pages, latest, expected) == expected
+        assert count_pages(storage.pages, expected, latest) == expected
         put(storage, other.page(1), 1, at=later)
-        assert count_pages(storage.pages, latest, [later]) == {later: {other: Count(0b10, 1)}}
+        assert count_pages(storage.pages, [later], latest) == {later: {other: Count({1}, 1)}}
 
     def test_a_split_cell_counts_its_page_1_and_both_halves(self, storage: Storage) -> None:
         put(storage, KEY, 501)

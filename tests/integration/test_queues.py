@@ -13,7 +13,8 @@ import redis
 from producer.plan import plan_cells
 from sandbox.emulator.catalog import GENRES
 from sandbox.servers import EmulatorProcess
-from tests.support.stage import Stage, page_id, wait_for
+from tests.support.comparison import page_id
+from tests.support.stage import Stage, wait_for
 
 CONCURRENCY = 4
 BACKLOG = 100_000

@@ -1,4 +1,4 @@
-"""The faults of Redis that other tests build on do what they say."""
+"""LeapingRedis and DelayingProxy, on which other tests build."""
 
 import time
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from tests.support.redis_faults import CLOCK_TOLERANCE_S, DelayingProxy, Leaping
 
 
 @needs_faketime
-def test_the_clock_leaps_in_scripts_too_and_timeouts_do_not(leaping_redis: LeapingRedis) -> None:
+def test_the_clock_leaps_in_scripts_too_and_timeouts_are_unaffected(leaping_redis: LeapingRedis) -> None:
     with redis.Redis.from_url(leaping_redis.url) as client:
         for offset_s in (3600.0, -3600.0, 0.7, 0.0):
             leaping_redis.leap_to(offset_s)
@@ -28,7 +28,7 @@ def seconds_of(call: Callable[[], object]) -> float:
     return time.monotonic() - begun
 
 
-def test_answers_come_late_and_requests_do_not(delaying_proxy: DelayingProxy, redis_url: str) -> None:
+def test_replies_are_delayed_and_requests_are_not(delaying_proxy: DelayingProxy, redis_url: str) -> None:
     with redis.Redis.from_url(redis_url) as direct, redis.Redis.from_url(delaying_proxy.url) as client:
         assert client.set("a", 1)
         delaying_proxy.delay_s = 0.3
@@ -40,7 +40,7 @@ def test_answers_come_late_and_requests_do_not(delaying_proxy: DelayingProxy, re
         assert delaying_proxy.held == 1
 
 
-def test_only_answers_to_one_command_come_late(delaying_proxy: DelayingProxy) -> None:
+def test_only_replies_to_one_command_are_delayed(delaying_proxy: DelayingProxy) -> None:
     with redis.Redis.from_url(delaying_proxy.url) as client:
         script = client.register_script("return redis.call('GET', KEYS[1])")
         client.set("a", 1)

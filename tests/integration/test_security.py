@@ -235,8 +235,8 @@ def test_mongodb_with_a_password(rig: Start, tmp_path: Path) -> None:
         with pymongo.MongoClient(address) as client:
             pages: Any = client["reelhaul"]["pages"]
             run.until("complete", lambda: pages.count_documents({}) >= len(run.pages), 60)
-        refused = run.reelhaul_fails("status", MONGO_URL=address.replace(MONGO_PASSWORD, "wrong"))
-        assert "MongoDB" in refused
+        error = run.reelhaul_fails("status", MONGO_URL=address.replace(MONGO_PASSWORD, "wrong"))
+        assert "MongoDB" in error
         assert all(MONGO_PASSWORD not in log.read_text() for log in run.folder.rglob("*.log"))
 
 

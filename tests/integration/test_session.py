@@ -1,4 +1,4 @@
-"""Requests on the wire: they end by their deadline, and no answer is a surprise."""
+"""Requests on the wire end by their deadline, and odd responses become a page or an error."""
 
 import logging
 import socket
@@ -26,9 +26,9 @@ from worker.tmdb.session import build_session, ends_by
 
 KEY = PageKey(18, "2020", 1)
 TOKEN = "a-token-of-nobody"  # noqa: S105 -- made up
-#: Seconds the client waits for a byte, and for a whole answer; what drips for DRIPS_S is not waited for.
+#: Seconds that the client waits for a byte and for a whole response; servers drip for DRIPS_S.
 TIMEOUT_S, WHOLE_S, DRIPS_S = 0.5, 1.0, 12.0
-#: A page as TMDB words it, whole.
+#: A complete page.
 PAGE = b'{"page":1,"results":[{"id":603}],"total_pages":1,"total_results":1}'
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(PAGE), PAGE)
 
@@ -36,7 +36,7 @@ Talk = Callable[[socket.socket], None]
 
 
 class RawServer:
-    """Reads a request and says what it is told to, on every connection."""
+    """Runs `talk` on every connection."""
 
     def __init__(self, talk: Talk, context: ssl.SSLContext | None = None) -> None:
         self._talk, self._context = talk, context
@@ -70,19 +70,19 @@ def read_head(client: socket.socket) -> bytes:
     return head
 
 
-def says(answer: bytes) -> Talk:
-    """The same answer to each request of a connection; the connection stays open."""
+def says(response: bytes) -> Talk:
+    """The same response to each request of a connection, which stays open."""
 
     def talk(client: socket.socket) -> None:
         while True:
             read_head(client)
-            client.sendall(answer)
+            client.sendall(response)
 
     return talk
 
 
 def drips(first: bytes, again: bytes) -> Talk:
-    """`first`, then `again` five times in each TIMEOUT_S, for DRIPS_S."""
+    """`first`, then `again` five times per TIMEOUT_S, for DRIPS_S."""
 
     def talk(client: socket.socket) -> None:
         read_head(client)
@@ -108,51 +108,51 @@ def serve() -> Iterator[Callable[..., RawServer]]:
 
 
 @pytest.fixture(scope="module")
-def gate(redis_server: EmbeddedRedis) -> Limiter:
-    """One gate for all; its listening thread needs the client for as long as this process lives."""
-    return Limiter(redis.Redis.from_url(redis_server.url), Rate(5000, 1), 500, key="gate-of-test-session")
+def limiter(redis_server: EmbeddedRedis) -> Limiter:
+    """One limiter for all tests; its listener needs the Redis client until the process ends."""
+    return Limiter(redis.Redis.from_url(redis_server.url), Rate(5000, 1), 500, key="limiter-of-test-session")
 
 
 @pytest.fixture
-def client(gate: Limiter, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., TmdbClient]]:
-    """Makes a client for a base address."""
+def client(limiter: Limiter, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., TmdbClient]]:
+    """Makes a client for a base URL."""
     monkeypatch.setattr("worker.tmdb.client.WHOLE_S", WHOLE_S)
     with ExitStack() as stack:
 
         def make(base_url: str, **params: str) -> TmdbClient:
-            gate.resume()
+            limiter.resume()
             session = stack.enter_context(build_session(None if params else TOKEN, 4, base_url))
-            return TmdbClient(session, base_url, gate, TIMEOUT_S, params)
+            return TmdbClient(session, base_url, limiter, TIMEOUT_S, params)
 
         yield make
 
 
-def ask(asker: TmdbClient, key: PageKey = KEY) -> Page | ReelhaulError:
-    """The page, or what came of it; anything else that is raised fails the test."""
+def ask(api: TmdbClient, key: PageKey = KEY) -> Page | ReelhaulError:
+    """The page or the error; any other exception fails the test."""
     try:
-        return asker.discover(key, time.monotonic() + 5)
-    except ReelhaulError as trouble:
-        return trouble
+        return api.discover(key, time.monotonic() + 5)
+    except ReelhaulError as error:
+        return error
 
 
-#: By what drips: what comes at once, and what comes again and again.
+#: By the part that drips: what is sent at once, and what is sent again and again.
 DRIPPING = {
     "status line": (b"HTTP/1.1 200 ", b"O"),
     "headers": (b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"),
     "one header": (b"HTTP/1.1 200 OK\r\nX: ", b"y"),
-    "go on": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "continue": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
     "hints": (b"", b"HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n"),
     "body": (b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b" "),
     "chunks": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
     "chunk size": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"0"),
     "trailers": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n \r\n0\r\n", b"X: y\r\n"),
-    "to the end": (b"HTTP/1.1 200 OK\r\n\r\n", b" "),
+    "body without a length": (b"HTTP/1.1 200 OK\r\n\r\n", b" "),
 }
 
 
 class TestDeadline:
     @pytest.mark.parametrize("what", DRIPPING)
-    def test_whatever_drips_ends(
+    def test_a_dripping_response_ends(
         self, serve: Callable[..., RawServer], client: Callable[..., TmdbClient], what: str
     ) -> None:
         server = serve(drips(*DRIPPING[what]))
@@ -160,7 +160,7 @@ class TestDeadline:
         assert type(ask(client(f"http://127.0.0.1:{server.port}/3"))) is ApiFailure
         assert time.monotonic() - begun < DRIPS_S / 2
 
-    def test_what_drips_over_tls_and_through_a_proxy_ends(
+    def test_a_dripping_response_over_tls_and_through_a_proxy_ends(
         self, serve: Callable[..., RawServer], client: Callable[..., TmdbClient], tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:  # fmt: skip
@@ -177,7 +177,7 @@ class TestDeadline:
             assert type(ask(client(f"https://127.0.0.1:{dripping.port}/3"))) is ApiFailure
             assert time.monotonic() - begun < DRIPS_S / 2
 
-    def test_a_proxy_that_drips_ends(
+    def test_a_dripping_proxy_ends(
         self, serve: Callable[..., RawServer], client: Callable[..., TmdbClient],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:  # fmt: skip
@@ -186,10 +186,10 @@ class TestDeadline:
         assert type(ask(client("https://192.0.2.1/3"))) is ApiFailure
         assert time.monotonic() - begun < DRIPS_S / 2
 
-    def test_addresses_that_do_not_answer_are_not_each_waited_for(
+    def test_silent_addresses_share_the_deadline(
         self, client: Callable[..., TmdbClient], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Their queues are full: the kernel drops what wants to connect."""
+        """Their backlogs are full, so the kernel drops connection attempts."""
         with ExitStack() as stack:
             port = 0
             addresses = [f"127.0.0.{number}" for number in range(2, 10)]
@@ -225,7 +225,7 @@ class TestDeadline:
         monkeypatch.setattr(socket, "getaddrinfo", two)
         assert isinstance(ask(client(f"http://tmdb.test:{port}/3")), Page)
 
-    def test_a_download_without_a_deadline_may_take_its_time(self, serve: Callable[..., RawServer]) -> None:
+    def test_without_a_deadline_a_slow_download_completes(self, serve: Callable[..., RawServer]) -> None:
         head = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
         with build_session(None, 1, "http://127.0.0.1") as session:
             url = f"http://127.0.0.1:{serve(drips(head, b'x')).port}/"
@@ -255,11 +255,11 @@ def head(*lines: bytes, status: bytes = b"200 OK", body: bytes = PAGE) -> bytes:
     return b"\r\n".join([b"HTTP/1.1 " + status, *lines, b"Content-Length: %d" % len(body), b"", body])
 
 
-#: Answers that parsers dislike.
+#: Responses that are hard to parse.
 ODD = {
-    "nothing of HTTP": b"\x16\x03\x01\x02\x00\x01\r\n\r\n",
-    "an old answer": b"HTTP/0.9 200 OK\r\n\r\n" + PAGE,
-    "a status that is no number": b"HTTP/1.1 OK OK\r\n\r\n",
+    "not HTTP": b"\x16\x03\x01\x02\x00\x01\r\n\r\n",
+    "an old version": b"HTTP/0.9 200 OK\r\n\r\n" + PAGE,
+    "a status that is not a number": b"HTTP/1.1 OK OK\r\n\r\n",
     "a status of 1000": b"HTTP/1.1 1000 OK\r\n\r\n",
     "a status of 0": b"HTTP/1.1 000 OK\r\n\r\n",
     "switching protocols": b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n",
@@ -268,59 +268,59 @@ ODD = {
     "no colon": head(b"a line without one", b"X: y"),
     "an empty name": head(b": x"),
     "bytes above 127": head(b"X\xff\xfe: \xff\xc3\x28"),
-    "no length that is one": b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n" + PAGE,
+    "a length that is not a number": b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n" + PAGE,
     "a negative length": b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n" + PAGE,
     "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 7\r\n\r\n" + PAGE,
     "a length of 5000 digits": b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5_000 + b"\r\n\r\n" + PAGE,
-    "chunks of no size": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+    "chunks without a size": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
     "a negative chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nhello\r\n0\r\n\r\n",
     "a huge chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"f" * 40 + b"\r\nhello\r\n",
-    "a coding that it is not": head(b"Content-Encoding: gzip"),
+    "a wrong coding": head(b"Content-Encoding: gzip"),
     "an unknown coding": head(b"Content-Encoding: snappy"),
     "many codings": head(b"Content-Encoding: " + b", ".join([b"gzip"] * 50)),
-    "a charset that is none": head(b"Content-Type: text/html; charset"),
-    "a charset of its own": head(b"Content-Type: text/html; charset=\xff; charset=; =x"),
+    "an empty charset": head(b"Content-Type: text/html; charset"),
+    "an odd charset": head(b"Content-Type: text/html; charset=\xff; charset=; =x"),
     "cookies": head(b"Set-Cookie:", b"Set-Cookie: =", b"Set-Cookie: a=b; expires=never; domain=\xff",
                     b"Set-Cookie: a=" + b"b" * 5_000, b"Set-Cookie: \xff\xfe; path=\x01; version=x"),
     "a redirect nowhere": head(b"Location: http://[::1", status=b"302 Found"),
     "a redirect to odd bytes": head(b"Location: \xff\xfe//\x01:99999", status=b"301 Moved"),
-    "a redirect without a place": head(status=b"302 Found"),
+    "a redirect without a location": head(status=b"302 Found"),
     "a redirect to a file": head(b"Location: file:///etc/passwd", status=b"307 Moved"),
-    "a label too long": head(b"Location: http://" + b"x" * 300 + b".test/", status=b"308 Moved"),
-    "an odd wait": head(b"Retry-After: \xff", b"Date: \x01", status=b"429 No"),
-    "a proxy that wants a password": head(b"Proxy-Authenticate: Basic \xff", status=b"407 No"),
+    "a label that is too long": head(b"Location: http://" + b"x" * 300 + b".test/", status=b"308 Moved"),
+    "an odd Retry-After": head(b"Retry-After: \xff", b"Date: \x01", status=b"429 No"),
+    "a proxy that asks for a password": head(b"Proxy-Authenticate: Basic \xff", status=b"407 No"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("what", ODD)
-def test_no_answer_is_a_surprise(
+def test_odd_responses_become_a_page_or_an_error(
     serve: Callable[..., RawServer], client: Callable[..., TmdbClient], what: str
 ) -> None:
-    asker = client(f"http://127.0.0.1:{serve(says(ODD[what])).port}/3")
-    for _ in range(2):  # the second finds the connection as the first has left it
-        assert isinstance(ask(asker), Page | ReelhaulError)
+    api = client(f"http://127.0.0.1:{serve(says(ODD[what])).port}/3")
+    for _ in range(2):  # the second uses the connection that the first has left
+        assert isinstance(ask(api), Page | ReelhaulError)
 
 
 @pytest.mark.parametrize("host", ["x" * 300, "a..b", "\u0130\u2028", "host:99999", "bad host", "%00"])
-def test_no_address_is_a_surprise(client: Callable[..., TmdbClient], host: str) -> None:
+def test_odd_hosts_are_failures(client: Callable[..., TmdbClient], host: str) -> None:
     assert isinstance(ask(client(f"http://{host}/3")), ApiFailure)
 
 
-def test_headers_that_cannot_be_read_put_no_key_into_the_log(
+def test_malformed_headers_do_not_log_the_key(
     serve: Callable[..., RawServer], client: Callable[..., TmdbClient], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    asker = client(f"http://127.0.0.1:{serve(says(ODD['no colon'])).port}/3", api_key=TOKEN)
-    ask(asker)
+    api = client(f"http://127.0.0.1:{serve(says(ODD['no colon'])).port}/3", api_key=TOKEN)
+    ask(api)
     assert TOKEN not in caplog.text
 
 
-def test_early_hints_do_not_make_an_answer_the_next_requests(
+def test_early_hints_do_not_shift_responses_to_the_next_request(
     emulator: Callable[..., EmulatorProcess], client: Callable[..., TmdbClient]
 ) -> None:
     server = emulator("--movies", "2000")
     years = [PageKey(18, str(year), 1) for year in range(2015, 2025)]
-    asker = client(server.base_url)
-    wanted = [ask(asker, key).results for key in years]  # type: ignore[union-attr]
+    api = client(server.base_url)
+    wanted = [ask(api, key).results for key in years]  # type: ignore[union-attr]
     server.configure(faults=["early-hints=0.2"])
-    assert [ask(asker, key).results for key in years] == wanted  # type: ignore[union-attr]
+    assert [ask(api, key).results for key in years] == wanted  # type: ignore[union-attr]

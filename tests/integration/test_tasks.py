@@ -12,7 +12,8 @@ import pytest
 import redis
 
 from sandbox.servers import EmbeddedMongo, EmbeddedRedis, EmulatorProcess
-from tests.support.stage import Stage, catalogue, expected_cell, page_requests, wait_for
+from tests.support.comparison import catalogue, expected_cell, page_requests
+from tests.support.stage import Stage, wait_for
 
 #: Each test has its own years, so that all can share one worker.
 MOVIES = "4000"

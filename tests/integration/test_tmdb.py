@@ -1,4 +1,4 @@
-"""The client against servers that misbehave, and against what TMDB was recorded to answer."""
+"""The client against a server with faults, and against recorded responses of TMDB."""
 
 import csv
 import json
@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from sandbox.servers import EmbeddedRedis, EmulatorProcess
-from tests.support.stage import catalogue
+from tests.support.comparison import catalogue
 from worker.errors import (
     ApiFailure,
     Claimed,
@@ -37,16 +37,16 @@ from worker.tmdb.session import build_session
 
 RECORDED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "recorded"
 without_recordings = pytest.mark.skipif(
-    not RECORDED.is_dir(), reason="the recorded answers are not here: ../shared/data/recorded"
+    not RECORDED.is_dir(), reason="no recorded responses in ../shared/data/recorded"
 )
 
-KEY = PageKey(18, "2020", 1)
-#: Seconds the client of these tests waits for a byte, and for a whole answer.
+PAGE_KEY = PageKey(18, "2020", 1)
+#: Seconds that the client of these tests waits for a byte, and for a whole response.
 TIMEOUT_S, WHOLE_S = 0.4, 1.2
-#: Seconds after which a request that should have been given up has hung.
+#: Seconds after which a request counts as hung.
 HUNG_S = 15.0
-KEY = "gate-of-test-tmdb"
-TOKEN = "a-token-of-nobody"  # noqa: S105 -- the emulator takes any
+LIMITER_KEY = "limiter-of-test-tmdb"
+TOKEN = "a-token-of-nobody"  # noqa: S105 -- the emulator accepts any
 
 
 @pytest.fixture(scope="module")
@@ -57,23 +57,23 @@ def tmdb() -> Iterator[EmulatorProcess]:
 
 
 @pytest.fixture(scope="module")
-def gate(redis_server: EmbeddedRedis) -> Limiter:
-    """One gate for all; its listening thread needs the client for as long as this process lives."""
+def shared_limiter(redis_server: EmbeddedRedis) -> Limiter:
+    """One limiter for all tests; its listener needs the Redis client until the process ends."""
     client = redis.Redis.from_url(redis_server.url)
-    return Limiter(client, Rate(2000, 1), 50, key=KEY)
+    return Limiter(client, Rate(2000, 1), 50, key=LIMITER_KEY)
 
 
 @pytest.fixture
-def limiter(gate: Limiter, redis_server: EmbeddedRedis) -> Limiter:
-    """The gate, as new."""
+def limiter(shared_limiter: Limiter, redis_server: EmbeddedRedis) -> Limiter:
+    """The limiter in its first state."""
     with redis.Redis.from_url(redis_server.url) as client:
-        client.delete(KEY)
-    return gate
+        client.delete(LIMITER_KEY)
+    return shared_limiter
 
 
 @pytest.fixture
 def client(limiter: Limiter, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., TmdbClient]]:
-    """Makes a client for a base address; all give up early."""
+    """Makes a client for a base URL, with short timeouts."""
     monkeypatch.setattr("worker.tmdb.client.WHOLE_S", WHOLE_S)
     sessions = []
 
@@ -88,20 +88,20 @@ def client(limiter: Limiter, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
 
 
 @pytest.fixture
-def struck(tmdb: EmulatorProcess, client: Callable[..., TmdbClient]) -> Iterator[Callable[[str], Any]]:
-    """Asks for a page under a fault: the page, or the trouble that came of it."""
+def fetched(tmdb: EmulatorProcess, client: Callable[..., TmdbClient]) -> Iterator[Callable[[str], Any]]:
+    """Fetches a page under a fault; returns the page or the error."""
 
-    def ask(fault: str) -> Page | ReelhaulError:
+    def fetch(fault: str) -> Page | ReelhaulError:
         tmdb.configure(faults=[fault])
         begun = time.monotonic()
         try:
-            return client(tmdb.base_url).discover(KEY, time.monotonic() + 30)
-        except ReelhaulError as trouble:
-            return trouble
+            return client(tmdb.base_url).discover(PAGE_KEY, time.monotonic() + 30)
+        except ReelhaulError as error:
+            return error
         finally:
             assert time.monotonic() - begun < HUNG_S
 
-    yield ask
+    yield fetch
     tmdb.configure(faults=[])
 
 
@@ -119,7 +119,7 @@ class TestFaults:
             *((f"status={status}/json", Rejected) for status in (400, 404, 405, 422)),
             ("status=401/json", KeyRejected),
             ("error=10", KeyRejected),
-            # Not in TMDB's words: a middlebox's.
+            # Not in TMDB's words: a proxy's.
             *((f"status={status}/{form}", ApiFailure)
               for status in (400, 401, 403, 404, 405, 407, 421, 451) for form in ("html", "empty")),
             *((f"status={status}", ApiFailure) for status in (201, 202, 204, 206, 300, 304, 406)),
@@ -141,7 +141,7 @@ class TestFaults:
             ("hang", ApiFailure),
             ("latency=20", ApiFailure),
             ("drip=20", ApiFailure),
-            ("drip=4", ApiFailure),  # every byte in time, the whole too late
+            ("drip=4", ApiFailure),  # each byte in time, the whole response too late
             ("drip-head=20", ApiFailure),
             *((f"results={kind}", Unparsable) for kind in ("null", "object", "text", "missing")),
             ("wrong-page", Unparsable),
@@ -150,56 +150,56 @@ class TestFaults:
             ("hostile=oversize", ApiFailure),
         ],
     )  # fmt: skip
-    def test_becomes_its_kind_of_trouble(
-        self, struck: Callable[[str], Any], fault: str, kind: type[ReelhaulError]
+    def test_each_fault_becomes_its_error(
+        self, fetched: Callable[[str], Any], fault: str, kind: type[ReelhaulError]
     ) -> None:
-        trouble = struck(fault)
-        assert type(trouble) is kind
-        assert "\n" not in str(trouble)
-        assert TOKEN not in str(trouble)
+        error = fetched(fault)
+        assert type(error) is kind
+        assert "\n" not in str(error)
+        assert TOKEN not in str(error)
 
     @pytest.mark.parametrize(
         ("value", "least_s", "most_s"),
         [("0", 0, 0), ("3", 3, 3), ("date+5", 3, 9), ("date-5", 0, 0), ("absurd", 301, 1e12)],
     )
     def test_retry_after_is_read(
-        self, struck: Callable[[str], Any], value: str, least_s: float, most_s: float
+        self, fetched: Callable[[str], Any], value: str, least_s: float, most_s: float
     ) -> None:
-        trouble = struck(f"429={value}")
-        assert least_s <= trouble.retry_after_s <= most_s
+        error = fetched(f"429={value}")
+        assert least_s <= error.retry_after_s <= most_s
 
     @pytest.mark.parametrize("value", ["none", "garbage"])
-    def test_without_a_usable_retry_after_there_is_none(
-        self, struck: Callable[[str], Any], value: str
-    ) -> None:
-        assert struck(f"429={value}").retry_after_s is None
+    def test_an_unusable_retry_after_is_none(self, fetched: Callable[[str], Any], value: str) -> None:
+        assert fetched(f"429={value}").retry_after_s is None
 
     @pytest.mark.parametrize(
         ("fault", "total_pages"),
         [("totals=58326/1166520", 58_326), ("totals=999999999999/1", 999_999_999_999)],
     )
-    def test_any_totals_are_a_page(self, struck: Callable[[str], Any], fault: str, total_pages: int) -> None:
-        assert struck(fault).total_pages == total_pages
+    def test_any_totals_are_accepted(
+        self, fetched: Callable[[str], Any], fault: str, total_pages: int
+    ) -> None:
+        assert fetched(fault).total_pages == total_pages
 
-    def test_movies_beyond_the_end_are_no_page(self, struck: Callable[[str], Any]) -> None:
-        trouble = struck("totals=0/0")
-        assert isinstance(trouble, Unparsable)
-        assert str(trouble) == "movies on page 1 of 0"
+    def test_movies_beyond_the_last_page_are_unparsable(self, fetched: Callable[[str], Any]) -> None:
+        error = fetched("totals=0/0")
+        assert isinstance(error, Unparsable)
+        assert str(error) == "movies on page 1 of 0"
 
     @pytest.mark.parametrize(
         "fault", ["gzip", "short=3", "latency=0.1", "drip=0.3", "drip-head=0.3", "early-hints", "echo"]
     )
-    def test_what_is_only_odd_is_a_page(
-        self, tmdb: EmulatorProcess, struck: Callable[[str], Any], fault: str
+    def test_odd_but_valid_responses_are_accepted(
+        self, tmdb: EmulatorProcess, fetched: Callable[[str], Any], fault: str
     ) -> None:
-        whole = struck("latency=0")
-        page = struck(fault)
+        whole = fetched("latency=0")
+        page = fetched(fault)
         kept = len(whole.results) - (3 if fault.startswith("short") else 0)
         assert page.results == whole.results[:kept]
         assert tmdb.stats()["by_fault"]
 
     @pytest.mark.parametrize(
-        ("what", "storable"),
+        ("kind", "storable"),
         [
             ("bigint", False),
             ("big-id", False),
@@ -211,63 +211,63 @@ class TestFaults:
             ("megabyte", True),
         ],
     )
-    def test_a_hostile_page_is_stored_as_it_is_or_not_at_all(
-        self, struck: Callable[[str], Any], storage: Storage, what: str, storable: bool
+    def test_a_hostile_page_is_stored_unchanged_or_not_at_all(
+        self, fetched: Callable[[str], Any], storage: Storage, kind: str, storable: bool
     ) -> None:
-        page = struck(f"hostile={what}")
+        page = fetched(f"hostile={kind}")
         if not storable:
             with pytest.raises(Unstorable):
-                storage.pages.save(KEY, page)
-            assert not storage.pages.is_fresh(KEY, None)
+                storage.pages.save(PAGE_KEY, page)
+            assert not storage.pages.is_fresh(PAGE_KEY, None)
             return
-        storage.pages.save(KEY, page)
+        storage.pages.save(PAGE_KEY, page)
         assert_stored_as_sent(storage, page)
 
-    def test_200_levels_are_stored_or_refused_but_no_surprise(
-        self, struck: Callable[[str], Any], storage: Storage
+    def test_200_levels_of_nesting_are_stored_or_unstorable(
+        self, fetched: Callable[[str], Any], storage: Storage
     ) -> None:
-        """MongoDB takes 100, the embedded server more."""
-        page = struck("hostile=nesting")
+        """MongoDB accepts 100 levels, the embedded server more."""
+        page = fetched("hostile=nesting")
         try:
-            storage.pages.save(KEY, page)
+            storage.pages.save(PAGE_KEY, page)
         except Unstorable:
             return
         assert_stored_as_sent(storage, page)
 
 
-def a_minute_passes(server: EmbeddedRedis, limiter: Limiter) -> None:
-    """Since the key was last checked."""
+def let_a_minute_pass(server: EmbeddedRedis, limiter: Limiter) -> None:
+    """Set the last check of the key back by a minute."""
     with redis.Redis.from_url(server.url) as client:
-        client.hset(KEY, "checked", str(limiter.now_us() - 60_000_000))
+        client.hset(LIMITER_KEY, "checked", str(limiter.now_us() - 60_000_000))
 
 
-class TestGate:
-    def test_a_refusal_pauses_the_fleet(self, struck: Callable[[str], Any], limiter: Limiter) -> None:
-        struck("429=30:count=1")
+class TestLimiter:
+    def test_a_refusal_pauses_the_fleet(self, fetched: Callable[[str], Any], limiter: Limiter) -> None:
+        fetched("429=30:count=1")
         state = limiter.state()
         assert (state.closed_reason, state.refused) == ("throttled", 1)
         assert state.closed_s is not None
         assert 20 < state.closed_s <= 30
         assert state.share < 1
 
-    def test_a_wrong_key_stops_the_fleet_until_it_works(
+    def test_a_rejected_key_stops_the_fleet_until_a_check_succeeds(
         self,
         tmdb: EmulatorProcess,
         client: Callable[..., TmdbClient],
-        struck: Callable[[str], Any],
+        fetched: Callable[[str], Any],
         limiter: Limiter,
     ) -> None:
-        assert isinstance(struck("latency=0"), Page)
+        assert isinstance(fetched("latency=0"), Page)
         with pytest.raises(KeyRejected):
-            client(tmdb.base_url, "wrong").discover(KEY, deadline())
-        assert limiter.state().closed_reason.startswith("TMDB refuses the key")
-        with pytest.raises(NoToken, match="TMDB refuses the key"):
-            client(tmdb.base_url).discover(KEY, time.monotonic() + 0.2)
+            client(tmdb.base_url, "wrong").discover(PAGE_KEY, deadline())
+        assert limiter.state().closed_reason.startswith("TMDB rejects the key")
+        with pytest.raises(NoToken, match="TMDB rejects the key"):
+            client(tmdb.base_url).discover(PAGE_KEY, time.monotonic() + 0.2)
         client(tmdb.base_url).check_key(deadline())
         assert limiter.state().closed_reason == ""
-        assert client(tmdb.base_url).discover(KEY, deadline()).number == 1
+        assert client(tmdb.base_url).discover(PAGE_KEY, deadline()).number == 1
 
-    def test_a_spurious_401_is_over_after_a_minute(
+    def test_a_spurious_401_stops_the_fleet_for_a_minute(
         self,
         tmdb: EmulatorProcess,
         client: Callable[..., TmdbClient],
@@ -276,13 +276,13 @@ class TestGate:
     ) -> None:
         tmdb.configure(faults=["error=7:count=1"])
         with pytest.raises(KeyRejected):
-            client(tmdb.base_url).discover(KEY, deadline())
+            client(tmdb.base_url).discover(PAGE_KEY, deadline())
         assert limiter.state().stopped
-        a_minute_passes(redis_server, limiter)
-        assert client(tmdb.base_url).discover(KEY, deadline()).number == 1
+        let_a_minute_pass(redis_server, limiter)
+        assert client(tmdb.base_url).discover(PAGE_KEY, deadline()).number == 1
         assert limiter.state().closed_reason == ""
 
-    def test_a_key_that_is_still_refused_after_a_minute_keeps_it_stopped(
+    def test_a_key_still_rejected_after_a_minute_keeps_the_fleet_stopped(
         self,
         tmdb: EmulatorProcess,
         client: Callable[..., TmdbClient],
@@ -291,79 +291,79 @@ class TestGate:
     ) -> None:
         tmdb.configure(faults=[])
         tmdb.reset()
-        limiter.stop("TMDB refuses the key")
-        a_minute_passes(redis_server, limiter)
-        asker = client(tmdb.base_url, "wrong")
+        limiter.stop("TMDB rejects the key")
+        let_a_minute_pass(redis_server, limiter)
+        api = client(tmdb.base_url, "wrong")
         with pytest.raises(KeyRejected):
-            asker.discover(KEY, deadline())
-        with pytest.raises(NoToken, match="TMDB refuses the key"):
-            asker.discover(KEY, time.monotonic() + 0.2)
+            api.discover(PAGE_KEY, deadline())
+        with pytest.raises(NoToken, match="TMDB rejects the key"):
+            api.discover(PAGE_KEY, time.monotonic() + 0.2)
         assert [row[3] for row in tmdb.log()] == ["configuration"]
 
-    def test_the_key_check_obeys_a_429_and_tells_the_fleet(
+    def test_the_key_check_reports_and_obeys_a_429(
         self, tmdb: EmulatorProcess, client: Callable[..., TmdbClient], limiter: Limiter
     ) -> None:
         tmdb.configure(faults=["429=30"])
         tmdb.reset()
-        asker = client(tmdb.base_url)
+        api = client(tmdb.base_url)
         with pytest.raises(RateLimited):
-            asker.check_key(deadline())
+            api.check_key(deadline())
         assert limiter.state().refused == 1
         with pytest.raises(NoToken, match="throttled"):
-            asker.check_key(time.monotonic() + 0.5)
+            api.check_key(time.monotonic() + 0.5)
         assert len(tmdb.log()) == 1
 
-    def test_the_key_check_tells_of_an_outage(
+    def test_the_key_check_reports_an_outage(
         self, tmdb: EmulatorProcess, client: Callable[..., TmdbClient], limiter: Limiter
     ) -> None:
         tmdb.configure(faults=["status=503/html"])
-        asker = client(tmdb.base_url)
+        api = client(tmdb.base_url)
         for _ in range(3):
             with pytest.raises(ApiFailure):
-                asker.check_key(deadline())
+                api.check_key(deadline())
         assert limiter.state().closed_reason == "outage"
 
     @pytest.mark.parametrize(
         "fault", ["status=503/html", "redirect", "status=400/html", "status=204", "close"]
     )
-    def test_troubles_in_a_row_close_it_and_a_probe_opens_it(
+    def test_failures_in_a_row_close_it_and_a_probe_opens_it(
         self, tmdb: EmulatorProcess, client: Callable[..., TmdbClient], limiter: Limiter, fault: str
     ) -> None:
         tmdb.configure(faults=[f"{fault}:count=3"])
-        asker = client(tmdb.base_url)
+        api = client(tmdb.base_url)
         for _ in range(3):
             with pytest.raises(ApiFailure):
-                asker.discover(KEY, deadline())
+                api.discover(PAGE_KEY, deadline())
         assert limiter.state().closed_reason == "outage"
-        assert asker.discover(KEY, deadline()).number == 1
+        assert api.discover(PAGE_KEY, deadline()).number == 1
         assert limiter.state().closed_reason == ""
 
-    def test_a_refused_connection_is_trouble(
+    def test_a_refused_connection_is_a_failure(
         self, client: Callable[..., TmdbClient], limiter: Limiter
     ) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
         with pytest.raises(ApiFailure, match=r"\AConnectionError\Z"):
-            client(f"http://127.0.0.1:{port}/3").discover(KEY, deadline())
+            client(f"http://127.0.0.1:{port}/3").discover(PAGE_KEY, deadline())
         assert limiter.state().granted == 1
 
-    @pytest.mark.parametrize("what", ["a page", "a movie"])
-    def test_what_another_slot_is_fetching_is_not_asked_for(
+    @pytest.mark.parametrize("kind", ["a page", "a movie"])
+    def test_a_claimed_page_or_movie_is_not_requested(
         self,
         tmdb: EmulatorProcess,
         client: Callable[..., TmdbClient],
         monkeypatch: pytest.MonkeyPatch,
-        what: str,
+        kind: str,
     ) -> None:
         monkeypatch.setattr("worker.limiter.client.CLAIM_MS", 60_000)  # however slow this machine is
-        asker = client(tmdb.base_url)
+        api = client(tmdb.base_url)
         movie = MovieKey(min(catalogue(tmdb)))
 
         def ask() -> None:
-            if what == "a page":
-                asker.discover(PageKey(18, "2011", 7), deadline())
+            if kind == "a page":
+                api.discover(PageKey(18, "2011", 7), deadline())
             else:
-                asker.details(movie, (), deadline())
+                api.details(movie, (), deadline())
 
         tmdb.reset()
         other = threading.Thread(target=ask)
@@ -375,32 +375,32 @@ class TestGate:
 
 
 class TestSecrets:
-    def test_a_key_in_the_address_is_not_in_the_trouble(
+    def test_no_error_shows_the_key_in_the_url(
         self, tmdb: EmulatorProcess, client: Callable[..., TmdbClient], limiter: Limiter
     ) -> None:
-        asker = client(tmdb.base_url, None, api_key=TOKEN)
-        assert asker.discover(KEY, deadline()).number == 1
+        api = client(tmdb.base_url, None, api_key=TOKEN)
+        assert api.discover(PAGE_KEY, deadline()).number == 1
         for fault in ("reset=start", "close", "hang", "status=500/json", "error=34", "truncate", "html"):
             tmdb.configure(faults=[f"{fault}:count=1"])
-            with pytest.raises(ReelhaulError) as trouble:
-                asker.discover(KEY, deadline())
-            assert TOKEN not in f"{trouble.value!r}{trouble.value}"
-            assert trouble.value.__cause__ is None
+            with pytest.raises(ReelhaulError) as error:
+                api.discover(PAGE_KEY, deadline())
+            assert TOKEN not in f"{error.value!r}{error.value}"
+            assert error.value.__cause__ is None
             limiter.resume()
         tmdb.configure(faults=[])
 
-    def test_nor_when_nobody_answers(self, client: Callable[..., TmdbClient]) -> None:
-        with pytest.raises(ApiFailure) as trouble:
-            client("http://127.0.0.1:1/3", None, api_key=TOKEN).discover(KEY, deadline())
-        assert TOKEN not in f"{trouble.value!r}{trouble.value}"
+    def test_a_connection_error_does_not_show_the_key(self, client: Callable[..., TmdbClient]) -> None:
+        with pytest.raises(ApiFailure) as error:
+            client("http://127.0.0.1:1/3", None, api_key=TOKEN).discover(PAGE_KEY, deadline())
+        assert TOKEN not in f"{error.value!r}{error.value}"
 
     @pytest.mark.parametrize("token", ["e", "the", "id", "demo", "0", "page"])
-    def test_a_page_is_left_alone_whatever_the_key(
+    def test_a_short_key_does_not_change_the_page(
         self, tmdb: EmulatorProcess, client: Callable[..., TmdbClient], token: str
     ) -> None:
         tmdb.configure(faults=[])
-        whole = client(tmdb.base_url).discover(KEY, deadline())
-        assert client(tmdb.base_url, token).discover(KEY, deadline()).results == whole.results
+        whole = client(tmdb.base_url).discover(PAGE_KEY, deadline())
+        assert client(tmdb.base_url, token).discover(PAGE_KEY, deadline()).results == whole.results
 
 
 @pytest.fixture
@@ -411,7 +411,7 @@ def storage(mongo_url: str) -> Iterator[Storage]:
 
 
 def assert_stored_as_sent(storage: Storage, page: Page) -> None:
-    """Every movie of the page stands in the store, token for token, in its order."""
+    """Every movie of the page is stored unchanged, its fields in their order."""
     sent = {movie["id"]: json.dumps(movie) for movie in page.results}
     twice = {id_ for id_ in sent if sum(movie["id"] == id_ for movie in page.results) > 1}
     stored = {}
@@ -424,14 +424,14 @@ def assert_stored_as_sent(storage: Storage, page: Page) -> None:
     }
     versions = {json.dumps(movie) for movie in page.results}
     assert set(stored.values()) <= versions
-    mark = storage.pages.collection.find_one()
-    assert mark is not None
-    assert mark["movie_ids"] == [movie["id"] for movie in page.results]
+    record = storage.pages.collection.find_one()
+    assert record is not None
+    assert record["movie_ids"] == [movie["id"] for movie in page.results]
 
 
 @pytest.fixture
 def canned() -> Iterator[Callable[[int, bytes], str]]:
-    """Serves one body with one status to whoever asks; returns the base address."""
+    """Starts a server that sends one status and body; returns the base URL."""
     servers: list[ThreadingHTTPServer] = []
 
     def serve(status: int, body: bytes) -> str:
@@ -468,7 +468,7 @@ def manifest() -> dict[str, dict[str, str]]:
 
 @without_recordings
 class TestRecordings:
-    def test_there_are_some_of_each(self) -> None:
+    def test_recordings_of_each_kind_exist(self) -> None:
         for prefix in ("discover-movie", "movie-popular", "search-movie", "error", "genre-movie-list"):
             assert recorded(prefix), prefix
 
@@ -494,23 +494,24 @@ class TestRecordings:
         assert storage.pages.is_fresh(key, page.fetched_at)
 
     @pytest.mark.parametrize("path", recorded("error"), ids=lambda path: path.stem)
-    def test_an_error_is_the_right_kind_of_trouble(
+    def test_an_error_body_becomes_its_error(
         self, path: Path, canned: Callable[[int, bytes], str], client: Callable[..., TmdbClient]
     ) -> None:
         status = int(path.stem.split("-")[1])
         assert status == int(manifest()[path.name]["http_status"])
         kinds: dict[int, type[ReelhaulError]] = {401: KeyRejected, 429: RateLimited}
-        with pytest.raises(ReelhaulError) as trouble:
-            client(canned(status, path.read_bytes())).discover(KEY, deadline())
-        assert type(trouble.value) is kinds.get(status, Rejected)
-        if isinstance(trouble.value, Rejected):
+        with pytest.raises(ReelhaulError) as error:
+            client(canned(status, path.read_bytes())).discover(PAGE_KEY, deadline())
+        assert type(error.value) is kinds.get(status, Rejected)
+        if isinstance(error.value, Rejected):
             body = json.loads(path.read_bytes())
-            words = body.get("status_message") or body["errors"][0]
-            assert words in str(trouble.value)
-            assert trouble.value.response.body == path.read_bytes()
+            message = body.get("status_message") or body["errors"][0]
+            assert message in str(error.value)
+            assert error.value.response is not None
+            assert error.value.response.body == path.read_bytes()
 
     @pytest.mark.parametrize("path", recorded("genre-movie-list"), ids=lambda path: path.stem)
-    def test_genres_are_read(
+    def test_genres_are_parsed(
         self, path: Path, canned: Callable[[int, bytes], str], client: Callable[..., TmdbClient]
     ) -> None:
         body = path.read_bytes()
@@ -518,7 +519,7 @@ class TestRecordings:
         assert [{"id": id_, "name": name} for id_, name in names.items()] == json.loads(body)["genres"]
 
     @pytest.mark.parametrize("path", recorded("configuration"), ids=lambda path: path.stem)
-    def test_the_configuration_tells_that_the_key_works(
+    def test_the_configuration_shows_that_the_key_works(
         self, path: Path, canned: Callable[[int, bytes], str], client: Callable[..., TmdbClient]
     ) -> None:
         client(canned(200, path.read_bytes())).check_key(deadline())

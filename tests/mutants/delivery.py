@@ -1,4 +1,4 @@
-"""What is promised of messages: none is lost with its worker, none is worked on twice for nothing."""
+"""Promises about messages: none is lost with its worker, none is fetched twice in vain."""
 
 from tests.mutants.mutant import Mutant
 
@@ -14,9 +14,7 @@ NOT_OURS = (
 )
 STOPS = "tests/acceptance/test_limit_command.py::test_worker_that_waits_for_a_token_stops_at_once"
 
-REFUSED = (
-    "pickle, yaml, unknown tasks, wrong types and huge arguments are rejected and logged; the worker continues"
-)
+REJECTED = "pickle, yaml, unknown tasks, wrong types and huge arguments are rejected and logged; the worker continues"
 TWO_MINUTES = "the visibility timeout does (100 s), within two minutes"
 
 MUTANTS = (
@@ -131,7 +129,7 @@ MUTANTS = (
         "worker/limiter/client.py",
         "return datetime.fromtimestamp(self.at_us // 1000 / 1000, UTC)",
         "return datetime.now(UTC)",
-        "tests/integration/test_fleet_clock.py::test_the_time_of_a_token_is_redis",
+        "tests/integration/test_fleet_clock.py::test_a_token_bears_the_time_of_redis",
     ),
     Mutant(
         "one-clock-for-all-else",
@@ -139,10 +137,10 @@ MUTANTS = (
         "worker/clients.py",
         "return datetime.fromtimestamp(limiter().now_us() // 1000 / 1000, UTC)",
         "return datetime.now(UTC)",
-        "tests/integration/test_fleet_clock.py::test_what_is_due_or_given_up_bears_redis_time",
+        "tests/integration/test_fleet_clock.py::test_fleet_now_is_the_time_of_redis",
     ),
     Mutant(
-        "order-of-lanes",
+        "order-of-queues",
         "Workers drain the queues in this order: `refresh`, then `pages`",
         "worker/queues.py",
         "queues = self._queues[:number]",
@@ -151,24 +149,24 @@ MUTANTS = (
     ),
     Mutant(
         "connections-of-a-host",
-        "connections to the API from this host, over all its workers",
+        "connections to TMDB from this host, shared by its workers",
         "worker/tmdb/connections.py",
-        "whole, rest = divmod(self._most, len(members))",
-        "whole, rest = divmod(self._most, 1)",
+        "share, rest = divmod(self._limit, len(members))",
+        "share, rest = divmod(self._limit, 1)",
         "tests/integration/test_connections.py::test_shares_are_even_and_add_up[3]",
     ),
     Mutant(
         "pickle",
-        REFUSED,
+        REJECTED,
         APP,
         '"accept_content": ["json"]',
-        # Celery itself starts no worker of root's that takes pickle, unless told so.
+        # As root, Celery starts no worker that accepts pickle, unless this variable is set.
         '"accept_content": [os.environ.setdefault("C_FORCE_ROOT", "1") and "json", "pickle"]',
         NOT_OURS,
     ),
     Mutant(
         "no-call",
-        REFUSED,
+        REJECTED,
         "worker/patches/celery_strategy.py",
         "if not _is_call(message.payload):",
         "if False:",
@@ -176,7 +174,7 @@ MUTANTS = (
     ),
     Mutant(
         "no-message",
-        REFUSED,
+        REJECTED,
         TRANSPORT,
         "if _is_message(message):",
         "if True:",
@@ -184,7 +182,7 @@ MUTANTS = (
     ),
     Mutant(
         "no-text",
-        REFUSED,
+        REJECTED,
         TRANSPORT,
         "except (JSONDecodeError, UnicodeDecodeError) as error:",
         "except ZeroDivisionError as error:",
@@ -192,7 +190,7 @@ MUTANTS = (
     ),
     Mutant(
         "no-page",
-        REFUSED,
+        REJECTED,
         "worker/tasks.py",
         "if [type(part) for part in (genre_id, window, page)] == [int, str, int]:",
         "if True:",

@@ -1,4 +1,4 @@
-"""What is promised of secrets, and of who may reach what."""
+"""Promises about secrets and about access."""
 
 from tests.mutants.mutant import Mutant
 
@@ -15,7 +15,7 @@ MUTANTS = (
         "worker/tmdb/client.py",
         "raise ApiFailure(type(error).__name__) from None",
         "raise ApiFailure(str(error)) from None",
-        f"{CLIENT}::test_nor_when_nobody_answers",
+        f"{CLIENT}::test_a_connection_error_does_not_show_the_key",
     ),
     Mutant(
         "address-in-a-cause",
@@ -23,10 +23,10 @@ MUTANTS = (
         "worker/tmdb/client.py",
         "raise ApiFailure(type(error).__name__) from None",
         "raise ApiFailure(type(error).__name__) from error",
-        f"{CLIENT}::test_a_key_in_the_address_is_not_in_the_trouble",
+        f"{CLIENT}::test_no_error_shows_the_key_in_the_url",
     ),
     Mutant(
-        "refused-setting-shows-itself",
+        "invalid-setting-shows-its-value",
         NOWHERE,
         "worker/settings.py",
         'given = "" if _is_secret(name) else',

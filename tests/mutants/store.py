@@ -92,12 +92,12 @@ MUTANTS = (
         f"{MERGING}::test_a_newer_page_record_written_meanwhile_is_kept",
     ),
     Mutant(
-        "done-is-not-asked-for",
-        "one request a page",
-        "worker/retry.py",
-        "if is_done and retry_storage(is_done, deadline):",
-        "if False and is_done and retry_storage(is_done, deadline):",
-        "tests/unit/test_attempts.py::test_what_is_done_is_not_asked_for",
+        "fresh-page-is-not-requested",
+        "one request per page",
+        "worker/tasks.py",
+        "if retry_storage(lambda: storage().pages.is_fresh(key, fresh_after), deadlines.waiting):",
+        "if False:",
+        "tests/unit/test_retry.py::test_a_fresh_page_is_not_requested",
     ),
     Mutant(
         "refresh-asks-again",
@@ -109,7 +109,7 @@ MUTANTS = (
     ),
     Mutant(
         "newer-records-beyond-the-end",
-        "No movie is ever removed because a response lacks it.",
+        "No movie is removed because a response lacks it.",
         PAGES,
         ', "fetched_at": {"$lt": fetched_at}}',
         "}",
@@ -117,7 +117,7 @@ MUTANTS = (
     ),
     Mutant(
         "gone-is-a-tombstone",
-        "`_meta.gone_at`; nothing is deleted",
+        "sets `_meta.gone_at`; deletes nothing",
         "worker/storage/movies.py",
         "self.collection.update_many(known, gone)",
         "self.collection.delete_many(known)",
@@ -153,7 +153,7 @@ MUTANTS = (
         "worker/retry.py",
         "if time.monotonic() + pause_s > deadline:",
         "if True:",
-        "tests/unit/test_attempts.py::test_what_is_fetched_waits_for_mongodb",
+        "tests/unit/test_attempts.py::test_storage_is_retried_while_mongodb_is_unavailable",
     ),
     Mutant(
         "slow-mongodb",

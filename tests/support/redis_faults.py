@@ -1,4 +1,4 @@
-"""A Redis whose clock leaps, and a proxy that holds up what Redis answers."""
+"""A Redis whose clock can be set, and a proxy that delays Redis' replies."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ import redis
 from sandbox.embedded import HOST
 from sandbox.servers import EmbeddedRedis
 
-#: Where Debian's package faketime puts it, on any architecture. `.ci/run` installs it where it can.
+#: From Debian's package faketime, which `.ci/run` installs where it can.
 FAKETIME = next(Path("/usr/lib").glob("*-linux-gnu/faketime/libfaketimeMT.so.1"), None)
 needs_faketime = pytest.mark.skipif(
     FAKETIME is None, reason="libfaketime is not installed: apt-get install faketime"
 )
-#: Seconds until a connection or a clock must have followed.
+#: Seconds within which a connection or a clock must have followed.
 PATIENCE_S = 10.0
-#: How far Redis' clock may be from the one it was set to: the time of a question and its answer.
+#: How far Redis' clock may be from what it was set to: the time of a round trip.
 CLOCK_TOLERANCE_S = 0.2
 
 
 class LeapingRedis(EmbeddedRedis):
     """Valkey under libfaketime: `leap_to` moves its clock, TIME in scripts included, while it runs.
 
-    As when an administrator sets the clock, only the time of day moves: timeouts, which are measured by the
-    monotonic clock, do not. Without libfaketime no such server can be had: mark the test `needs_faketime`.
+    As when an administrator sets the clock, only the time of day changes: timeouts use the monotonic clock.
+    It needs libfaketime: mark tests with `needs_faketime`.
     """
 
     def _command(self, port: int, folder: Path) -> list[str]:
@@ -49,7 +49,7 @@ class LeapingRedis(EmbeddedRedis):
         return self.folder.resolve() / "clock"
 
     def _set(self, offset_s: float) -> None:
-        """In one piece: the server reads the file whenever it looks at the clock."""
+        """Replace the file whole: the server may read it at any time."""
         written = self._clock.with_suffix(".new")
         written.write_text(f"{offset_s:+f}\n", encoding="ascii")
         written.replace(self._clock)
@@ -57,7 +57,7 @@ class LeapingRedis(EmbeddedRedis):
     def leap_to(self, offset_s: float) -> None:
         """Set the clock to the machine's plus `offset_s`; returns when Redis has noticed.
 
-        It does so at its next look at the clock, mostly after the first command that follows.
+        It reads the clock again mostly after the next command.
         """
         self._set(offset_s)
         deadline = time.monotonic() + PATIENCE_S
@@ -73,11 +73,11 @@ def _clock_of(client: redis.Redis) -> float:
 
 
 class DelayingProxy:
-    """A port on loopback in front of Redis: requests pass at once, answers come `delay_s` late.
+    """A port on loopback in front of Redis: requests pass at once, replies come `delay_s` late.
 
-    `delay_s` counts from now on for every connection, those that are open too; an answer that is being held
-    keeps its time. What follows a held answer on its connection waits behind it, as on a slow network. With
-    `only`, as in `proxy.only = "EVALSHA"`, answers to other commands pass at once.
+    A new `delay_s` applies to all connections, but not to replies that are already held. Replies behind a
+    held one wait for it, as on a slow network. With `proxy.only = "EVALSHA"`, replies to other commands pass
+    at once.
     """
 
     def __init__(self, redis_url: str) -> None:
@@ -85,7 +85,7 @@ class DelayingProxy:
         self._redis_port = address.port or 6379
         self.delay_s = 0.0
         self.only = ""
-        #: Answers that were held so far, or are being held.
+        #: Replies held so far, including those being held.
         self.held = 0
         self._open: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
@@ -93,7 +93,7 @@ class DelayingProxy:
         self._over = threading.Event()
         self._listener = socket.create_server((HOST, 0))
         self.port: int = self._listener.getsockname()[1]
-        #: The URL that was given, with the proxy's port.
+        #: `redis_url` with the proxy's port.
         self.url = redis_url.replace(f":{self._redis_port}", f":{self.port}")
 
     def __enter__(self) -> Self:
@@ -130,29 +130,29 @@ class DelayingProxy:
                     end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 with self._lock:
                     self._open += [client, server]
-                asked = threading.Event()
-                self._start(self._requests, client, server, asked)
-                self._start(self._answers, server, client, asked)
+                matched = threading.Event()
+                self._start(self._requests, client, server, matched)
+                self._start(self._replies, server, client, matched)
 
-    def _requests(self, client: socket.socket, server: socket.socket, asked: threading.Event) -> None:
+    def _requests(self, client: socket.socket, server: socket.socket, matched: threading.Event) -> None:
         with suppress(OSError):
             while chunk := client.recv(65_536):
                 if self.only.encode() in chunk:
-                    asked.set()
+                    matched.set()
                 server.sendall(chunk)
-        _hang_up(server)
+        _shut_down(server)
 
-    def _answers(self, server: socket.socket, client: socket.socket, asked: threading.Event) -> None:
+    def _replies(self, server: socket.socket, client: socket.socket, matched: threading.Event) -> None:
         with suppress(OSError):
             while chunk := server.recv(65_536):
-                if self.delay_s > 0 and (not self.only or asked.is_set()):
+                if self.delay_s > 0 and (not self.only or matched.is_set()):
                     self.held += 1
                     self._over.wait(self.delay_s)
-                asked.clear()
+                matched.clear()
                 client.sendall(chunk)
-        _hang_up(client)
+        _shut_down(client)
 
 
-def _hang_up(end: socket.socket) -> None:
+def _shut_down(end: socket.socket) -> None:
     with suppress(OSError):
         end.shutdown(socket.SHUT_RDWR)

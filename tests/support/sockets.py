@@ -1,4 +1,4 @@
-"""Who listens where: read from /proc, so on Linux only."""
+"""Listening TCP sockets of processes, read from /proc (Linux only)."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def listening(pids: list[int]) -> set[tuple[IPv4Address | IPv6Address, int]]:
     found: set[tuple[IPv4Address | IPv6Address, int]] = set()
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/net/{table}").read_text(encoding="ascii").splitlines()[1:]:
-            words = line.split()
-            if words[3] == "0A" and f"socket:[{words[9]}]" in inodes:
-                digits, _, port = words[1].partition(":")
-                # Four bytes at a time, each group as the machine lays out its integers.
+            fields = line.split()
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in inodes:
+                digits, _, port = fields[1].partition(":")
+                # Groups of four bytes, each in the machine's byte order.
                 raw = b"".join(
                     int(digits[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(digits), 8)
                 )

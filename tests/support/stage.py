@@ -18,20 +18,7 @@ from sandbox.fleet import REELHAUL, Fleet
 from sandbox.processes import ChildProcess
 from sandbox.servers import EmulatorProcess
 from tests.support.command import run_command
-from tests.support.comparison import catalogue, expected_cell, page_id, page_requests
 
-#: Where older tests import them from.
-__all__ = (
-    "PATIENCE_S",
-    "Stage",
-    "catalogue",
-    "expected_cell",
-    "marked_processes",
-    "page_id",
-    "page_requests",
-    "send",
-    "wait_for",
-)
 #: Prefixes of the variables that Reelhaul reads; a test's processes see only those that the test sets.
 OURS = ("TMDB_", "REDIS_URL", "MONGO_URL", "REELHAUL_")
 #: How long a test waits for what should happen; no test measures by it. Short where tests are meant to fail.

@@ -99,6 +99,14 @@ def test_containers_have_separate_metrics_folders(monkeypatch: pytest.MonkeyPatc
     assert {folder.parent for folder in folders} == {tmp_path}
 
 
+def test_single_movies_are_not_counted_as_pages() -> None:
+    before = metrics.accounting().pages
+    metrics.count("details", "stored")
+    assert metrics.accounting().pages == before
+    metrics.count("pages", "stored", 2)
+    assert metrics.accounting().pages == before + 2
+
+
 COUNT = """
 import sys
 from pathlib import Path

@@ -73,21 +73,3 @@ def test_stock_flower_ignores_the_tls_options_of_an_address() -> None:
     address = "rediss://127.0.0.1:6379/0?ssl_ca_certs=/ca.pem"
     broker = Broker(address, broker_use_ssl=None)
     assert broker.redis.connection_pool.connection_kwargs.get("ssl_ca_certs") is None
-
-
-IMPORT_ALL = """
-import os, sys
-from pkgutil import walk_packages
-import flower.command  # worker.flowerconfig runs in Flower's process
-before = dict(os.environ)
-import producer, worker
-for package in (worker, producer):
-    for module in walk_packages(package.__path__, f"{package.__name__}."):
-        __import__(module.name)
-print([name for name in {*before, *os.environ} if before.get(name) != os.environ.get(name)])
-"""
-
-
-def test_importing_changes_no_environment_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("REELHAUL_RUN_FOLDER", str(tmp_path / "run"))
-    assert run(IMPORT_ALL, tmp_path) == "[]"

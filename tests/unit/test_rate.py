@@ -1,4 +1,4 @@
-"""A rate is an exact fraction, or refused."""
+"""Rates are exact fractions; anything else is invalid."""
 
 from fractions import Fraction
 
@@ -28,7 +28,7 @@ from worker.limiter.rate import Rate
         (" 7/second ", Rate(7, 1)),
     ],
 )
-def test_forms(text: str, rate: Rate) -> None:
+def test_valid_rates(text: str, rate: Rate) -> None:
     assert Rate.parse(text) == rate
 
 
@@ -54,16 +54,16 @@ def test_forms(text: str, rate: Rate) -> None:
         *("35/0s", "1/2day", "100001", "35/fortnight", "35/10", ".5", "5.", "0.0000001", "35/S"),
     ],
 )
-def test_anything_else_is_refused_in_one_line(text: str) -> None:
-    with pytest.raises(UsageError) as refused:
+def test_anything_else_is_a_usage_error_of_one_line(text: str) -> None:
+    with pytest.raises(UsageError) as error:
         Rate.parse(text)
-    assert str(refused.value) == (
-        f"rate {text!r}: expected requests a second (35, 0.5) or 20/s, 40/10s, 1/hour"
+    assert str(error.value) == (
+        f"rate {text!r}: expected requests per second (35, 0.5) or 20/s, 40/10s, 1/hour"
     )
 
 
 @given(st.integers(1, 100_000), st.integers(1, 86_400))
-def test_no_rate_loses_anything(requests: int, seconds: int) -> None:
+def test_every_rate_is_kept_exactly(requests: int, seconds: int) -> None:
     rate = Rate.parse(f"{requests}/{seconds}s") if requests * 86_400 >= seconds else None
     assert rate is not None
     assert Fraction(rate.requests, rate.period_s) == Fraction(requests, seconds)
@@ -71,6 +71,6 @@ def test_no_rate_loses_anything(requests: int, seconds: int) -> None:
 
 
 @pytest.mark.parametrize(("text", "shown"), [("35", "35/s"), ("45/10s", "4.5/s"), ("1/hour", "1/3600s")])
-def test_is_shown_a_second_or_as_the_fraction(text: str, shown: str) -> None:
+def test_a_rate_is_shown_per_second_or_as_a_fraction(text: str, shown: str) -> None:
     assert str(Rate.parse(text)) == shown
     assert Rate.parse(shown) == Rate.parse(text)

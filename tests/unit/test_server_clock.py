@@ -1,4 +1,4 @@
-"""Redis' clock, learnt from calls: bounds that hold, tightened by quick calls, and leaps."""
+"""Estimates of Redis' clock: bounds, quick and slow calls, drift, leaps."""
 
 import math
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from worker.limiter.server_clock import DRIFT, ServerClock
 
 OFFSET_S = 1_790_000_000.0
-#: What floats of this size may round.
+#: The rounding of floats of this size.
 ROUNDING_S = 1e-5
 
 delays = st.floats(0, 2.0)
@@ -16,7 +16,7 @@ calls = st.lists(st.tuples(st.floats(0, 30), delays, delays), min_size=1, max_si
 
 
 @given(calls)
-def test_a_moment_is_never_told_too_early_and_as_late_as_the_error_says(
+def test_local_is_never_too_early_and_at_most_the_error_too_late(
     made: list[tuple[float, float, float]],
 ) -> None:
     clock, now = ServerClock(), 1_000.0
@@ -36,13 +36,13 @@ def test_one_quick_call_is_enough_and_a_slow_one_does_no_harm() -> None:
     assert clock.error_s(2.8) < 0.001 + 2 * DRIFT * 1.8 + ROUNDING_S
 
 
-def test_what_is_known_grows_vague_with_time() -> None:
+def test_the_error_grows_with_time() -> None:
     clock = ServerClock()
     clock.observe(1.0, 1.001, 1.0005 + OFFSET_S)
     assert clock.error_s(101.0) > 2 * DRIFT * 99
 
 
-def test_a_leap_is_told_once_and_what_it_was() -> None:
+def test_a_leap_is_reported_once_with_its_length() -> None:
     clock = ServerClock()
     clock.observe(1.0, 1.001, 1.0005 + OFFSET_S)
     assert abs(clock.observe(1.1, 1.101, 1.1005 + OFFSET_S + 3) - 3) < 0.01

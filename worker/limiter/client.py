@@ -1,8 +1,8 @@
-"""The fleet's gate: a token cannot be had elsewhere. Reserves in Redis, waits here.
+"""Reserves a token in Redis, then sleeps until it is valid.
 
-`token_bucket.lua` holds the algorithm and all state; this module calls it and sleeps. What voids a
-reservation (a pause, a new rate, a reopened gate) begins a new generation, published on a channel;
-waiting slots hear of it at once and reserve anew.
+`token_bucket.lua` holds the algorithm and all state. What voids reservations (a pause, a new rate, a limiter
+that opens again) starts a new generation, published on a channel: threads that wait under an older one wake
+up and reserve again.
 """
 
 from __future__ import annotations
@@ -28,37 +28,37 @@ from worker.limiter.rate import Rate
 from worker.limiter.server_clock import ServerClock
 from worker.limiter.state import LimiterState
 
-#: One hash holds the gate; the braces keep its claims in the same slot of a Redis Cluster.
+#: The hash that holds the limiter; the braces put its claims into the same slot of a Redis Cluster.
 KEY = "{reelhaul}:limiter"
 #: A claim outlives the wait for its token by this much: longer than nearly every request takes.
 CLAIM_MS = 3_000
-#: Without the channel, a slot asks for the generation again after a sleep longer than this.
-UNHEARD_S = 0.02
-#: Without the channel, a slot at a closed gate asks again this often.
-ASK_AGAIN_S = 1.0
-#: A token is given up when its slot comes so late (the process stood still or starved, Redis' reply was held
-#: up): many late ones would be a burst. No token is asked for before its time can be known to as much. Both
-#: together are the 100 ms that the promise allows between a token and the request's arrival.
+#: A thread that slept longer than this while unsubscribed checks the generation before it sends.
+UNCHECKED_SLEEP_S = 0.02
+#: How often a thread asks a closed limiter again while unsubscribed.
+RETRY_CLOSED_S = 1.0
+#: A token is dropped when its thread wakes this much too late (a suspended or starved process, a delayed
+#: reply of Redis): many late ones would be a burst. No token is reserved while Redis' clock is known less
+#: exactly. Both add up to the 100 ms that docs/limiter.md allows between a token and the request's arrival.
 LATE_S = 0.05
 
-#: Seconds for which it is not asked again what Redis' clock shows: it may have been set meanwhile.
+#: How long `about_now_us` extrapolates Redis' clock, which may have been set meanwhile, without asking.
 TRUSTED_S = 0.1
-#: The same once Redis has not answered: longer than a task.
-AWAY_S = 75.0
+#: The same after Redis did not answer: longer than a task.
+UNAVAILABLE_TRUSTED_S = 75.0
 
-#: Seconds that the word to stop is kept: longer than any slot waits.
+#: How long the order to stop is kept for pool processes that are not subscribed yet: longer than any wait.
 STOP_KEPT_S = 60
-#: What a worker's main process tells its pool processes, which have inherited it, and nobody else's.
+#: The order to stop; its number, inherited at the fork, is known to a main process and its pool processes.
 _STOP = f"stop {random.getrandbits(64):x}"
 
 
 @dataclass(frozen=True)
 class Token:
-    """One token: send one request, now.
+    """Permission to send one request, now.
 
-    `at_us` is when, in microseconds since 1970 on Redis' clock (the fleet's one clock); `probe`: find
-    out whether the API is back; `key`: find out whether the key works again; `check`: report how it went
-    even if it went well.
+    `at_us` is when it became valid, in microseconds since 1970 by Redis' clock, the only one that counts.
+    `probe`: find out whether TMDB is back. `key`: find out whether the key works again. `check`: report a
+    success too.
     """
 
     generation: int
@@ -74,122 +74,122 @@ class Token:
 
 
 class Limiter:
-    """The gate as one process sees it; safe for threads, to be built after a fork.
+    """The fleet's limiter, used by one process; thread-safe. Build it after the fork.
 
-    All methods raise RedisUnavailable when Redis does not answer: without the gate nothing is fetched.
+    All methods raise RedisUnavailable when Redis does not answer: without the limiter nothing is fetched.
     """
 
     def __init__(self, redis: Redis, rate: Rate, capacity: int, key: str = KEY) -> None:
         self._redis, self._key = redis, key
-        # Redis publishes to every logical database, and each may hold a fleet's gate.
+        # PUBLISH reaches every logical database, and each may hold a fleet's limiter.
         self._channel = f"{key}:generation:{redis.connection_pool.connection_kwargs.get('db') or 0}"
-        self._clock = ServerClock()
-        self._ask_again = -math.inf
         self._policy = (rate.requests, rate.period_s, capacity)
         self._script = redis.register_script(_script())
         self._owner = f"{random.getrandbits(64):x}"
+        self._clock = ServerClock()
+        self._ask_time_after = -math.inf
         self._condition = threading.Condition()
-        self._heard = 0
+        self._newest_generation = 0
         self._stopping = False
         self._listener: GenerationListener | None = None
 
     def acquire(self, deadline: float, claim: str | None = None) -> Token:
         """Wait for a token until `deadline` (time.monotonic()).
 
-        With `claim`, nobody else in the fleet is given a token for the same claim meanwhile: Claimed.
-        Raises NoToken when no token comes in time, Stopping when the process is asked to stop.
+        With `claim`, no other thread of the fleet gets a token for the same claim meanwhile: Claimed.
+        Raises NoToken when none comes in time, Stopping when the process is asked to stop.
         """
-        self._listen()
+        self._start_listener()
         keys = [self._key] if claim is None else [self._key, f"{self._key}:{claim}"]
         owner = f"{self._owner}:{threading.get_ident()}"
         token = None
         while not token:
-            token = self._try("reserve", keys, deadline, owner, CLAIM_MS)
+            token = self._reserve("reserve", keys, deadline, owner, CLAIM_MS)
         return token
 
     def acquire_for_key_check(self, deadline: float) -> Token:
-        """A token for a request that tells whether the key works, even while the gate is shut."""
+        """`acquire` for a request that checks the key: passes a limiter that is stopped or in an outage."""
         token = None
         while not token:
-            token = self._try("reserve_for_key_check", [self._key], deadline)
+            token = self._reserve("reserve_for_key_check", [self._key], deadline)
         return token
 
     def report_refusal(self, token: Token, pause_s: float) -> None:
-        """The API refused (429): the whole fleet pauses, and goes on at half the rate."""
+        """Report a 429: the whole fleet pauses, and continues at half the rate."""
         self._call("refused", token.generation, int(pause_s * 1e6))
 
     def report_failure(self, token: Token) -> None:
-        """The API is down or answers nonsense; three times in a row close the gate."""
+        """Report that TMDB failed; three failures in a row close the limiter."""
         jitter = random.randrange(1000)  # noqa: S311 -- no secret
         self._call("failure", token.generation, int(token.probe), jitter)
 
     def report_success(self, token: Token) -> None:
-        """The API answers: forget its troubles. Needed for tokens that say `check`."""
+        """Report an answer of TMDB, which ends an outage. Required for tokens with `check`."""
         self._call("success", token.generation)
 
     def stop(self, reason: str) -> None:
-        """Close the gate until the key is seen to work again."""
+        """Close the limiter until a check shows that the key works."""
         self._call("stop", reason)
 
     def set_rate(self, rate: Rate | None) -> None:
-        """Replace the configured rate for the whole fleet; None goes back to it."""
+        """Replace the configured rate for the whole fleet; None restores it."""
         self._call("set_rate", *(rate or (0, 0)))
 
     def pause(self, length_s: float | None = None) -> None:
-        """Let nothing through for `length_s`, or until `resume`."""
+        """Let no request through for `length_s`, or until `resume`."""
         self._call("pause", 0 if length_s is None else int(length_s * 1e6))
 
     def resume(self) -> None:
-        """Open the gate, whatever shut it."""
+        """Open the limiter, whatever closed it."""
         self._call("resume")
 
     def state(self) -> LimiterState:
-        """The gate's state; changes nothing."""
-        words = [word.decode() for word in self._call("state")]
-        return LimiterState.of(dict(zip(words[::2], words[1::2], strict=True)))
+        """The limiter's state; changes nothing."""
+        reply = [value.decode() for value in self._call("state")]
+        return LimiterState.of(dict(zip(reply[::2], reply[1::2], strict=True)))
 
     def now_us(self) -> int:
-        """Microseconds since 1970 on the fleet's one clock, Redis'."""
+        """Microseconds since 1970 by Redis' clock."""
         sent = time.monotonic()
-        with _broker():
+        with _translate_errors():
             seconds, micros = self._redis.time()
         self._clock.observe(sent, time.monotonic(), int(seconds) + int(micros) / 1e6)
         return int(seconds) * 1_000_000 + int(micros)
 
     def about_now_us(self) -> int:
-        """`now_us`, mostly without a round trip and too early by some milliseconds."""
+        """`now_us`, mostly without a round trip, and some milliseconds behind."""
         now, known = time.monotonic(), self._clock.observed > -math.inf
-        if not known or (now - self._clock.observed > TRUSTED_S and now >= self._ask_again):
+        if not known or (now - self._clock.observed > TRUSTED_S and now >= self._ask_time_after):
             try:
                 return self.now_us()
             except RedisUnavailable:
                 if not known:
                     raise
-                # A Redis that hangs takes long to say nothing: a task must not wait for that twice.
-                self._ask_again = time.monotonic() + AWAY_S
+                # A Redis that hangs takes long to fail: a task must not wait for that twice.
+                self._ask_time_after = time.monotonic() + UNAVAILABLE_TRUSTED_S
         return int(self._clock.server_s(time.monotonic()) * 1e6)
 
     def interrupt(self) -> None:
-        """Wake every waiting slot with Stopping, now and from here on."""
+        """End every wait, present and future, with Stopping."""
         with self._condition:
             self._stopping = True
             self._condition.notify_all()
 
     def interrupt_children(self) -> None:
-        """`interrupt` in the pool processes that this one has forked."""
-        with _broker():
-            # Kept as well, for a child that does not listen yet.
+        """`interrupt` in the pool processes that this process has forked."""
+        with _translate_errors():
+            # Kept as well, for a child that is not subscribed yet.
             self._redis.set(f"{self._key}:{_STOP}", 1, ex=STOP_KEPT_S)
             self._redis.publish(self._channel, _STOP)
 
     def on_generation(self, generation: int) -> None:
-        """A new generation has begun: whoever waits under an older one reserves anew."""
+        """Wake the threads that wait under an older generation, to reserve again."""
         with self._condition:
-            self._heard = max(self._heard, generation)
+            self._newest_generation = max(self._newest_generation, generation)
             self._condition.notify_all()
 
     def sleep(self, seconds: float) -> None:
-        """Sleep that `interrupt` ends with Stopping."""
+        """Sleep; `interrupt` ends it with Stopping."""
         until = time.monotonic() + seconds
         with self._condition:
             while not self._stopping and (left := until - time.monotonic()) > 0:
@@ -197,12 +197,13 @@ class Limiter:
             if self._stopping:
                 raise Stopping("asked to stop")
 
-    def _try(self, verb: str, keys: list[str], deadline: float, *argv: Any) -> Token | None:
-        self._know_the_time(deadline)
+    def _reserve(self, verb: str, keys: list[str], deadline: float, *argv: Any) -> Token | None:
+        """Reserve a token and wait for it; None when the caller has to try again."""
+        self._sync_clock(deadline)
         sent = time.monotonic()
         left_us = max(0, int((deadline - sent) * 1e6))
         verdict, wait_us, generation, reason, now_us = self._call(
-            verb, left_us, self._heard, *argv, keys=keys
+            verb, left_us, self._newest_generation, *argv, keys=keys
         )
         received, wait_s, at_us = time.monotonic(), int(wait_us) / 1e6, int(now_us) + int(wait_us)
         if self._clock.observe(sent, received, int(now_us) / 1e6) > LATE_S:
@@ -213,7 +214,7 @@ class Limiter:
         if verdict == b"closed":
             if received >= deadline:
                 raise NoToken(f"no token in time: {reason.decode()}")
-            longest_s = deadline - received if self._hearing else min(deadline - received, ASK_AGAIN_S)
+            longest_s = deadline - received if self._subscribed else min(deadline - received, RETRY_CLOSED_S)
             self._wait(received + min(wait_s, longest_s), int(generation))
             return None
         due = self._clock.local(at_us / 1e6)
@@ -223,8 +224,8 @@ class Limiter:
             return None
         return Token(int(generation), at_us, verdict == b"probe", verdict == b"key", reason == b"check")
 
-    def _know_the_time(self, deadline: float) -> None:
-        """Know when a token is due before one is asked for; NoToken while Redis is too slow for that."""
+    def _sync_clock(self, deadline: float) -> None:
+        """Learn Redis' clock exactly enough to know when a token is due; NoToken while Redis is too slow."""
         while (error_s := self._clock.error_s(time.monotonic())) > LATE_S:
             if error_s < math.inf and time.monotonic() >= deadline:
                 raise NoToken(
@@ -241,54 +242,50 @@ class Limiter:
             while True:
                 if self._stopping:
                     raise Stopping("asked to stop")
-                if self._heard > generation:
+                if self._newest_generation > generation:
                     return False
                 left = until - time.monotonic()
                 if left <= 0:
                     break
                 self._condition.wait(left)
-        return self._hearing or slept < UNHEARD_S or self._generation() == generation
+        return self._subscribed or slept < UNCHECKED_SLEEP_S or self._generation() == generation
 
     @property
-    def _hearing(self) -> bool:
-        return self._listener is not None and self._listener.hearing
+    def _subscribed(self) -> bool:
+        return self._listener is not None and self._listener.subscribed
 
-    def _listen(self) -> None:
-        if self._listener is None:
-            with self._condition:
-                if self._listener is None:
-                    self._listener = GenerationListener(
-                        self._redis, self._channel, self._catch_up, self._understand
-                    )
-                    self._listener.start()
+    def _start_listener(self) -> None:
+        with self._condition:
+            if self._listener is None:
+                self._listener = GenerationListener(
+                    self._redis, self._channel, self._on_subscribe, self._on_message
+                )
+                self._listener.start()
 
-    def _catch_up(self) -> None:
-        """What was said before the channel was heard."""
+    def _on_subscribe(self) -> None:
+        """Make up for messages published before the subscription."""
         self.on_generation(self._generation())
-        if self._told_to_stop():
-            self.interrupt()
+        with _translate_errors():
+            if self._redis.exists(f"{self._key}:{_STOP}"):
+                self.interrupt()
 
-    def _understand(self, message: bytes) -> None:
+    def _on_message(self, message: bytes) -> None:
         if message.isdigit():
             self.on_generation(int(message))
         elif message == _STOP.encode():
             self.interrupt()
 
     def _generation(self) -> int:
-        with _broker():
+        with _translate_errors():
             return int(self._redis.hget(self._key, "gen") or 0)
 
-    def _told_to_stop(self) -> bool:
-        with _broker():
-            return bool(self._redis.exists(f"{self._key}:{_STOP}"))
-
     def _call(self, verb: str, *argv: Any, keys: list[str] | None = None) -> Any:
-        with _broker():
+        with _translate_errors():
             return self._script(keys=keys or [self._key], args=[verb, self._channel, *self._policy, *argv])
 
 
 @contextmanager
-def _broker() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     try:
         yield
     except RedisError as error:

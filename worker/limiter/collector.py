@@ -15,7 +15,7 @@ USED_S = 10
 
 
 class LimiterCollector:
-    """Reads the limiter's state when Prometheus scrapes, and only then."""
+    """Reads the limiter's state on each scrape; without Redis there are no such metrics."""
 
     def __init__(self, limiter: Callable[[], Limiter]) -> None:
         self._limiter = limiter

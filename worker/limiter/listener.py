@@ -1,4 +1,4 @@
-"""A thread that listens to one Redis channel, and knows whether it may have missed a message."""
+"""A thread subscribed to one Redis channel, which notices when it may have missed a message."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from redis.retry import Retry
 
 from worker.errors import RedisUnavailable
 
-#: A channel that is silent for so long is asked whether it lives, and has as long to answer: a NAT or a
-#: machine that failed may have dropped the connection without a word.
+#: A channel silent for this long gets a PING, and as long again to answer: a NAT or a failed machine may have
+#: dropped the connection without closing it.
 SILENT_S = 2.0
 #: Seconds between two attempts to connect.
 RECONNECT_S = 0.2
@@ -26,7 +26,7 @@ RECONNECT_S = 0.2
 class GenerationListener(threading.Thread):
     """Calls `on_connect` whenever messages may have been missed, and `on_message` for each.
 
-    Both may raise RedisUnavailable. `hearing` is true while no message can be missed.
+    Both may raise RedisUnavailable. `subscribed` is true while no message can be missed.
     """
 
     def __init__(
@@ -38,34 +38,34 @@ class GenerationListener(threading.Thread):
     ) -> None:
         super().__init__(name="generation-listener", daemon=True)
         pool = redis.connection_pool
-        # A connection that mends itself would hide that a message may have been missed.
+        # A connection that reconnects by itself would hide a missed message.
         once = {**pool.connection_kwargs, "retry": Retry(NoBackoff(), 0)}
         self._redis = Redis(connection_pool=ConnectionPool(connection_class=pool.connection_class, **once))
         self._channel, self._on_connect, self._on_message = channel, on_connect, on_message
-        self.hearing = False
+        self.subscribed = False
 
     def run(self) -> None:
         while True:
             with suppress(RedisError, RedisUnavailable):
-                self._follow()
+                self._receive()
             time.sleep(RECONNECT_S)
 
-    def _follow(self) -> None:
+    def _receive(self) -> None:
         with self._redis.pubsub() as channel:  # type: ignore[no-untyped-call]
             channel.subscribe(self._channel)
             try:
                 while (message := _next(channel)) is not None:
                     if message["type"] == "subscribe":
                         self._on_connect()
-                        self.hearing = True
+                        self.subscribed = True
                     elif message["type"] == "message":
                         self._on_message(message["data"])
             finally:
-                self.hearing = False
+                self.subscribed = False
 
 
 def _next(channel: PubSub) -> Any:
-    """The next message; None when the channel is dead."""
+    """The next message; None when the connection is dead."""
     message = channel.get_message(timeout=SILENT_S)
     if message is None:
         channel.ping()

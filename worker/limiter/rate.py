@@ -20,7 +20,7 @@ _UNITS_S = {
     "day": 86400,
 }
 _FORM = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(?:/\s*(\d*)\s*([a-z]+))?\s*")
-#: The gate's script keeps times as integers below 2^53; these bounds leave it room.
+#: token_bucket.lua keeps times as integers below 2^53; these bounds leave it room.
 _SLOWEST, _FASTEST = Fraction(1, 86400), Fraction(100_000)
 _FINEST = 1_000_000
 
@@ -40,7 +40,7 @@ class Rate(NamedTuple):
             per_second = Fraction(form[1]) / period if period else Fraction(0)
             if _SLOWEST <= per_second <= _FASTEST and per_second.denominator <= _FINEST:
                 return cls(per_second.numerator, per_second.denominator)
-        raise UsageError(f"rate {text!r}: expected requests a second (35, 0.5) or 20/s, 40/10s, 1/hour")
+        raise UsageError(f"rate {text!r}: expected requests per second (35, 0.5) or 20/s, 40/10s, 1/hour")
 
     @property
     def per_s(self) -> float:

@@ -1,4 +1,4 @@
-"""Redis' clock as one process sees it, from the calls that it makes anyway. Pure: no I/O."""
+"""Estimates Redis' clock from the calls that a process makes anyway. Pure."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ DRIFT = 5e-4
 class ServerClock:
     """Bounds on the offset between Redis' clock and time.monotonic(); safe for threads.
 
-    A call sent at `sent` and answered at `received`, whose script ran when Redis' clock showed `server_s`,
-    tells that the offset lies between `server_s - received` and `server_s - sent` (the idea of NTP, RFC 5905,
-    section 8). A quick call bounds it tightly, a delayed one loosely and so does no harm. The bounds of all
-    calls together hold, widened by what the clocks may have drifted meanwhile.
+    When a call sent at `sent` and answered at `received` ran at `server_s` by Redis' clock, the offset lies
+    between `server_s - received` and `server_s - sent` (as in NTP, RFC 5905, section 8). A quick call gives
+    tight bounds, a delayed one loose bounds that do no harm. The bounds of all calls are intersected, and
+    widened by how far the clocks may have drifted since.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._low_s, self._high_s = -math.inf, math.inf
         self._as_of = -math.inf
-        #: The time.monotonic() of the last call.
+        #: time.monotonic() of the last call.
         self.observed = -math.inf
 
     def observe(self, sent: float, received: float, server_s: float) -> float:
-        """Learn from one call; returns by how many seconds Redis' clock leapt before it, mostly 0."""
+        """Learn from one call; return by how many seconds Redis' clock leapt before it, usually 0."""
         low_s, high_s = server_s - received, server_s - sent
         with self._lock:
             self._widen(received)
@@ -39,7 +39,7 @@ class ServerClock:
         return leap_s
 
     def error_s(self, now: float) -> float:
-        """By how much `local` may be too late at this moment; infinite before the first call."""
+        """By how many seconds `local` may be too late; infinite before the first call."""
         with self._lock:
             self._widen(now)
             return self._high_s - self._low_s
@@ -50,7 +50,7 @@ class ServerClock:
             return server_s - self._low_s
 
     def server_s(self, local: float) -> float:
-        """What Redis' clock shows at least at that time.monotonic(); after the first call only."""
+        """The least that Redis' clock shows at that time.monotonic(); after the first call only."""
         with self._lock:
             return local + self._low_s
 

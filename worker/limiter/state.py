@@ -50,7 +50,7 @@ class LimiterState:
         if raw["stop"]:
             closed_reason = raw["stop"]
         elif paused_us:
-            closed_reason, closed_s = raw["why"], paused_us / 1e6 if paused_us > 0 else None
+            closed_reason, closed_s = raw["pause_reason"], paused_us / 1e6 if paused_us > 0 else None
         elif closed_us >= 0:
             closed_reason, closed_s = "outage", closed_us / 1e6
         pairs = (pair.partition(":") for pair in raw["granted_by_age"].split(",") if pair)

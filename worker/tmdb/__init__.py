@@ -1,4 +1,4 @@
-"""Asks TMDB: one request for one token; an answer becomes a value or an error.
+"""The client for TMDB: one request per token; a response becomes a value or an error.
 
 May import: limiter, monitoring, keys, records, errors.
 """

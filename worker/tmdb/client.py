@@ -1,7 +1,7 @@
-"""The only door to TMDB: a request needs a token, an answer becomes a value or an error.
+"""The client for TMDB: a request needs a token, and its response becomes a value or an error.
 
-Errors of requests, urllib3 and http.client (connection, timeout, broken head or body) become ApiFailure here;
-worker.tmdb.responses says what a whole response means.
+Errors of requests, urllib3 and http.client (connection, timeout, broken headers or body) become ApiFailure
+here. worker.tmdb.responses interprets complete responses.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from worker.tmdb.session import ends_by
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
-#: Seconds to connect; the packets of a first try lost cost 1 s and 3 s on Linux.
+#: Seconds to connect; Linux repeats a lost packet after 1 s and after 3 s.
 CONNECT_S = 3.05
-#: Seconds from connecting, where that is needed, to the last byte of the response.
+#: Seconds for a whole request, from connecting to the last byte of the response.
 WHOLE_S = 12.0
-#: A page is about 13 kB, the largest known detail document 130 kB.
+#: In bytes. A page has about 13 kB, the largest known detail document 130 kB.
 LARGEST_BODY = 16 * 1024 * 1024
 
 _GZIP = b"\x1f\x8b"
@@ -48,12 +48,11 @@ _GZIP = b"\x1f\x8b"
 class TmdbClient:
     """TMDB's v3 API behind the fleet's limiter; safe for threads.
 
-    Every method sends at most one request per token and waits for a token until `deadline`
-    (time.monotonic()). Raises what worker.tmdb.responses lists, ApiFailure, NoToken, Stopping and
-    RedisUnavailable.
+    Every method sends one request per token, and waits for tokens until `deadline` (time.monotonic()). All
+    raise the errors listed in worker.tmdb.responses, NoToken, Stopping and RedisUnavailable.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 -- what it stands on, each its own policy
+    def __init__(  # noqa: PLR0913, PLR0917 -- each is a policy of its own
         self,
         session: requests.Session,
         base_url: str,
@@ -67,7 +66,7 @@ class TmdbClient:
         self._connections = connections
         authorization = str(session.headers.get("Authorization", "")).removeprefix("Bearer ")
         self._redactor = Redactor(authorization, params.get("api_key", ""))
-        # Prepared once: merging session and request for each is a third of what requests costs.
+        # Prepared once: merging them for each request is a third of the time that requests takes.
         self._headers = CaseInsensitiveDict({name: str(value) for name, value in session.headers.items()})
 
     def discover(self, key: PageKey, deadline: float) -> Page:
@@ -84,9 +83,9 @@ class TmdbClient:
         )
 
     def check_answers(self, key: PageKey | MovieKey, append: Iterable[str], deadline: float) -> None:
-        """Request a page or movie only to see whether TMDB answers; ApiFailure when it does not.
+        """Request a page or movie only to see whether TMDB answers; ApiFailure if it does not.
 
-        A page beyond the end and a movie that TMDB does not have are answers too.
+        A page beyond the last and a rejection (no such movie) are answers too.
         """
         parts = tuple(append)
         with suppress(NotEver):
@@ -105,9 +104,9 @@ class TmdbClient:
         """A page of all movies, the most popular first."""
         return self._get(endpoints.popular, page, deadline)
 
-    def search(self, words: str, deadline: float) -> Page:
-        """The first page of the movies whose title resembles the words."""
-        return self._get(lambda page: endpoints.search(words, page), 1, deadline)
+    def search(self, title: str, deadline: float) -> Page:
+        """The first page of the movies with a similar title."""
+        return self._get(lambda page: endpoints.search(title, page), 1, deadline)
 
     def genres(self, deadline: float) -> dict[int, str]:
         """Names by genre id, in English."""
@@ -115,9 +114,9 @@ class TmdbClient:
         return genres
 
     def check_key(self, deadline: float) -> None:
-        """One request that tells whether the key works; it passes a limiter that is stopped, and opens it.
+        """Check the key with one request. If the key works, a stopped limiter opens.
 
-        A key that only this process has wrong stops nobody else.
+        A rejected key does not stop the fleet: it may be wrong in this process only.
         """
         self._ask(self._limiter.acquire_for_key_check(deadline), KEY_CHECK, stops_fleet=False)
 
@@ -129,12 +128,12 @@ class TmdbClient:
         numbers: Sequence[int] = PAGES,
         claim: str | None = None,
     ) -> T:
-        """The answer to `request(number)`; during an outage, one for another number is made as a probe."""
-        # The connection first: a token that waited for one would be late, and bunch up with others.
+        """Send `request(number)`, and if the limiter wants a probe, first another number's request."""
+        # The connection first: tokens that waited for connections would be used late, in a burst.
         with ExitStack() as held:
             if self._connections:
                 with spent("connection"):
-                    held.enter_context(self._connections.one(deadline))
+                    held.enter_context(self._connections.hold(deadline))
             while (begun := time.monotonic()) < deadline:
                 with spent("token"):
                     token = self._limiter.acquire(deadline, claim)
@@ -148,20 +147,20 @@ class TmdbClient:
         raise NoToken("no time for another request")
 
     def _check_key_again(self, token: Token) -> None:
-        """The key was rejected a minute ago: a wrong one still is (KeyRejected), a spurious 401 is over."""
-        with suppress(ApiFailure, RateLimited, NotEver):  # reported; another check follows in a minute
+        """Check a key that was rejected a minute ago; KeyRejected if it still is."""
+        with suppress(ApiFailure, RateLimited, NotEver):  # reported; the next check follows in a minute
             self._ask(token, KEY_CHECK)
 
     def _probe(self, token: Token, request: ApiRequest[object]) -> None:
-        """Is TMDB back? Ask for something like what is wanted that no cache is likely to hold.
+        """Find out whether TMDB is back, with a similar request that no cache is likely to answer.
 
-        The outcome concerns the fleet alone: nothing is held against the page at hand.
+        The outcome is only reported: it does not concern the page to fetch.
         """
-        with suppress(ApiFailure, RateLimited, NotEver):  # reported; the limiter decides how to go on
+        with suppress(ApiFailure, RateLimited, NotEver):  # reported; the limiter decides what follows
             self._ask(token, request.probe())
 
     def _ask(self, token: Token, request: ApiRequest[T], *, stops_fleet: bool = True) -> T:
-        """Send, parse, and report the outcome to the limiter; a rejected key stops the fleet if it may."""
+        """Send the request, parse the response, report the outcome to the limiter."""
         try:
             answer = request.parse(self._send(request.path, request.query), token.at)
         except RateLimited as error:
@@ -177,7 +176,7 @@ class TmdbClient:
                 self._limiter.stop(str(error))
             raise
         except NotEver as error:
-            error.asked_at = token.at
+            error.requested_at = token.at
             if token.check:
                 self._limiter.report_success(token)
             raise
@@ -186,13 +185,13 @@ class TmdbClient:
         return answer
 
     def _send(self, path: str, query: Mapping[str, object]) -> Response:
-        """The response to one GET if it is a 200; raises otherwise."""
+        """Send one GET; return a response with status 200, raise for others."""
         request = requests.PreparedRequest()
         request.method, request.headers = "GET", self._headers
         request.url = f"{self._base_url}{path}?{urlencode({**query, **self._params})}"
         session, status = self._session, "error"
         try:
-            # Not through Session.send, which reads cookies and follows redirects.
+            # Session.send would read cookies and follow redirects.
             adapter = session.get_adapter(request.url)
             with (
                 spent("fetch"),
@@ -209,7 +208,7 @@ class TmdbClient:
                 response = self._redacted(received, _body(received))
             status = str(response.status)
         except (requests.RequestException, HTTPError, HTTPException, OSError, ValueError) as error:
-            # The text of these may hold the address, and with it a key: name the kind alone.
+            # The text may hold the URL, and with it the key: name only the class.
             raise ApiFailure(type(error).__name__) from None
         finally:
             count("requests", status)
@@ -218,25 +217,25 @@ class TmdbClient:
         return response
 
     def _redacted(self, received: requests.Response, body: bytes) -> Response:
-        """The response without our key, should TMDB show it in a header or the body."""
+        """The response, without the key in case TMDB repeats it."""
         redacted = self._redactor.text
         headers = {redacted(name): redacted(value) for name, value in received.headers.items()}
         return Response(received.status_code, self._redactor.raw(body), CaseInsensitiveDict(headers))
 
 
 def _body(received: requests.Response) -> bytes:
-    """The body, bounded in size; unpacked when it is gzip without saying so (seen in May 2026)."""
+    """The body, limited in size; gzip that no header declares (seen in May 2026) is unpacked."""
     chunks, size = [], 0
     while chunk := received.raw.read1(65536, decode_content=True):
         chunks.append(chunk)
         size += len(chunk)
         if size > LARGEST_BODY:
-            raise ApiFailure(f"a body above {LARGEST_BODY} bytes")
+            raise ApiFailure(f"body above {LARGEST_BODY} bytes")
     body = b"".join(chunks)
     if body.startswith(_GZIP):
         try:
             return zlib.decompressobj(wbits=31).decompress(body, LARGEST_BODY)
         except zlib.error:
-            # Without the body: what of it can be unpacked may hold the key.
+            # Without the body: the part that can be unpacked may hold the key.
             raise Unparsable("broken gzip") from None
     return body

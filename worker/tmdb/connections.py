@@ -1,7 +1,7 @@
-"""At most so many connections from this host to the API, over all of its processes.
+"""Limits this host's open connections to TMDB, over all of its processes.
 
-Each process takes an equal share. Who is there is known from locked files in the run folder: the kernel
-unlocks them however a process ends. Connections are kept open, so a share is counted in open ones.
+Each process gets an equal share. Every process holds a locked file in the run folder: the kernel unlocks it
+however the process ends. Connections stay open between requests, so a share counts open ones.
 """
 
 from __future__ import annotations
@@ -23,68 +23,67 @@ from worker.monitoring.run_folder import open_run_folder
 
 log = structlog.get_logger(__name__)
 
-#: Seconds between two looks at who is there.
-LOOK_S = 0.25
-#: A newcomer waits this long, until the others have looked and given up their surplus.
-SETTLE_S = 2 * LOOK_S
+#: Seconds between two counts of the processes.
+COUNT_S = 0.25
+#: Seconds that a new process waits, for the others to count it and to close their surplus.
+SETTLE_S = 2 * COUNT_S
 
 
 class HostShare:
-    """This process' part of the `most` connections of the host; safe for threads.
+    """This process' share of the host's `limit` connections; thread-safe.
 
-    `folder` is the run folder, None for the default one; UsageError or HostFailure when it cannot be used.
+    `folder` is the run folder, None for the default one. UsageError or HostFailure when it cannot be used.
     """
 
-    def __init__(self, most: int, folder: Path | None) -> None:
-        self._most, self._folder = most, folder
+    def __init__(self, limit: int, folder: Path | None) -> None:
+        self._limit, self._folder = limit, folder
         self._own: IO[str] | None = None
         self._settled = 0.0
-        self._looked, self._size, self._fault = float("-inf"), 0, ""
+        self._counted, self._size, self._failure = float("-inf"), 0, ""
         try:
             self._join(len(_members(open_run_folder(folder))))
         except OSError as error:
             raise HostFailure(f"no connections: {error}") from None
 
     def size(self) -> int:
-        """Connections this process may have open now; 0 while it settles, or when there are too many.
+        """Connections that this process may have open now; 0 while it settles, or without a share.
 
-        HostFailure while the run folder cannot be used: what a cleaner removed is made again.
+        HostFailure while the run folder cannot be used. A removed folder is made again.
         """
         now = time.monotonic()
-        if now >= self._looked + LOOK_S:
-            self._looked = now
+        if now >= self._counted + COUNT_S:
+            self._counted = now
             try:
-                size, fault = self._look(now), ""
+                size, failure = self._count(now), ""
             except (OSError, UsageError) as error:
-                size, fault = 0, f"no connections: {error}"
-            if fault and fault != self._fault:
-                log.warning("run folder cannot be used", reason=fault)
+                size, failure = 0, f"no connections: {error}"
+            if failure and failure != self._failure:
+                log.warning("run folder cannot be used", reason=failure)
             elif not size and now >= self._settled and self._size:
-                log.warning("more processes than connections: this one rests", connections=self._most)
-            self._size, self._fault = size, fault
-        if self._fault:
-            raise HostFailure(self._fault)
+                log.warning("no connection available", reason="more processes", connections=self._limit)
+            self._size, self._failure = size, failure
+        if self._failure:
+            raise HostFailure(self._failure)
         return self._size
 
     def leave(self) -> None:
-        """Give the share back."""
+        """Free the share for the other processes."""
         if self._own:
             with suppress(FileNotFoundError):
                 Path(self._own.name).unlink()
             self._own.close()
             self._own = None
 
-    def _look(self, now: float) -> int:
+    def _count(self, now: float) -> int:
         members = sorted(_members(open_run_folder(self._folder)))
         if self._own is None or Path(self._own.name).name not in members:
-            # Somebody has removed the file or its folder: a cleaner of /tmp, say.
+            # The file or its folder was removed, for example by a cleaner of /tmp.
             self._join(len(members))
             return 0
         if now < self._settled:
             return 0
-        rank = members.index(Path(self._own.name).name)
-        whole, rest = divmod(self._most, len(members))
-        return whole + (rank < rest)
+        share, rest = divmod(self._limit, len(members))
+        return share + (members.index(Path(self._own.name).name) < rest)
 
     def _join(self, others: int) -> None:
         if self._own:
@@ -94,22 +93,22 @@ class HostShare:
 
 
 class Connections:
-    """Lets as many threads through at once as the share allows; `shrink` closes what is open beyond it."""
+    """Lets `size()` threads hold a connection at once; calls `shrink` when the size has decreased."""
 
     def __init__(self, size: Callable[[], int], shrink: Callable[[], None]) -> None:
         self._size, self._shrink = size, shrink
-        self._busy, self._last, self._fault = 0, 0, ""
+        self._busy, self._last, self._failure = 0, 0, ""
         self._freed = threading.Condition()
 
     @contextmanager
-    def one(self, deadline: float) -> Iterator[None]:
+    def hold(self, deadline: float) -> Iterator[None]:
         """Hold one connection; NoToken when none is free until `deadline` (time.monotonic())."""
         with self._freed:
             while self._busy >= self._allowed():
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    raise NoToken(self._fault or "no connection in time: all of this host's are in use")
-                self._freed.wait(min(left, LOOK_S))
+                    raise NoToken(self._failure or "no connection in time: all of this host's are in use")
+                self._freed.wait(min(left, COUNT_S))
             self._busy += 1
         try:
             yield
@@ -120,9 +119,9 @@ class Connections:
 
     def _allowed(self) -> int:
         try:
-            size, self._fault = self._size(), ""
-        except HostFailure as fault:
-            size, self._fault = 0, str(fault)
+            size, self._failure = self._size(), ""
+        except HostFailure as failure:
+            size, self._failure = 0, str(failure)
         if size < self._last:
             self._shrink()
         self._last = size
@@ -133,13 +132,13 @@ def _locked_file(folder: Path) -> IO[str]:
     while True:
         own = tempfile.NamedTemporaryFile("w", prefix="worker-", dir=folder, delete=False)  # noqa: SIM115 -- held open
         fcntl.flock(own, fcntl.LOCK_EX)
-        if Path(own.name).exists():  # nobody took it for abandoned before it was locked
+        if Path(own.name).exists():  # no other process removed it before it was locked
             return own
         own.close()
 
 
 def _members(folder: Path) -> list[str]:
-    """PageLabels of the locked files; those nobody holds any more are removed."""
+    """Names of the locked files; removes those that no process holds."""
     members = []
     for path in folder.glob("worker-*"):
         with suppress(FileNotFoundError), os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW)) as file:

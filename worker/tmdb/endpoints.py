@@ -1,4 +1,4 @@
-"""TMDB's endpoints: for each the path, the query, and what parses its answer. Pure."""
+"""TMDB's endpoints: the path, the query and the parser of each. Pure."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from worker.tmdb.responses import (
 
 T_co = TypeVar("T_co", covariant=True)
 
-#: Stable under edits and new movies in most places; popularity, the default, moves by the minute.
+#: Mostly stable while movies are edited and added; popularity, the default, changes every minute.
 SORT = "original_title.asc"
 
 
 @dataclass(frozen=True)
 class ApiRequest(Generic[T_co]):
-    """One GET, and what parses its answer; the time given to `parse` is when it was requested."""
+    """One GET and the parser of its response; `parse` also takes the time of the request."""
 
     path: str
     query: Mapping[str, Any]
     parse: Callable[[Response, datetime], T_co]
 
     def probe(self) -> ApiRequest[None]:
-        """The same request, made only to see whether there is an answer."""
+        """The same request, only to see whether TMDB answers."""
         return ApiRequest(self.path, self.query, parse_any_answer(self.parse))
 
 
-#: A request that any key may make, and that nothing but the key can spoil.
+#: A request that succeeds with every valid key.
 KEY_CHECK = ApiRequest("/configuration", {}, parse_configuration)
 
 
@@ -63,7 +63,7 @@ def details(movie_id: int, append: Iterable[str]) -> ApiRequest[Details]:
 
 def changes(day: date, page: int) -> ApiRequest[Changes]:
     """A page of the ids that changed on the day (UTC)."""
-    # The range ends a day later: whether its end counts as a whole day is not documented.
+    # Ends a day later: whether the last day is included is not documented.
     end = day + timedelta(days=1)
     query = {"start_date": day.isoformat(), "end_date": end.isoformat(), "page": page}
     return ApiRequest("/movie/changes", query, parse_changes(page))
@@ -74,11 +74,11 @@ def popular(page: int) -> ApiRequest[Page]:
     return ApiRequest("/movie/popular", {"page": page}, parse_page(page))
 
 
-def search(words: str, page: int) -> ApiRequest[Page]:
-    """A page of the movies whose title resembles the words."""
-    return ApiRequest("/search/movie", {"query": words, "page": page}, parse_page(page))
+def search(title: str, page: int) -> ApiRequest[Page]:
+    """A page of the movies with a similar title."""
+    return ApiRequest("/search/movie", {"query": title, "page": page}, parse_page(page))
 
 
 def genres(number: int) -> ApiRequest[Any]:
-    """Names by genre id, in English, for 0; there is one list, so a probe (another number) is a page of movies."""
+    """For 0 the names by genre id, in English; for other numbers, a probe's, a page of movies."""
     return popular(number) if number else ApiRequest("/genre/movie/list", {}, parse_genre_names)

@@ -1,7 +1,7 @@
-"""Is the page at fault when it fails again and again, or the API?
+"""Decides whether a page that keeps failing is at fault, or TMDB.
 
-Part of the API may be down: for one genre, one window, one page number, every other query. So a page is at
-fault only if similar pages succeed each time after it has failed.
+Part of TMDB may be down: for one genre, one window, one page number, every other query. So a page is at fault
+only if similar pages succeed each time after it has failed.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from worker.tmdb.client import TmdbClient
 
 log = structlog.get_logger(__name__)
 
-#: Failures that need no comparison: one answer in ten may be bad, and a comparison costs three requests.
+#: Failures without a comparison: one response in ten may be bad, and a comparison costs three requests.
 FREE_FAILURES = 2
-#: Unless they took this many seconds (a page that always drips or hangs): then there is time for few attempts.
+#: Slow failures are compared at once (a page that drips or hangs): there is time for few attempts only.
 SLOW_S = 10.0
-#: Failures in a row, each followed by the success of similar pages, that put the page at fault.
+#: The page is at fault after this many failures in a row, each followed by the success of similar pages ...
 COMPARISONS = 3
-#: Unless at least this share of recent requests failed too, of at least so many. Above a tenth: to a page
-#: that is broken for good, comparisons add nine requests that succeed.
+#: ... unless at least this share of ENOUGH recent requests failed too. It is above a tenth, because the
+#: comparisons for a broken page add nine requests that succeed.
 ENOUGH, FLAKY_SHARE = 40, 0.125
-#: Seconds between two attempts at a page: at first, and at most.
+#: Seconds between two attempts, doubled from first to longest.
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 4.0
-#: Seconds before a page goes back to the queue because others fail too: it may come again at once.
+#: Seconds until a page is requeued because others fail too: it may come back at once.
 REQUEUE_PAUSE_S = 2.0
 
 
 class FlakinessWindow:
-    """How this process' recent requests went, each page and movie counted once; safe for threads."""
+    """Outcomes of this process' recent requests, one per page or movie; thread-safe."""
 
     def __init__(self, length: int = 1000, life_s: float = 60.0) -> None:
-        #: By id: when, and whether its first attempt succeeded.
+        #: By id: the time, and whether the first attempt succeeded.
         self._outcomes: OrderedDict[str, tuple[float, bool]] = OrderedDict()
         self._length, self._life_s = length, life_s
 
@@ -50,7 +50,7 @@ class FlakinessWindow:
             self._outcomes.popitem(last=False)
 
     def others(self, than: str) -> list[bool]:
-        """For each other page and movie, whether its first attempt succeeded."""
+        """For each other page or movie, whether its first attempt succeeded."""
         since = time.monotonic() - self._life_s
         outcomes = list(self._outcomes.copy().items())
         return [succeeded for id_, (at, succeeded) in outcomes if at >= since and id_ != than]
@@ -60,7 +60,7 @@ _window = FlakinessWindow()
 
 
 class Suspicion:
-    """Follows the attempts at one page or movie. Without a key nothing is compared."""
+    """Counts the failures of one page or movie; compares them with similar ones. No key: no comparison."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Suspicion:
         client: Callable[[], TmdbClient],
         limiter: Callable[[], Limiter],
     ) -> None:
-        """Similar pages are requested until `until` (time.monotonic()), with the same parts appended."""
+        """Comparisons start until `until` (time.monotonic()), and append the same parts."""
         self._key, self._append, self._until = key, tuple(append), until
         self._client, self._limiter = client, limiter
         self._begun = time.monotonic()
@@ -89,7 +89,7 @@ class Suspicion:
             self._blame(failure)
 
     def succeeded(self) -> None:
-        """TMDB answered."""
+        """Record that TMDB answered."""
         self._record(succeeded=not self._failures)
 
     def sleep(self, since: float, until: float) -> None:
@@ -98,12 +98,12 @@ class Suspicion:
         self._limiter().sleep(min(since + pause_s, until) - time.monotonic())
 
     def _blame(self, failure: ApiFailure) -> NoReturn:
-        """Raise Poison, unless too many others are flaky: ten broken pages do not excuse each other."""
+        """Raise Poison, or NotNow if too many others failed too; a few broken pages are not that many."""
         if self._key:
             while len(others := _window.others(self._key.id)) < ENOUGH:
                 self._compare(failure)
             if others.count(False) >= FLAKY_SHARE * len(others):
-                self._excuse(f"TMDB fails now and then: {failure}")
+                self._requeue(f"TMDB fails now and then: {failure}")
         raise Poison(f"{self._failures} attempts: {failure}", failure.response) from None
 
     def _record(self, *, succeeded: bool) -> None:
@@ -117,9 +117,9 @@ class Suspicion:
                 self._client().check_answers(other, self._append, self._until)
             except ApiFailure as same:
                 _window.record(other.id, succeeded=False)
-                self._excuse(f"{failure}; {other.id} fails too: {same}")
+                self._requeue(f"{failure}; {other.id} fails too: {same}")
             _window.record(other.id, succeeded=True)
 
-    def _excuse(self, reason: str) -> NoReturn:
+    def _requeue(self, reason: str) -> NoReturn:
         self._limiter().sleep(REQUEUE_PAUSE_S)
         raise NotNow(reason) from None

@@ -1,13 +1,13 @@
-"""What an answer of TMDB means: a value, or a kind of trouble. Pure.
+"""Turns a response of TMDB into a value or an error. Pure.
 
-    200 that is not what was asked for                    Unparsable
+    200 that is not what was requested                    Unparsable
     429 (or code 25)                                      RateLimited
     401, 403 in TMDB's words (or codes 3, 7, 10, 14)      KeyRejected
     any other 4xx in TMDB's words (or code 34)            Rejected
-    anything else: 5xx, redirects, a 4xx of a middlebox   ApiFailure
+    anything else: 5xx, redirects, a proxy's 4xx          ApiFailure
 
-Codes in brackets are TMDB's own, in a body that came with HTTP 200. Its words are its error body, in either
-form: `status_code` and `status_message`, or `errors`. Whatever stands between us and TMDB speaks otherwise.
+The codes are TMDB's own, in an error body that came with HTTP 200. "In TMDB's words" means with an error body
+of one of its two forms: `status_code` and `status_message`, or `errors`. Proxies do not write such bodies.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from typing import Any, NoReturn, TypeGuard
 from worker.errors import ApiFailure, KeyRejected, RateLimited, Rejected, Unparsable
 from worker.records import Changes, Details, Page, Response
 
-#: A 429 without Retry-After (seen in 2023) pauses this long; 0 (seen until 2019) too.
+#: Seconds to pause after a 429 without Retry-After (seen in 2023) or with 0 (seen until 2019).
 PAUSE_S = 1.0
-#: Nobody is kept waiting longer by one answer, whatever it says.
+#: The longest pause, whatever Retry-After says.
 LONGEST_PAUSE_S = 300.0
 
-# Tuples: a body may hold a list where the code belongs, which no set can be asked for.
+# Tuples, because a body may hold a list as its code, which `in` a set cannot look up.
 _KEY_CODES, _LIMIT_CODES, _GONE_CODES = (3, 7, 10, 14), (25,), (34,)
-#: Of the 4xx, what says by itself that it passes: request timeout, misdirected to this connection, too early.
-_PASSING = (408, 421, 425)
+#: 4xx that are temporary by definition: request timeout, misdirected request, too early.
+_TEMPORARY = (408, 421, 425)
 
 
 def pause_for(retry_after_s: float | None) -> float:
@@ -42,7 +42,7 @@ def pause_for(retry_after_s: float | None) -> float:
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Retry-After in seconds (RFC 9110, 10.2.3: seconds or a date); None when absent or neither.
 
-    A date counts from the answer's own Date, so that no clock of ours matters.
+    A date is relative to the response's own Date header, so this machine's clock does not matter.
     """
     value = headers.get("Retry-After", "").strip()
     if value.isascii() and value.isdigit():
@@ -56,64 +56,69 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def raise_for_status(response: Response) -> NoReturn:
-    """What a status other than 200 means."""
+    """Raise the error that a status other than 200 means."""
     status, message = response.status, _message(response.body)
     text = f"HTTP {status}{': ' + message if message else ''}"
     if status == 429:
         raise RateLimited(retry_after(response.headers))
-    # What is not in TMDB's words is a proxy's, a portal's or a wrong address': it says nothing of the page.
-    verdict = message and 400 <= status < 500 and status not in _PASSING
-    if verdict and status in (401, 403):
-        raise KeyRejected(f"TMDB refuses the key ({text}): check TMDB_TOKEN or TMDB_API_KEY")
-    if verdict:
+    # Anything else comes from a proxy, a portal or a wrong URL, and says nothing about the page.
+    rejected = message and 400 <= status < 500 and status not in _TEMPORARY
+    if rejected and status in (401, 403):
+        raise _key_rejected(text)
+    if rejected:
         raise Rejected(text, response)
     raise ApiFailure(text, response)
 
 
+def _key_rejected(text: str) -> KeyRejected:
+    return KeyRejected(f"TMDB rejects the key ({text}): check TMDB_TOKEN or TMDB_API_KEY")
+
+
 def _message(body: bytes) -> str:
-    """TMDB's words in an error body, "" when it is none of TMDB's."""
+    """The message of TMDB's error body; "" for any other body."""
     try:
         error = json.loads(body)
     except (ValueError, RecursionError):
         return ""
     if not isinstance(error, dict):
         return ""
-    words = error.get("errors")
-    if isinstance(words, list) and all(isinstance(word, str) for word in words):
-        return "; ".join(words)[:200]
-    words = error.get("status_message")
-    return words[:200] if isinstance(words, str) and type(error.get("status_code")) is int else ""
+    errors = error.get("errors")
+    if isinstance(errors, list) and all(isinstance(one, str) for one in errors):
+        return "; ".join(errors)[:200]
+    message = error.get("status_message")
+    return message[:200] if isinstance(message, str) and type(error.get("status_code")) is int else ""
 
 
-def _read(response: Response) -> dict[str, Any]:
-    """The JSON object of a 200; an error in disguise becomes the error it is."""
+def _parse_object(response: Response) -> dict[str, Any]:
+    """The JSON object of a 200; raises the error that TMDB may have sent with it."""
     try:
-        document = json.loads(response.body, parse_float=_number, parse_constant=_no_json)
+        document = json.loads(response.body, parse_float=_finite, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise Unparsable(f"not JSON: {type(error).__name__}", response) from None
     if not isinstance(document, dict):
         raise Unparsable("not a JSON object", response)
     code = document.get("status_code")
     if code is not None and "results" not in document and "id" not in document:
-        _disguised(code, response)
+        _raise_for_code(code, response)
     return document
 
 
-def _number(digits: str) -> float:
+def _finite(digits: str) -> float:
     number = float(digits)
-    if isinf(number):  # 1e999: neither MongoDB nor JSON could give it back
+    if isinf(number):  # 1e999 could not be stored and returned unchanged
         raise ValueError(f"{digits:.50} is beyond a double")
     return number
 
 
-def _no_json(word: str) -> NoReturn:
-    raise ValueError(f"{word} is not JSON")
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
 
 
-def _disguised(code: Any, response: Response) -> NoReturn:
+def _raise_for_code(code: Any, response: Response) -> NoReturn:
+    """Raise the error that TMDB's code in an HTTP 200 means."""
     text = f"HTTP 200 with code {code}: {_message(response.body)}"
     if code in _KEY_CODES:
-        raise KeyRejected(f"TMDB refuses the key ({text}): check TMDB_TOKEN or TMDB_API_KEY")
+        raise _key_rejected(text)
     if code in _LIMIT_CODES:
         raise RateLimited(None)
     if code in _GONE_CODES:
@@ -121,19 +126,28 @@ def _disguised(code: Any, response: Response) -> NoReturn:
     raise Unparsable(text, response)
 
 
-def parse_page(number: int) -> Callable[[Response, datetime], Page]:
-    """Reads page `number` of a list; Unparsable when the body is anything else."""
+def _parse_list(response: Response, number: int) -> dict[str, Any]:
+    """Page `number` of a list: `results` with ids, and `total_pages`."""
+    document = _parse_object(response)
+    results, page = document.get("results"), document.get("page")
+    if not isinstance(results, list) or not all(map(_has_id, results)):
+        raise Unparsable("results is not a list of objects with ids", response)
+    if not _is_count(document.get("total_pages")):
+        raise Unparsable("total_pages is not a count", response)
+    if page != number:
+        raise Unparsable(f"page {page!r} instead of {number}", response)
+    return document
 
-    def read(response: Response, fetched_at: datetime) -> Page:
-        document = _read(response)
-        results = document.get("results")
-        page, total_pages, total_results = map(document.get, ("page", "total_pages", "total_results"))
-        if not isinstance(results, list) or not all(map(_has_id, results)):
-            raise Unparsable("results is not a list of movies with ids", response)
-        if not (_is_count(total_pages) and _is_count(total_results)):
-            raise Unparsable("total_pages or total_results is not a count", response)
-        if page != number:
-            raise Unparsable(f"page {page!r} where {number} was asked for", response)
+
+def parse_page(number: int) -> Callable[[Response, datetime], Page]:
+    """A parser of page `number` of a list of movies; Unparsable for any other body."""
+
+    def parse(response: Response, fetched_at: datetime) -> Page:
+        document = _parse_list(response, number)
+        results, total_pages = document["results"], document["total_pages"]
+        total_results = document.get("total_results")
+        if not _is_count(total_results):
+            raise Unparsable("total_results is not a count", response)
         if results and total_pages < number:
             raise Unparsable(f"movies on page {number} of {total_pages}", response)
         return Page(
@@ -146,20 +160,20 @@ def parse_page(number: int) -> Callable[[Response, datetime], Page]:
             body=response.body,
         )
 
-    return read
+    return parse
 
 
-def parse_any_answer(read: Callable[[Response, datetime], object]) -> Callable[[Response, datetime], None]:
-    """Reads whether there is an answer: what `read` takes for one, or a list with nothing in it.
+def parse_any_answer(parse: Callable[[Response, datetime], object]) -> Callable[[Response, datetime], None]:
+    """A parser that only checks for an answer: what `parse` accepts, or an empty list.
 
-    What TMDB says of a page beyond the last is not documented.
+    What TMDB returns for a page beyond the last is not documented.
     """
 
-    def look(response: Response, fetched_at: datetime) -> None:
-        if _read(response).get("results") != []:
-            read(response, fetched_at)
+    def check(response: Response, fetched_at: datetime) -> None:
+        if _parse_object(response).get("results") != []:
+            parse(response, fetched_at)
 
-    return look
+    return check
 
 
 def _is_count(value: Any) -> TypeGuard[int]:
@@ -171,42 +185,38 @@ def _has_id(item: Any) -> bool:
 
 
 def parse_changes(number: int) -> Callable[[Response, datetime], Changes]:
-    """Reads page `number` of /movie/changes: ids alone.
+    """A parser of page `number` of /movie/changes: the ids only.
 
-    `adult` is null in up to 11 of 100 rows, too many to mean that the movie is gone: asking for it tells.
+    `adult` is null in up to 11 of 100 rows: too many to mean that the movie is gone. Its details show that.
     """
 
-    def read(response: Response, fetched_at: datetime) -> Changes:
-        document = _read(response)
-        results, total_pages = document.get("results"), document.get("total_pages")
-        if not isinstance(results, list) or not all(map(_has_id, results)) or not _is_count(total_pages):
-            raise Unparsable("not a list of changed ids", response)
-        if document.get("page") != number:
-            raise Unparsable(f"page {document.get('page')!r} where {number} was asked for", response)
-        ids = [row["id"] for row in results if 0 < row["id"] < 2**63]  # no other id can be asked for
-        return Changes(ids, total_pages, fetched_at)
+    def parse(response: Response, fetched_at: datetime) -> Changes:
+        document = _parse_list(response, number)
+        # Other ids cannot be requested.
+        ids = [row["id"] for row in document["results"] if 0 < row["id"] < 2**63]
+        return Changes(ids, document["total_pages"], fetched_at)
 
-    return read
+    return parse
 
 
 def parse_details(movie_id: int) -> Callable[[Response, datetime], Details]:
-    """Reads one movie's details; Unparsable when the body is anything else."""
+    """A parser of one movie's details; Unparsable for any other body."""
 
-    def read(response: Response, fetched_at: datetime) -> Details:
-        movie = _read(response)
+    def parse(response: Response, fetched_at: datetime) -> Details:
+        movie = _parse_object(response)
         if not _has_id(movie) or movie["id"] != movie_id:
             raise Unparsable(f"not movie {movie_id}", response)
         if not isinstance(movie.get("genres"), list) or not all(map(_has_id, movie["genres"])):
             raise Unparsable("genres is not a list of genres with ids", response)
         return Details(movie, fetched_at, response.body)
 
-    return read
+    return parse
 
 
 def parse_genre_names(response: Response, _: datetime) -> dict[int, str]:
-    """PageLabels by genre id; Unparsable when there are none."""
+    """Names by genre id; Unparsable when there are none."""
     try:
-        genres = {int(genre["id"]): str(genre["name"]) for genre in _read(response)["genres"]}
+        genres = {int(genre["id"]): str(genre["name"]) for genre in _parse_object(response)["genres"]}
     except (TypeError, KeyError, ValueError):
         genres = {}
     if not genres:
@@ -215,5 +225,5 @@ def parse_genre_names(response: Response, _: datetime) -> dict[int, str]:
 
 
 def parse_configuration(response: Response, _: datetime) -> None:
-    if "images" not in _read(response):
+    if "images" not in _parse_object(response):
         raise Unparsable("not the configuration", response)

@@ -1,8 +1,7 @@
-"""requests as the API's client needs it: a request ends by its deadline, however slowly the answer drips.
+"""A requests session whose requests end by a deadline, however slowly the response arrives.
 
-requests and urllib3 bound each wait for bytes and each address that is tried; here all of it together is
-bounded: connecting, a proxy's answer, the status line, the headers, the body. What is left out is the
-resolver, which takes no deadline.
+requests and urllib3 limit each wait for bytes and each address tried. Here a deadline covers all of it:
+connecting, the proxy's response, the status line, the headers, the body. Only the resolver has no deadline.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, ProxyManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
-#: When the request of this thread must have ended, on time.monotonic().
+#: When this thread's request must have ended, on time.monotonic().
 _deadline: ContextVar[float] = ContextVar("deadline", default=math.inf)
 
 
 @contextmanager
 def ends_by(deadline: float) -> Iterator[None]:
-    """What the block asks for through a session of `build_session` ends by then, or with TimeoutError."""
+    """Requests made in the block through a `build_session` session end by then, or raise TimeoutError."""
     token = _deadline.set(deadline)
     try:
         yield
@@ -42,14 +41,14 @@ def ends_by(deadline: float) -> Iterator[None]:
 
 
 def build_session(token: str | None, connections: int, base_url: str) -> requests.Session:
-    """A session for many threads: `connections` kept open, no cookies, no retries, proxies read once."""
-    # It warns of headers that it cannot read, in a text with the whole address, and with it a key.
+    """A session for many threads: `connections` kept open, no cookies, no retries, proxies looked up once."""
+    # It warns about malformed headers with the whole URL, which may hold the key.
     logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
     session = requests.Session()
     session.proxies = get_environ_proxies(base_url)
     settings = session.merge_environment_settings(base_url, {}, None, None, None)
     session.verify = settings["verify"]
-    session.trust_env = False  # what it would look up for each request is known now
+    session.trust_env = False  # or each request would look up proxies and certificates again
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.headers.update({"Accept": "application/json", "User-Agent": "reelhaul"})
     if token:
@@ -59,14 +58,14 @@ def build_session(token: str | None, connections: int, base_url: str) -> request
 
 
 def reconnect(session: requests.Session, connections: int) -> None:
-    """Let go of the open connections: idle ones close now, busy ones after their answer."""
+    """Replace the connections: idle ones close now, busy ones after their response."""
     adapter = _Adapter(pool_connections=1, pool_maxsize=connections, max_retries=0, pool_block=True)
-    # In one assignment: other threads are sending through the old one at this moment.
+    # In one assignment, because other threads are sending through the old adapter.
     session.adapters = OrderedDict({"https://": adapter, "http://": adapter})
 
 
-def _bounded(timeout_s: float | None) -> float | None:
-    """The timeout, or what is left until the deadline if that is less; TimeoutError when nothing is."""
+def _time_left_s(timeout_s: float | None) -> float | None:
+    """The smaller of the timeout and the time until the deadline; TimeoutError after the deadline."""
     left_s = _deadline.get() - time.monotonic()
     if left_s <= 0:
         raise TimeoutError("the request's deadline has passed")
@@ -74,19 +73,23 @@ def _bounded(timeout_s: float | None) -> float | None:
     return None if shorter_s == math.inf else shorter_s
 
 
-class _Reader(io.RawIOBase):
-    """Reads a socket; waits for bytes as long as the socket's own timeout says, not beyond the deadline."""
+class _DeadlineReader(io.RawIOBase):
+    """Reads a socket until the deadline, waiting for bytes no longer than the socket's own timeout."""
 
     def __init__(self, sock: Any) -> None:
         self._sock, self._timeout_s = sock, sock.gettimeout()
-        # A file of the socket's: so the socket stays open when its connection is closed before all is read.
+        # A file keeps the socket open if its connection is closed before all is read.
         self._file = sock.makefile("rb", buffering=0)
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        """Stand in for the socket: http.client only calls its `makefile`."""
+        return io.BufferedReader(self)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        self._sock.settimeout(_bounded(self._timeout_s))
+        self._sock.settimeout(_time_left_s(self._timeout_s))
         count: int | None = self._file.readinto(buffer)
         return count
 
@@ -95,36 +98,26 @@ class _Reader(io.RawIOBase):
         super().close()
 
 
-class _Source:
-    """What http.client takes for a socket: all that it does with one is to make a file of it."""
-
-    def __init__(self, sock: Any) -> None:
-        self._sock = sock
-
-    def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_Reader(self._sock))
-
-
-class _Response(http.client.HTTPResponse):
-    """An answer that is read until the deadline."""
+class _DeadlineResponse(http.client.HTTPResponse):
+    """A response that is read until the deadline."""
 
     def __init__(self, sock: Any, *args: Any, **options: Any) -> None:
-        super().__init__(_Source(sock), *args, **options)  # type: ignore[arg-type]
+        super().__init__(_DeadlineReader(sock), *args, **options)  # type: ignore[arg-type]
 
     def _read_status(self) -> tuple[str, int, str]:
-        """http.client skips 100 alone: it takes 103 for the answer, and the answer for the next request's."""
+        """Skip every informational status: http.client skips only 100, and takes a 103 for the response."""
         version, status, reason = super()._read_status()  # type: ignore[misc]
         informational = 100 <= status < 200 and status != http.HTTPStatus.SWITCHING_PROTOCOLS
         return version, http.HTTPStatus.CONTINUE if informational else status, reason
 
 
-class _Bounded(HTTPConnection):
+class _DeadlineConnection(HTTPConnection):
     """Connects and reads until the deadline."""
 
-    response_class = _Response
+    response_class = _DeadlineResponse
 
     def _new_conn(self) -> socket.socket:
-        """Try the host's addresses one by one: urllib3 gives each of them the whole time."""
+        """Try the host's addresses in turn; urllib3 would give each of them the whole timeout."""
         name, timeout_s = self._dns_host, self.timeout
         *others, last = _addresses(name.strip("[]"), self.port) or [name]
         try:
@@ -136,12 +129,12 @@ class _Bounded(HTTPConnection):
             self._dns_host, self.timeout = name, timeout_s
 
     def _connect(self, address: str, timeout_s: Any) -> socket.socket:
-        self._dns_host, self.timeout = address, _bounded(timeout_s)
+        self._dns_host, self.timeout = address, _time_left_s(timeout_s)
         return super()._new_conn()
 
 
 def _addresses(name: str, port: int) -> list[str]:
-    """All of the host's; none when that cannot be said: urllib3 tries, and words the error."""
+    """The host's addresses; none when it cannot be resolved: urllib3 then raises the error."""
     try:
         found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
@@ -149,23 +142,23 @@ def _addresses(name: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
-class _BoundedHttps(_Bounded, HTTPSConnection):
+class _DeadlineHttpsConnection(_DeadlineConnection, HTTPSConnection):
     pass
 
 
 class _HttpPool(HTTPConnectionPool):
-    ConnectionCls = _Bounded
+    ConnectionCls = _DeadlineConnection
 
 
 class _HttpsPool(HTTPSConnectionPool):
-    ConnectionCls = _BoundedHttps
+    ConnectionCls = _DeadlineHttpsConnection
 
 
 _POOLS = {"http": _HttpPool, "https": _HttpsPool}
 
 
 class _Adapter(HTTPAdapter):
-    """requests' adapter with these connections, also to a proxy and through one."""
+    """requests' adapter with these connections, also to proxies and through them."""
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options)
@@ -173,6 +166,6 @@ class _Adapter(HTTPAdapter):
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
         manager = super().proxy_manager_for(proxy, **options)
-        if isinstance(manager, ProxyManager):  # not so for SOCKS, whose connections are of another kind
+        if isinstance(manager, ProxyManager):  # a SOCKS proxy has connections of its own kind
             manager.pool_classes_by_scheme = _POOLS
         return manager

@@ -1,6 +1,6 @@
-"""The gate's script in a real Redis, at a time of the test's own.
+"""token_bucket.lua in a real Redis, in virtual time.
 
-Only the line that reads the server's clock is replaced: time is the last argument.
+Only the line that reads the server's clock is replaced: the time is the last argument.
 """
 
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ VIRTUAL_CLOCK = "local time = {math.floor(ARGV[#ARGV] / 1000000), ARGV[#ARGV] % 
 #: About the year 2026, in microseconds.
 EPOCH_US = 1_790_000_000_000_000
 SECOND = 1_000_000
-KEY = "{test}:gate"
+KEY = "{test}:limiter"
 
 
 @dataclass
@@ -27,16 +27,16 @@ class Grant:
 
 
 @dataclass
-class VirtualGate:
-    """The script at a time of our own."""
+class VirtualLimiter:
+    """The script, called at the time `now` (microseconds)."""
 
     client: redis.Redis
     rate: Rate
     capacity: int
     now: int = EPOCH_US
-    #: Of the server's clock.
+    #: What the server's clock shows beyond `now`.
     clock_error: int = 0
-    #: All grants that nothing has voided before their time came.
+    #: All grants except those that were voided before their time.
     grants: list[Grant] = field(default_factory=list)
     _script: Script = field(init=False)
 
@@ -48,39 +48,39 @@ class VirtualGate:
 
     def call(self, verb: str, *argv: Any, client: redis.Redis | None = None) -> Any:
         policy = (self.rate.requests, self.rate.period_s, self.capacity)
-        answer = self._script(
+        reply = self._script(
             keys=[KEY], args=[verb, "channel", *policy, *argv, self.now + self.clock_error], client=client
         )
-        if isinstance(answer, bytes):
-            self._void(int(answer))
-        return answer
+        if isinstance(reply, bytes):
+            self._void(int(reply))
+        return reply
 
-    def reserve(self, longest_us: int = 30 * SECOND, heard: int = 0) -> tuple[str, int, int]:
+    def reserve(self, longest_us: int = 30 * SECOND, known: int = 0) -> tuple[str, int, int]:
         """Verdict, wait and generation."""
-        return self._take("reserve", longest_us, heard, "", 0)
+        return self._reserve("reserve", longest_us, known, "", 0)
 
-    def acquire_for_key_check(self, longest_us: int = 30 * SECOND) -> tuple[str, int, int]:
-        return self._take("preflight", longest_us, 0)
+    def reserve_for_key_check(self, longest_us: int = 30 * SECOND) -> tuple[str, int, int]:
+        return self._reserve("reserve_for_key_check", longest_us, 0)
 
-    def look(self) -> dict[str, str]:
-        words = [word.decode() for word in self.call("look")]
-        return dict(zip(words[::2], words[1::2], strict=True))
+    def state(self) -> dict[str, str]:
+        reply = [value.decode() for value in self.call("state")]
+        return dict(zip(reply[::2], reply[1::2], strict=True))
 
     def saturate(self, count: int) -> list[int]:
-        """When `count` tokens in a row are due, all asked for now."""
+        """Reserve `count` tokens now; when each is valid."""
         with self.client.pipeline(transaction=False) as pipe:
             for _ in range(count):
                 self.call("reserve", 10**15, 0, "", 0, client=pipe)
-            return [self._note(answer) for answer in pipe.execute()]
+            return [self._record(reply) for reply in pipe.execute()]
 
-    def _take(self, verb: str, *argv: Any) -> tuple[str, int, int]:
-        answer = self.call(verb, *argv)
-        self._note(answer)
-        return answer[0].decode(), int(answer[1]), int(answer[2])
+    def _reserve(self, verb: str, *argv: Any) -> tuple[str, int, int]:
+        reply = self.call(verb, *argv)
+        self._record(reply)
+        return reply[0].decode(), int(reply[1]), int(reply[2])
 
-    def _note(self, answer: list[bytes]) -> int:
-        """Keep a grant, and return its time."""
-        verdict, wait, generation, _, now = answer
+    def _record(self, reply: list[bytes]) -> int:
+        """Keep a grant; return when it is valid."""
+        verdict, wait, generation, _, now = reply
         self._void(int(generation))
         assert int(now) == self.now + self.clock_error
         if verdict in {b"granted", b"probe", b"key"}:
@@ -88,7 +88,7 @@ class VirtualGate:
         return self.now + int(wait)
 
     def _void(self, generation: int) -> None:
-        """Whoever still waits under an older generation does not use its token."""
+        """Drop the grants of older generations whose time has not come: their callers do not use them."""
         self.grants = [
             grant for grant in self.grants if grant.generation >= generation or grant.at <= self.now
         ]

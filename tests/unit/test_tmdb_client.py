@@ -1,4 +1,4 @@
-"""What an answer means: a value or a kind of trouble, and what the fleet's gate is told of it."""
+"""Each response becomes a value or an error, and its outcome is reported to the limiter."""
 
 import gzip
 import io
@@ -37,8 +37,8 @@ KEY = PageKey(18, "1999", 3)
 AT_US, AT = 1_767_225_600_123_456, datetime(2026, 1, 1, 0, 0, 0, 123_000, UTC)
 SENT = "Thu, 01 Jan 2026 00:00:00 GMT"
 
-#: Values that make a body no page 3, by the field that holds them.
-NO_PAGES: dict[str, list[Any]] = {
+#: Values that make the body of page 3 invalid, by field.
+INVALID: dict[str, list[Any]] = {
     "results": [None, {}, "", "text", 7, [7], [None], [[]], [{}], ["a"]]
     + [[{"id": id_}] for id_ in (None, "603", 603.0, True, [603])],
     "page": [None, 2, 4, "3", [3], {}],
@@ -49,7 +49,7 @@ NO_PAGES: dict[str, list[Any]] = {
 HTML = b"<html><body><h1>503 Service Temporarily Unavailable</h1></body></html>"
 
 
-#: Bodies that are errors, but not as TMDB words them.
+#: Error bodies that are not in TMDB's words.
 NOT_TMDB: list[Any] = [
     b"", b"[]", {"message": "Forbidden"}, {"status_message": "no code"}, {"status_code": 34}, {"errors": []},
     {"errors": [{"message": "x"}]}, {"status_code": "34", "status_message": "x"}, {"errors": [None, "x"]},
@@ -57,48 +57,50 @@ NOT_TMDB: list[Any] = [
 ]  # fmt: skip
 
 
-class OpenGate(Limiter):
-    """Gives every token at once and remembers what it was told; reservation is tested with Redis.
+class OpenLimiter(Limiter):
+    """Grants every token at once and records the reports; reservation is tested with Redis.
 
-    The first `probes` of them are for a probe, or for a look at the key.
+    The first `probes` tokens are for probes, or for key checks.
     """
 
     def __init__(self, *, check: bool = False, probes: int = 0, key: bool = False) -> None:
-        self.told: list[tuple[str, Any]] = []
-        self._check, self._probes, self._key = check, probes, key
+        self.reports: list[tuple[str, Any]] = []
+        self._check, self._probes, self._key_checks = check, probes, key
 
     def acquire(self, deadline: float, claim: str | None = None) -> Token:  # noqa: ARG002 -- as inherited
         self._probes -= 1
-        odd = self._probes >= 0
-        return Token(1, AT_US, odd and not self._key, odd and self._key, check=self._check or odd)
+        special = self._probes >= 0
+        return Token(
+            1, AT_US, special and not self._key_checks, special and self._key_checks, self._check or special
+        )
 
     def report_refusal(self, token: Token, pause_s: float) -> None:  # noqa: ARG002 -- as inherited
-        self.told.append(("throttled", pause_s))
+        self.reports.append(("refusal", pause_s))
 
     def report_failure(self, token: Token) -> None:  # noqa: ARG002 -- as inherited
-        self.told.append(("trouble", None))
+        self.reports.append(("failure", None))
 
     def report_success(self, token: Token) -> None:  # noqa: ARG002 -- as inherited
-        self.told.append(("well", None))
+        self.reports.append(("success", None))
 
     def stop(self, reason: str) -> None:
-        self.told.append(("stop", reason))
+        self.reports.append(("stop", reason))
 
 
-class Canned(BaseAdapter):
-    """Answers every request in the same way, and keeps the addresses asked for."""
+class CannedAdapter(BaseAdapter):
+    """Sends the same response to every request, and records the URLs."""
 
     def __init__(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
         super().__init__()
-        self.asked: list[str] = []
+        self.urls: list[str] = []
         self._status, self._body, self._headers = status, body, dict(headers)
 
     def answer(self, status: int, body: bytes) -> None:
-        """What is answered from now on."""
+        """Set the response from now on."""
         self._status, self._body = status, body
 
     def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
-        self.asked.append(str(request.url))
+        self.urls.append(str(request.url))
         answer = requests.Response()
         answer.status_code = self._status
         answer.headers.update(self._headers)
@@ -113,22 +115,22 @@ class Canned(BaseAdapter):
 
 def client(
     status: int, body: bytes, headers: Mapping[str, str] | None = None, *, check: bool = False
-) -> tuple[TmdbClient, OpenGate]:
-    session, gate = requests.Session(), OpenGate(check=check)
-    session.mount("https://", Canned(status, body, headers or {}))
-    return TmdbClient(session, "https://tmdb.test/3", gate, 1.0, {}), gate
+) -> tuple[TmdbClient, OpenLimiter]:
+    session, limiter = requests.Session(), OpenLimiter(check=check)
+    session.mount("https://", CannedAdapter(status, body, headers or {}))
+    return TmdbClient(session, "https://tmdb.test/3", limiter, 1.0, {}), limiter
 
 
-def refusal(
+def error_of(
     status: int, body: bytes | dict[str, Any] = b"", headers: Mapping[str, str] | None = None
 ) -> tuple[ReelhaulError, list[tuple[str, Any]]]:
-    """What asking for a page raises on this answer, and what the gate is told."""
+    """The error that discover raises for this response, and the reports to the limiter."""
     text = body if isinstance(body, bytes) else json.dumps(body).encode()
-    asker, gate = client(status, text, headers)
-    with pytest.raises(ReelhaulError) as refused:
-        asker.discover(KEY, time.monotonic() + 5)
-    assert "\n" not in str(refused.value)
-    return refused.value, gate.told
+    tmdb, limiter = client(status, text, headers)
+    with pytest.raises(ReelhaulError) as raised:
+        tmdb.discover(KEY, time.monotonic() + 5)
+    assert "\n" not in str(raised.value)
+    return raised.value, limiter.reports
 
 
 def error_body(code: int, message: str = "Words.") -> dict[str, Any]:
@@ -151,7 +153,7 @@ class TestStatus:
             (422, error_body(20), Rejected),
             (422, {"errors": ["page must be less than or equal to 500"]}, Rejected),
             *((status, error_body(11), ApiFailure) for status in (408, 421, 425)),
-            # What is not in TMDB's words is nobody's verdict.
+            # Not in TMDB's words: not a rejection.
             *((status, HTML, ApiFailure) for status in range(400, 500) if status != 429),
             *((status, body, ApiFailure) for status in (400, 401, 403, 404, 410, 422) for body in NOT_TMDB),
             (429, error_body(25), RateLimited),
@@ -164,26 +166,27 @@ class TestStatus:
             *((status, body, ApiFailure) for status in range(201, 400) for body in (b"", error_body(34))),
         ],
     )
-    def test_becomes_the_kind_of_trouble(
+    def test_each_status_becomes_its_error(
         self, status: int, body: bytes | dict[str, Any], kind: type[ReelhaulError]
     ) -> None:
-        trouble, told = refusal(status, body)
-        assert type(trouble) is kind
-        words = {RateLimited: ["throttled"], ApiFailure: ["trouble"], KeyRejected: ["stop"], Rejected: []}
-        assert [word for word, _ in told] == words[kind]
+        error, reports = error_of(status, body)
+        assert type(error) is kind
+        expected = {RateLimited: ["refusal"], ApiFailure: ["failure"], KeyRejected: ["stop"], Rejected: []}
+        assert [name for name, _ in reports] == expected[kind]
 
     @pytest.mark.parametrize("body", [error_body(34, "Gone."), {"errors": ["Gone.", "Really."]}])
-    def test_tmdbs_words_are_kept_and_so_is_the_answer(self, body: dict[str, Any]) -> None:
-        trouble, _ = refusal(404, body)
-        assert isinstance(trouble, NotEver)
-        assert "HTTP 404: Gone." in str(trouble)
-        assert (trouble.response.status, json.loads(trouble.response.body)) == (404, body)
+    def test_a_rejection_keeps_tmdbs_words_and_the_response(self, body: dict[str, Any]) -> None:
+        error, _ = error_of(404, body)
+        assert isinstance(error, NotEver)
+        assert error.response is not None
+        assert "HTTP 404: Gone." in str(error)
+        assert (error.response.status, json.loads(error.response.body)) == (404, body)
 
-    def test_a_stopped_fleet_is_told_why_and_what_to_mend(self) -> None:
-        trouble, told = refusal(401, error_body(7, "Invalid API key."))
-        assert told == [("stop", str(trouble))]
-        assert "Invalid API key." in str(trouble)
-        assert "check TMDB_TOKEN or TMDB_API_KEY" in str(trouble)
+    def test_a_rejected_key_stops_the_fleet_and_names_the_settings(self) -> None:
+        error, reports = error_of(401, error_body(7, "Invalid API key."))
+        assert reports == [("stop", str(error))]
+        assert "Invalid API key." in str(error)
+        assert "check TMDB_TOKEN or TMDB_API_KEY" in str(error)
 
     @pytest.mark.parametrize(
         "body",
@@ -194,15 +197,13 @@ class TestStatus:
         ],
     )
     @pytest.mark.parametrize("status", [400, 403, 429, 503])
-    def test_no_error_body_is_a_surprise(self, status: int, body: bytes) -> None:
-        trouble, _ = refusal(status, body)
-        assert isinstance(trouble, NotNow | NotEver | KeyRejected)
-        assert len(str(trouble)) < 400
+    def test_any_error_body_becomes_an_error(self, status: int, body: bytes) -> None:
+        error, _ = error_of(status, body)
+        assert isinstance(error, NotNow | NotEver | KeyRejected)
+        assert len(str(error)) < 400
 
 
-class TestDisguise:
-    """Errors that come with HTTP 200."""
-
+class TestErrorsInA200:
     @pytest.mark.parametrize(
         ("code", "kind"),
         [
@@ -212,45 +213,45 @@ class TestDisguise:
             *((code, Unparsable) for code in (9, 11, 24, 43, 46, 999)),
         ],
     )
-    def test_a_200_with_an_error_in_it_is_that_error(self, code: int, kind: type[ReelhaulError]) -> None:
-        trouble, _ = refusal(200, error_body(code))
-        assert type(trouble) is kind
+    def test_an_error_in_a_200_is_that_error(self, code: int, kind: type[ReelhaulError]) -> None:
+        error, _ = error_of(200, error_body(code))
+        assert type(error) is kind
 
     @pytest.mark.parametrize("code", ["7", [7], {"7": 7}, 7.5, True, None, ""])
-    def test_a_code_that_is_none_makes_it_unparsable(self, code: Any) -> None:
-        trouble, told = refusal(200, {"status_code": code})
-        assert type(trouble) is Unparsable
-        assert told == [("trouble", None)]
+    def test_an_invalid_code_is_unparsable(self, code: Any) -> None:
+        error, reports = error_of(200, {"status_code": code})
+        assert type(error) is Unparsable
+        assert reports == [("failure", None)]
 
     def test_a_page_with_a_code_is_a_page(self) -> None:
-        asker, gate = client(200, json.dumps(page_body(status_code=7)).encode())
-        assert asker.discover(KEY, time.monotonic() + 5).total_pages == 7
-        assert gate.told == []
+        tmdb, limiter = client(200, json.dumps(page_body(status_code=7)).encode())
+        assert tmdb.discover(KEY, time.monotonic() + 5).total_pages == 7
+        assert limiter.reports == []
 
 
 class TestPage:
-    def test_is_read_as_it_is(self) -> None:
+    def test_a_page_is_parsed(self) -> None:
         movie = {"id": 603, "title": "The Matrix", "softcore": False, "new": {"deep": [1, None, 2.50]}}
         body = json.dumps(page_body(results=[movie, movie], surplus=1)).encode()
-        asker, gate = client(200, body)
-        page = asker.discover(KEY, time.monotonic() + 5)
+        tmdb, limiter = client(200, body)
+        page = tmdb.discover(KEY, time.monotonic() + 5)
         assert (page.number, page.total_pages, page.total_results) == (3, 7, 140)
         assert page.results == [movie, movie]
         assert page.fetched_at == AT
         assert page.body == body
-        assert gate.told == []
+        assert limiter.reports == []
 
     @pytest.mark.parametrize(("total_pages", "total_results"), [(0, 0), (1, 0), (58_326, 1_166_520)])
-    def test_an_empty_page_and_any_total_will_do(self, total_pages: int, total_results: int) -> None:
+    def test_an_empty_page_with_any_totals_is_a_page(self, total_pages: int, total_results: int) -> None:
         body = page_body(results=[], total_pages=total_pages, total_results=total_results)
-        asker, _ = client(200, json.dumps(body).encode())
-        page = asker.discover(KEY, time.monotonic() + 5)
+        tmdb, _ = client(200, json.dumps(body).encode())
+        page = tmdb.discover(KEY, time.monotonic() + 5)
         assert (page.results, page.total_pages) == ([], total_pages)
 
-    def test_gzip_is_unpacked_though_nobody_said_so(self) -> None:
+    def test_undeclared_gzip_is_unpacked(self) -> None:
         body = json.dumps(page_body()).encode()
-        asker, _ = client(200, gzip.compress(body))
-        assert asker.discover(KEY, time.monotonic() + 5).body == body
+        tmdb, _ = client(200, gzip.compress(body))
+        assert tmdb.discover(KEY, time.monotonic() + 5).body == body
 
     @pytest.mark.parametrize(
         "body",
@@ -266,18 +267,18 @@ class TestPage:
             b"\x1f\x8bno gzip",
         ],
     )
-    def test_what_does_not_parse_is_to_be_fetched_again(self, body: bytes) -> None:
-        trouble, told = refusal(200, body)
-        assert type(trouble) is Unparsable
-        assert told == [("trouble", None)]
+    def test_malformed_json_is_unparsable(self, body: bytes) -> None:
+        error, reports = error_of(200, body)
+        assert type(error) is Unparsable
+        assert reports == [("failure", None)]
 
     @pytest.mark.parametrize(
         "changes",
-        [{name: value} for name, values in NO_PAGES.items() for value in values],
+        [{name: value} for name, values in INVALID.items() for value in values],
     )
-    def test_an_envelope_that_is_not_what_was_asked_for_is_no_page(self, changes: dict[str, Any]) -> None:
-        trouble, _ = refusal(200, page_body(**changes))
-        assert type(trouble) is Unparsable
+    def test_a_wrong_envelope_is_unparsable(self, changes: dict[str, Any]) -> None:
+        error, _ = error_of(200, page_body(**changes))
+        assert type(error) is Unparsable
 
     @given(st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -286,44 +287,44 @@ class TestPage:
         ),
         max_leaves=10,
     ))  # fmt: skip
-    def test_any_json_is_a_page_or_a_kind_of_trouble(self, document: Any) -> None:
-        asker, _ = client(200, json.dumps(document).encode())
+    def test_any_json_becomes_a_page_or_an_error(self, document: Any) -> None:
+        tmdb, _ = client(200, json.dumps(document).encode())
         try:
-            page = asker.discover(KEY, time.monotonic() + 5)
+            page = tmdb.discover(KEY, time.monotonic() + 5)
         except ReelhaulError:
             return
         assert page.results == document["results"]
 
     @pytest.mark.parametrize("body", [b"{}", b'{"genres": null}', b'{"genres": 7}', b'{"genres": [7]}', HTML])
-    def test_genres_that_are_none_are_unparsable(self, body: bytes) -> None:
-        asker, _ = client(200, body)
+    def test_malformed_genres_are_unparsable(self, body: bytes) -> None:
+        tmdb, _ = client(200, body)
         with pytest.raises(Unparsable):
-            asker.genres(time.monotonic() + 5)
+            tmdb.genres(time.monotonic() + 5)
 
     def test_genres(self) -> None:
-        asker, _ = client(200, b'{"genres":[{"id":18,"name":"Drama"},{"id":35,"name":"Comedy"}]}')
-        assert asker.genres(time.monotonic() + 5) == {18: "Drama", 35: "Comedy"}
+        tmdb, _ = client(200, b'{"genres":[{"id":18,"name":"Drama"},{"id":35,"name":"Comedy"}]}')
+        assert tmdb.genres(time.monotonic() + 5) == {18: "Drama", 35: "Comedy"}
 
 
-class TestGate:
+class TestReports:
     @pytest.mark.parametrize(
-        ("status", "body", "told"),
+        ("status", "body", "reports"),
         [
-            (200, page_body(), ["well"]),
-            (404, error_body(34), ["well"]),
-            (503, error_body(9), ["trouble"]),
-            (429, error_body(25), ["throttled"]),
+            (200, page_body(), ["success"]),
+            (404, error_body(34), ["success"]),
+            (503, error_body(9), ["failure"]),
+            (429, error_body(25), ["refusal"]),
         ],
     )
-    def test_a_permit_that_wants_a_report_gets_one(
-        self, status: int, body: dict[str, Any], told: list[str]
+    def test_a_token_with_check_is_reported(
+        self, status: int, body: dict[str, Any], reports: list[str]
     ) -> None:
-        asker, gate = client(status, json.dumps(body).encode(), check=True)
+        tmdb, limiter = client(status, json.dumps(body).encode(), check=True)
         try:
-            asker.discover(KEY, time.monotonic() + 5)
-        except ReelhaulError as trouble:
-            assert status != 200, trouble  # noqa: PT017 -- the page alone may not raise
-        assert [word for word, _ in gate.told] == told
+            tmdb.discover(KEY, time.monotonic() + 5)
+        except ReelhaulError as error:
+            assert status != 200, error  # noqa: PT017 -- the page alone may not raise
+        assert [name for name, _ in limiter.reports] == reports
 
 
 class TestRetryAfter:
@@ -345,22 +346,20 @@ class TestRetryAfter:
             )),
         ],
     )  # fmt: skip
-    def test_seconds_or_a_date_that_counts_from_the_answers_own(
-        self, value: str, seconds: float | None
-    ) -> None:
+    def test_seconds_or_a_date_relative_to_the_date_header(self, value: str, seconds: float | None) -> None:
         assert retry_after({"Retry-After": value, "Date": SENT}) == seconds
 
     def test_absent(self) -> None:
         assert retry_after({"Date": SENT}) is None
         assert retry_after({}) is None
 
-    def test_absurd_numbers_are_only_long(self) -> None:
+    def test_absurd_numbers_are_just_long(self) -> None:
         waited = retry_after({"Retry-After": "9" * 5000})
         assert waited is not None
         assert waited > LONGEST_PAUSE_S
 
     @pytest.mark.parametrize("date", ["", "yesterday", "Thu, 01 Jan 2026 00:00:00"])
-    def test_a_date_without_a_date_to_count_from_is_no_surprise(self, date: str) -> None:
+    def test_a_date_without_a_usable_date_header_is_seconds_or_none(self, date: str) -> None:
         waited = retry_after({"Retry-After": "Thu, 01 Jan 2026 00:00:09 GMT", "Date": date})
         assert waited is None or waited >= 0
 
@@ -370,7 +369,7 @@ class TestRetryAfter:
         assert waited is None or waited >= 0
 
     @pytest.mark.parametrize(
-        ("asked", "paused"),
+        ("retry_after_s", "paused_s"),
         [
             (None, PAUSE_S),
             (0.0, PAUSE_S),
@@ -380,11 +379,11 @@ class TestRetryAfter:
             (1e9, LONGEST_PAUSE_S),
         ],
     )
-    def test_the_pause_has_bounds(self, asked: float | None, paused: float) -> None:
-        assert pause_for(asked) == paused
+    def test_the_pause_is_bounded(self, retry_after_s: float | None, paused_s: float) -> None:
+        assert pause_for(retry_after_s) == paused_s
 
     @pytest.mark.parametrize(
-        ("headers", "asked", "paused"),
+        ("headers", "retry_after_s", "paused_s"),
         [
             ({}, None, PAUSE_S),
             ({"Retry-After": "0"}, 0.0, PAUSE_S),
@@ -394,58 +393,60 @@ class TestRetryAfter:
             ({"Retry-After": "99999999"}, 99_999_999.0, LONGEST_PAUSE_S),
         ],
     )
-    def test_the_gate_pauses_for_what_was_asked(
-        self, headers: dict[str, str], asked: float | None, paused: float
+    def test_the_fleet_pauses_for_retry_after(
+        self, headers: dict[str, str], retry_after_s: float | None, paused_s: float
     ) -> None:
-        trouble, told = refusal(429, error_body(25), headers)
-        assert isinstance(trouble, RateLimited)
-        assert trouble.retry_after_s == asked
-        assert told == [("throttled", paused)]
+        error, reports = error_of(429, error_body(25), headers)
+        assert isinstance(error, RateLimited)
+        assert error.retry_after_s == retry_after_s
+        assert reports == [("refusal", paused_s)]
 
 
 class TestProbe:
-    """While the gate is closed, something like what is wanted is asked for, and never held against it."""
+    """While the limiter is closed, a similar request is sent, and its outcome is not the page's."""
 
-    def probing(self, *answers: tuple[int, Any], key: bool = False) -> tuple[TmdbClient, OpenGate, Canned]:
-        """A client at a gate that wants one probe less than there are answers."""
-        adapter, gate = Canned(0, b"", {}), OpenGate(probes=len(answers) - 1, key=key)
+    def probing(
+        self, *answers: tuple[int, Any], key: bool = False
+    ) -> tuple[TmdbClient, OpenLimiter, CannedAdapter]:
+        """A client whose limiter wants a probe for each answer but the last."""
+        adapter, limiter = CannedAdapter(0, b"", {}), OpenLimiter(probes=len(answers) - 1, key=key)
         rest = iter(answers)
 
         def send(request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
             status, body = next(rest)
             adapter.answer(status, body if isinstance(body, bytes) else json.dumps(body).encode())
-            return Canned.send(adapter, request)
+            return CannedAdapter.send(adapter, request)
 
         session = requests.Session()
         adapter.send = send  # type: ignore[method-assign]
         session.mount("https://", adapter)
-        return TmdbClient(session, "https://tmdb.test/3", gate, 1.0, {}), gate, adapter
+        return TmdbClient(session, "https://tmdb.test/3", limiter, 1.0, {}), limiter, adapter
 
     @pytest.mark.parametrize(
-        ("status", "body", "told"),
+        ("status", "body", "reports"),
         [
-            (503, HTML, "trouble"),
-            (302, b"", "trouble"),
-            (200, b"nonsense", "trouble"),
-            (400, HTML, "trouble"),
-            (429, error_body(25), "throttled"),
-            (400, error_body(22), "well"),
-            (404, error_body(34), "well"),
-            (422, {"errors": ["page must be less than or equal to 500"]}, "well"),
-            # A page beyond the end: what TMDB says in it is not documented.
-            (200, page_body(results=[], page=1, total_pages=0), "well"),
+            (503, HTML, "failure"),
+            (302, b"", "failure"),
+            (200, b"nonsense", "failure"),
+            (400, HTML, "failure"),
+            (429, error_body(25), "refusal"),
+            (400, error_body(22), "success"),
+            (404, error_body(34), "success"),
+            (422, {"errors": ["page must be less than or equal to 500"]}, "success"),
+            # A page beyond the last; TMDB's response is not documented.
+            (200, page_body(results=[], page=1, total_pages=0), "success"),
         ],
     )
-    def test_what_it_meets_touches_the_gate_alone(self, status: int, body: Any, told: str) -> None:
-        asker, gate, adapter = self.probing((status, body), (200, page_body()))
-        assert asker.discover(KEY, time.monotonic() + 5).number == 3
-        assert [word for word, _ in gate.told] == [told]
-        assert len(adapter.asked) == 2
+    def test_its_outcome_is_only_reported_to_the_limiter(self, status: int, body: Any, reports: str) -> None:
+        tmdb, limiter, adapter = self.probing((status, body), (200, page_body()))
+        assert tmdb.discover(KEY, time.monotonic() + 5).number == 3
+        assert [name for name, _ in limiter.reports] == [reports]
+        assert len(adapter.urls) == 2
 
-    def test_it_is_the_same_query_for_another_page(self) -> None:
-        asker, _, adapter = self.probing(*[(503, b"")] * 20, (200, page_body()))
-        asker.discover(KEY, time.monotonic() + 5)
-        *probes, page = (dict(parse_qsl(urlsplit(url).query)) for url in adapter.asked)
+    def test_it_requests_another_page_of_the_same_query(self) -> None:
+        tmdb, _, adapter = self.probing(*[(503, b"")] * 20, (200, page_body()))
+        tmdb.discover(KEY, time.monotonic() + 5)
+        *probes, page = (dict(parse_qsl(urlsplit(url).query)) for url in adapter.urls)
         assert page.pop("page") == "3"
         numbers = [int(probe.pop("page")) for probe in probes]
         assert probes == [page] * 20
@@ -463,61 +464,61 @@ class TestProbe:
             (lambda client, until: client.genres(until), "/3/movie/popular"),
         ],
     )
-    def test_other_lists_are_probed_by_their_likes(
+    def test_other_lists_are_probed_by_another_page(
         self, ask: Callable[[TmdbClient, float], Any], path: str
     ) -> None:
         body = {**page_body(page=1), "genres": [{"id": 18, "name": "Drama"}]}
-        asker, _, adapter = self.probing((404, error_body(34)), (200, body))
-        ask(asker, time.monotonic() + 5)
-        assert urlsplit(adapter.asked[0]).path == path
-        assert adapter.asked[0] != adapter.asked[1]
+        tmdb, _, adapter = self.probing((404, error_body(34)), (200, body))
+        ask(tmdb, time.monotonic() + 5)
+        assert urlsplit(adapter.urls[0]).path == path
+        assert adapter.urls[0] != adapter.urls[1]
 
-    def test_a_movie_is_probed_by_another_with_the_same_parts(self) -> None:
+    def test_a_movie_is_probed_by_another_movie_with_the_same_parts(self) -> None:
         movie = {"id": 603, "genres": []}
-        asker, gate, adapter = self.probing((404, error_body(34)), (200, movie))
-        assert asker.details(MovieKey(603), ["credits"], time.monotonic() + 5).movie == movie
-        probe, asked = map(urlsplit, adapter.asked)
-        assert (probe.path == asked.path, probe.query) == (False, asked.query)
-        assert [word for word, _ in gate.told] == ["well"]
+        tmdb, limiter, adapter = self.probing((404, error_body(34)), (200, movie))
+        assert tmdb.details(MovieKey(603), ["credits"], time.monotonic() + 5).movie == movie
+        probe, request = map(urlsplit, adapter.urls)
+        assert (probe.path == request.path, probe.query) == (False, request.query)
+        assert [name for name, _ in limiter.reports] == ["success"]
 
     @pytest.mark.parametrize(
         "answer", [(404, error_body(34)), (404, HTML), (429, error_body(25)), (302, b"")]
     )
-    def test_a_look_at_the_key_touches_the_page_no_more(self, answer: tuple[int, Any]) -> None:
-        asker, _, adapter = self.probing(answer, (200, page_body()), key=True)
-        assert asker.discover(KEY, time.monotonic() + 5).number == 3
-        assert "/configuration" in adapter.asked[0]
+    def test_a_failed_key_check_does_not_fail_the_page(self, answer: tuple[int, Any]) -> None:
+        tmdb, _, adapter = self.probing(answer, (200, page_body()), key=True)
+        assert tmdb.discover(KEY, time.monotonic() + 5).number == 3
+        assert "/configuration" in adapter.urls[0]
 
-    def test_a_refused_key_is_no_matter_of_the_probe_alone(self) -> None:
-        asker, gate, _ = self.probing((401, error_body(7)), (200, page_body()))
+    def test_a_probe_whose_key_is_rejected_stops_the_fleet(self) -> None:
+        tmdb, limiter, _ = self.probing((401, error_body(7)), (200, page_body()))
         with pytest.raises(KeyRejected):
-            asker.discover(KEY, time.monotonic() + 5)
-        assert [word for word, _ in gate.told] == ["stop"]
+            tmdb.discover(KEY, time.monotonic() + 5)
+        assert [name for name, _ in limiter.reports] == ["stop"]
 
-    def test_nothing_is_asked_for_after_the_deadline(self) -> None:
-        asker, _, adapter = self.probing((200, page_body()))
+    def test_nothing_is_requested_after_the_deadline(self) -> None:
+        tmdb, _, adapter = self.probing((200, page_body()))
         with pytest.raises(NoToken):
-            asker.discover(KEY, time.monotonic() - 0.001)
-        assert adapter.asked == []
+            tmdb.discover(KEY, time.monotonic() - 0.001)
+        assert adapter.urls == []
 
 
-class TestComparison:
-    """Whether the API answers the likes of a page: TMDB's refusal is an answer too."""
+class TestCheckAnswers:
+    """check_answers: a rejection is an answer too."""
 
     @pytest.mark.parametrize("key", [KEY, MovieKey(603)])
     @pytest.mark.parametrize("status", [400, 404, 422])
-    def test_a_refusal_in_tmdbs_words_is_an_answer(self, key: PageKey | MovieKey, status: int) -> None:
-        asker, _ = client(status, json.dumps(error_body(34)).encode())
-        asker.answers(key, [], time.monotonic() + 5)
+    def test_a_rejection_in_tmdbs_words_is_an_answer(self, key: PageKey | MovieKey, status: int) -> None:
+        tmdb, _ = client(status, json.dumps(error_body(34)).encode())
+        tmdb.check_answers(key, [], time.monotonic() + 5)
 
     @pytest.mark.parametrize("key", [KEY, MovieKey(603)])
     @pytest.mark.parametrize(("status", "body"), [(500, b""), (200, b"{}"), (404, HTML), (302, b"")])
-    def test_anything_else_is_none(self, key: PageKey | MovieKey, status: int, body: bytes) -> None:
-        asker, _ = client(status, body)
+    def test_anything_else_is_a_failure(self, key: PageKey | MovieKey, status: int, body: bytes) -> None:
+        tmdb, _ = client(status, body)
         with pytest.raises(ApiFailure):
-            asker.answers(key, [], time.monotonic() + 5)
+            tmdb.check_answers(key, [], time.monotonic() + 5)
 
-    def test_another_page_than_was_asked_for_is_none(self) -> None:
-        asker, _ = client(200, json.dumps(page_body(page=4)).encode())
+    def test_another_page_than_requested_is_a_failure(self) -> None:
+        tmdb, _ = client(200, json.dumps(page_body(page=4)).encode())
         with pytest.raises(ApiFailure):
-            asker.answers(KEY, [], time.monotonic() + 5)
+            tmdb.check_answers(KEY, [], time.monotonic() + 5)
