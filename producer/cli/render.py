@@ -38,10 +38,10 @@ def print_json(value: object) -> None:
 
 def plain_table(*columns: str, right: Iterable[int] = ()) -> Table:
     """An empty table without borders; `right`: which columns hold numbers."""
-    made = Table(*columns, box=None, pad_edge=False)
+    table = Table(*columns, box=None, pad_edge=False)
     for number in right:
-        made.columns[number].justify = "right"
-    return made
+        table.columns[number].justify = "right"
+    return table
 
 
 def counted(number: int, noun: str) -> str:
@@ -86,7 +86,7 @@ def limiter_status(state: LimiterState) -> str:
 
 
 def limiter_line(state: LimiterState) -> str:
-    """How much of the limit is used, in one line."""
+    """How much of the limit is used, and why the limiter is closed if it is."""
     line = (
         f"{state.granted_per_s(RATE_WINDOW_S):.1f} of {state.current_per_s:.4g} requests/s, "
         f"{state.refused:,} refused"
@@ -108,12 +108,7 @@ def live_view(progress: Progress, state: LimiterState) -> RenderableType:
     facts.add_row("cells", f"{total.opened:,} of {total.cells:,} open")
     facts.add_row("pages", f"{total.stored:,} of {pages} stored{quarantined(total)}")
     facts.add_row("movies", f"{progress.movies:,}")
-    facts.add_row(
-        "requests",
-        f"{state.granted_per_s(RATE_WINDOW_S):.1f}/s of {state.current_per_s:.1f}/s allowed, "
-        f"{state.refused:,} refused",
-        Text(f"limiter {limiter_status(state)}" if state.closed_reason else "", style="bold yellow"),
-    )
+    facts.add_row("limit", Text(limiter_line(state), style="bold yellow" if state.closed_reason else ""))
     facts.add_row("left", format_seconds(left_s) if left_s else "nothing")
     bar = Table.grid()
     bar.add_row(

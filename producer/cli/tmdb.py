@@ -14,7 +14,7 @@ from worker.tmdb.client import TmdbClient
 def checked_tmdb() -> Iterator[TmdbClient]:
     """A client whose key TMDB accepts; afterwards the host's connections go back to the workers.
 
-    The check stops nobody else when the key is wrong; any other request would stop the fleet.
+    With a wrong key the check stops nobody else; any other request would stop the fleet.
     """
     try:
         client = tmdb_client()

@@ -1,4 +1,4 @@
-"""Progress bars and colours go to a terminal only, and nothing is printed with --quiet."""
+"""What commands print: bars and colours on a terminal only, nothing with --quiet; the limiter in words."""
 
 import os
 import pty
@@ -6,6 +6,10 @@ import subprocess
 import sys
 
 import pytest
+
+from producer.cli.render import counted, limiter_line, limiter_status
+from worker.limiter.rate import Rate
+from worker.limiter.state import LimiterState
 
 SCRIPT = """
 from producer.cli.render import console, progress_bar
@@ -69,3 +73,23 @@ def test_pipe_gets_only_the_result(quiet: bool) -> None:
         timeout=50,
     )
     assert run.stdout == ("" if quiet else "done\n")
+
+
+@pytest.mark.parametrize(
+    ("reason", "closed_s", "status"),
+    [
+        ("", None, "open"),
+        ("paused", None, "closed: paused"),
+        ("paused", 250.0, "closed: paused for 4m 10s"),
+        ("outage", 12.0, "closed: outage for 12s"),
+    ],
+)
+def test_limiter_status(reason: str, closed_s: float | None, status: str) -> None:
+    state = LimiterState(Rate(40, 1), 0.5, 3, 0, reason, False, closed_s, 100, 2, {1: 10, 2: 20})
+    assert limiter_status(state) == status
+    line = "6.0 of 20 requests/s, 2 refused"
+    assert limiter_line(state) == (f"{line}; limiter {status}" if reason else line)
+
+
+def test_counted_has_a_singular() -> None:
+    assert [counted(number, "page") for number in (0, 1, 2_000)] == ["0 pages", "1 page", "2,000 pages"]
