@@ -205,4 +205,4 @@ MUTANTS = (
         'if 0 < row["id"] < 2**63 and row.get("adult", False) is not None]',
         "tests/acceptance/test_refresh.py::test_refresh_changes_fetches_what_changed_and_moves_the_cursor",
     ),
-) 
+)
