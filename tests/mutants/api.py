@@ -14,18 +14,18 @@ TRIED = "tests/unit/test_attempts.py"
 
 NO_PAGE = "A body that is not a page is never stored as one"
 AS_TOLD = "each fault of the API, alone and all at random"
-NO_VERDICT = "a 4xx or a redirect that is not in TMDB's words"
+NO_VERDICT = "a 4xx or a redirect without TMDB's own error"
 STATUS = f"{UNIT}::TestStatus::test_each_status_becomes_its_error"
-PROBES = "a probe meets whatever it meets"
+PROBES = "a probe fails in any way"
 PROBE = f"{UNIT}::TestProbe"
-IN_PART = "a part of TMDB down"
+IN_PART = "a part of TMDB is down"
 PART = f"{TRIED}::TestBlame::test_no_page_is_poison_while_part_of_the_api_is_down"
-ONE_BROKEN = "one page always broken"
+ONE_BROKEN = "one page is always broken"
 ALONE = f"{TRIED}::TestBlame::test_a_page_that_always_fails_alone_is_poison_after_five_attempts"
-DRIPS = "status line, headers, body or a proxy's answer drip"
+DRIPS = "status line, headers, body or a proxy's response drip"
 WIRE = "tests/integration/test_session.py"
 ENDS = "tests/integration/test_deadlines.py"
-ANY_BYTES = "any bytes for an answer"
+ANY_BYTES = "any bytes as a response"
 
 MUTANTS = (
     Mutant(
@@ -113,7 +113,7 @@ MUTANTS = (
     ),
     Mutant(
         "trouble-is-reported",
-        "the gate closes, one probe at a time; no page is given up",
+        "the limiter closes and sends one probe at a time; no page is quarantined",
         TMDB,
         "self._limiter.report_failure(token)\n            raise",
         "raise",
@@ -121,7 +121,7 @@ MUTANTS = (
     ),
     Mutant(
         "failure-has-its-answer",
-        "in `failures` with its answer after five tries, also when nothing else is left",
+        "it is in `failures` with its response after five attempts, in every pool, also when it is the last page",
         "worker/storage/failures.py",
         '"body": response.body[:KEPT_BODY],',
         '"body": b"",',
@@ -257,7 +257,7 @@ MUTANTS = (
     ),
     Mutant(
         "nobody-is-blamed-while-others-failed-lately",
-        "every second answer is bad",
+        "every second response is an error",
         BLAME,
         "if others.count(False) >= TROUBLED * len(others):",
         "if False:",
@@ -273,7 +273,7 @@ MUTANTS = (
     ),
     Mutant(
         "broken-pages-do-not-excuse-each-other",
-        "many pages always broken",
+        "many pages are always broken",
         BLAME,
         "if others.count(False) >= TROUBLED * len(others):",
         "if others.count(False) >= 1:",
@@ -417,7 +417,7 @@ MUTANTS = (
     ),
     Mutant(
         "times-are-redis",
-        "every time that is stored is Redis'",
+        "every stored time is Redis'",
         TMDB,
         "result = question.read(self._send(question.path, question.query), token.at)",
         "from datetime import UTC, datetime\n"

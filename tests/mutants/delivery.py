@@ -109,7 +109,7 @@ MUTANTS = (
     ),
     Mutant(
         "wanted-movies",
-        "they are on a list in MongoDB; the sweep enqueues them",
+        "they are listed in MongoDB; the sweep enqueues them",
         ENTRIES,
         "return enqueue_movies(storage().movie_requests.first(MOVIES_ENQUEUED))",
         "return 0",
@@ -117,7 +117,7 @@ MUTANTS = (
     ),
     Mutant(
         "beats-messages-live",
-        "beat's messages are heeded by workers an hour ahead",
+        "workers an hour ahead still accept beat's messages",
         SCHEDULE,
         "EXPIRES_S = 7_200",
         "EXPIRES_S = 60",
@@ -125,7 +125,7 @@ MUTANTS = (
     ),
     Mutant(
         "one-clock-for-tokens",
-        "every time that is stored is Redis'",
+        "every stored time is Redis'",
         "worker/limiter/client.py",
         "return datetime.fromtimestamp(self.at_us // 1000 / 1000, UTC)",
         "return datetime.now(UTC)",
@@ -133,7 +133,7 @@ MUTANTS = (
     ),
     Mutant(
         "one-clock-for-all-else",
-        "every time that is stored is Redis'",
+        "every stored time is Redis'",
         "worker/clients.py",
         "return datetime.fromtimestamp(limiter().now_us() // 1000 / 1000, UTC)",
         "return datetime.now(UTC)",

@@ -241,7 +241,7 @@ MUTANTS = (
     ),
     Mutant(
         "no-gate-no-request",
-        "no request is made without the gate",
+        "no request is sent without a token",
         CLIENT,
         'token = self._try("reserve", keys, deadline, owner, CLAIM_MS)',
         "try:\n"
@@ -252,7 +252,7 @@ MUTANTS = (
     ),
     Mutant(
         "claim-in-the-gate",
-        "running pages are delivered again and found stored, or in hand",
+        "pages in progress are delivered again and found stored or claimed",
         LUA,
         "if holder and holder ~= owner and left",
         "if false and left",

@@ -93,7 +93,7 @@ MUTANTS = (
     ),
     Mutant(
         "done-is-not-asked-for",
-        "one request a page",
+        "one request per page",
         "worker/retry.py",
         "if is_done and retry_storage(is_done, deadline):",
         "if False and is_done and retry_storage(is_done, deadline):",
@@ -101,7 +101,7 @@ MUTANTS = (
     ),
     Mutant(
         "refresh-asks-again",
-        "what was displaced is there after a `reelhaul refresh`",
+        "displaced movies are stored after a `reelhaul refresh`",
         PAGES,
         'query["fetched_at"] = self._mongo.since(fresh_after)',
         "pass",
@@ -133,7 +133,7 @@ MUTANTS = (
     ),
     Mutant(
         "full-disk-is-only-for-now",
-        "nothing is acknowledged that is not stored, nothing is quarantined",
+        "nothing is acknowledged before it is stored, nothing is quarantined",
         MONGO,
         "_DOCUMENT_CODES = {2, ",
         "_DOCUMENT_CODES = {14031, 2, ",
@@ -141,7 +141,7 @@ MUTANTS = (
     ),
     Mutant(
         "unjournalled-is-not-stored",
-        "nothing is acknowledged that is not stored, nothing is quarantined",
+        "nothing is acknowledged before it is stored, nothing is quarantined",
         MERGE,
         'error.details["writeErrors"]} != {DUPLICATE}:',
         'error.details["writeErrors"]} - {DUPLICATE}:',
@@ -149,7 +149,7 @@ MUTANTS = (
     ),
     Mutant(
         "mongodb-away-is-waited-for",
-        "fetched pages wait in their slots, others in the queue; none is given up",
+        "fetched pages wait in their tasks, others in the queue; none is quarantined",
         "worker/retry.py",
         "if time.monotonic() + pause_s > deadline:",
         "if True:",
@@ -157,7 +157,7 @@ MUTANTS = (
     ),
     Mutant(
         "slow-mongodb",
-        "all waits its turn",
+        "everything waits for it",
         "worker/clients.py",
         "socketTimeoutMS=10_000",
         "socketTimeoutMS=500",
