@@ -58,7 +58,7 @@ def test_pool_processes_killed_again_and_again(rig: Start, report: Report) -> No
             os.kill(children(worker.pid)[0], signal.SIGKILL)
     run.fault_is_over()
     run.completes()
-    assert all(len(children(worker.pid)) == 4 for worker in run.workers)
+    run.until("pools are full", lambda: all(len(children(worker.pid)) == 4 for worker in run.workers), 30)
     report("kill -9 of a pool process of each worker, six times", run)
 
 

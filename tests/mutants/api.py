@@ -418,7 +418,7 @@ MUTANTS = (
     ),
     Mutant(
         "times-are-redis",
-        "every time that is stored is Redis'",
+        "every stored time is Redis'",
         TMDB,
         "answer = request.parse(self._send(request.path, request.query), token.at)",
         "from datetime import UTC, datetime\n"

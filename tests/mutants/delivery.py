@@ -125,7 +125,7 @@ MUTANTS = (
     ),
     Mutant(
         "one-clock-for-tokens",
-        "every time that is stored is Redis'",
+        "every stored time is Redis'",
         "worker/limiter/client.py",
         "return datetime.fromtimestamp(self.at_us // 1000 / 1000, UTC)",
         "return datetime.now(UTC)",
@@ -133,7 +133,7 @@ MUTANTS = (
     ),
     Mutant(
         "one-clock-for-all-else",
-        "every time that is stored is Redis'",
+        "every stored time is Redis'",
         "worker/clients.py",
         "return datetime.fromtimestamp(limiter().now_us() // 1000 / 1000, UTC)",
         "return datetime.now(UTC)",

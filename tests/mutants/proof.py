@@ -133,7 +133,7 @@ MUTANTS = (
     ),
     Mutant(
         "odd-logged-always",
-        "left out, logged once",
+        "left out and logged once",
         "worker/storage/documents.py",
         "if collection not in _logged:",
         "if True:",

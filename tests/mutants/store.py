@@ -101,7 +101,7 @@ MUTANTS = (
     ),
     Mutant(
         "refresh-asks-again",
-        "what was displaced is there after a `reelhaul refresh`",
+        "displaced movies are stored after a `reelhaul refresh`",
         PAGES,
         'query["fetched_at"] = self._mongo.since(fresh_after)',
         "pass",
@@ -133,7 +133,7 @@ MUTANTS = (
     ),
     Mutant(
         "full-disk-is-only-for-now",
-        "nothing is acknowledged that is not stored, nothing is quarantined",
+        "nothing is acknowledged before it is stored, nothing is quarantined",
         MONGO,
         "_DOCUMENT_CODES = {2, ",
         "_DOCUMENT_CODES = {14031, 2, ",
@@ -141,7 +141,7 @@ MUTANTS = (
     ),
     Mutant(
         "unjournalled-is-not-stored",
-        "nothing is acknowledged that is not stored, nothing is quarantined",
+        "nothing is acknowledged before it is stored, nothing is quarantined",
         MERGE,
         'error.details["writeErrors"]} != {DUPLICATE}:',
         'error.details["writeErrors"]} - {DUPLICATE}:',
@@ -157,7 +157,7 @@ MUTANTS = (
     ),
     Mutant(
         "slow-mongodb",
-        "all waits its turn",
+        "everything waits for it",
         "worker/clients.py",
         "socketTimeoutMS=10_000",
         "socketTimeoutMS=500",
