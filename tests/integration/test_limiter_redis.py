@@ -19,7 +19,7 @@ DEADLINE_S = 20.0
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[EmbeddedRedis]:
-    """A Redis that keeps its data, to be killed."""
+    """A Redis that keeps its data and may be killed."""
     with EmbeddedRedis(folder=tmp_path / "redis") as server:
         yield server
 
@@ -65,7 +65,7 @@ def test_reservations_lost_in_a_crash_are_void_and_not_granted_twice(server: Emb
 
 
 def test_the_token_of_a_waiting_thread_is_not_granted_twice_after_a_crash(server: EmbeddedRedis) -> None:
-    """Its reservation is lost, which the next reservation publishes."""
+    """Its reservation is lost. The next one starts a new generation, which makes it reserve again."""
     limiter, tokens = limiter_at(server.url, "1/s", 1), []
     limiter.state()
     kept = dump_limiter(server)
@@ -107,7 +107,7 @@ def test_without_redis_there_is_no_token(server: EmbeddedRedis) -> None:
         limiter.acquire(time.monotonic() + 1)
 
 
-def test_an_unavailable_redis_is_calls_for_the_time_once(server: EmbeddedRedis) -> None:
+def test_an_unavailable_redis_is_asked_for_the_time_once(server: EmbeddedRedis) -> None:
     """Redis may hang for tens of seconds, and saving a page takes the time several times."""
     calls = []
 

@@ -12,7 +12,7 @@ from tests.mutants.promises import ROOT
 from tests.mutants.workspace import Workspace, files_under
 
 FILE = "worker/limiter/rate.py"
-TEST = "tests/unit/test_rate.py::test_is_shown_a_second_or_as_the_fraction"
+TEST = "tests/unit/test_rate.py::test_a_rate_is_shown_per_second_or_as_a_fraction"
 
 
 def mutant(name: str, old: str, new: str, test: str = TEST) -> Mutant:

@@ -10,7 +10,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import pymongo
 import pytest
 import redis
 
@@ -401,13 +400,6 @@ class TestSecrets:
         tmdb.configure(faults=[])
         whole = client(tmdb.base_url).discover(PAGE_KEY, deadline())
         assert client(tmdb.base_url, token).discover(PAGE_KEY, deadline()).results == whole.results
-
-
-@pytest.fixture
-def storage(mongo_url: str) -> Iterator[Storage]:
-    database: pymongo.MongoClient[dict[str, Any]]
-    with pymongo.MongoClient(mongo_url, tz_aware=True) as database:
-        yield Storage(database.get_default_database())
 
 
 def assert_stored_as_sent(storage: Storage, page: Page) -> None:

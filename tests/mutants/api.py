@@ -118,7 +118,7 @@ MUTANTS = (
         TMDB,
         "self._limiter.report_failure(token)\n            raise",
         "raise",
-        f"{UNIT}::TestReports::test_a_token_with_check_is_reported[503-body2-told2]",
+        f"{UNIT}::TestReports::test_a_token_with_check_is_reported[503-body2-reports2]",
     ),
     Mutant(
         "failure-has-its-response",

@@ -314,7 +314,7 @@ MUTANTS = (
         LUA,
         "local configured = state.requests or state.rate or tonumber(ARGV[3])",
         "local configured = state.requests or tonumber(ARGV[3])",
-        f"{FAULTS}::test_the_strictest_configuration_applies_to_the_fleet",
+        f"{BUCKET}::test_the_strictest_configuration_applies_to_the_fleet",
     ),
     Mutant(
         "strictest-capacity",
@@ -322,7 +322,7 @@ MUTANTS = (
         LUA,
         "local capacity = state.size or tonumber(ARGV[5])",
         "local capacity = tonumber(ARGV[5])",
-        f"{FAULTS}::test_the_strictest_configuration_applies_to_the_fleet",
+        f"{BUCKET}::test_the_strictest_configuration_applies_to_the_fleet",
     ),
     Mutant(
         "strictest-until-unused",
@@ -330,7 +330,7 @@ MUTANTS = (
         LUA,
         "or now - state.rate_at > STRICTEST_KEPT",
         "",
-        f"{FAULTS}::test_an_unused_configuration_is_forgotten",
+        f"{BUCKET}::test_an_unused_configuration_is_forgotten",
     ),
     Mutant(
         "key-check-reports-a-429",
@@ -356,7 +356,7 @@ MUTANTS = (
         LUA,
         "state.checked = now\n",
         "\n",
-        f"{FAULTS}::test_one_caller_per_minute_checks_a_rejected_key",
+        f"{BUCKET}::test_one_caller_per_minute_checks_a_rejected_key",
     ),
     Mutant(
         "rejected-key-stops-the-fleet",
@@ -372,7 +372,7 @@ MUTANTS = (
         LUA,
         "if is_paused_until_resume() then return reply('closed', FOREVER, state.pause_reason) end\n  local at",
         "local at",
-        f"{FAULTS}::test_a_manual_pause_holds_the_key_check_too",
+        f"{BUCKET}::test_a_manual_pause_holds_the_key_check_too",
     ),
     Mutant(
         "claim-from-before-a-leap",

@@ -149,11 +149,11 @@ MUTANTS = (
     ),
     Mutant(
         "mongodb-away-is-waited-for",
-        "fetched pages wait in their slots, others in the queue; none is given up",
+        "fetched pages wait in their tasks, others in the queue; none is quarantined",
         "worker/retry.py",
         "if time.monotonic() + pause_s > deadline:",
         "if True:",
-        "tests/unit/test_attempts.py::test_storage_is_retried_while_mongodb_is_unavailable",
+        "tests/unit/test_retry.py::test_storage_is_retried_while_mongodb_is_unavailable",
     ),
     Mutant(
         "slow-mongodb",

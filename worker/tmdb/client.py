@@ -173,6 +173,7 @@ class TmdbClient:
             raise
         except KeyRejected as error:
             if stops_fleet:
+                log.error("limiter stopped", reason=str(error))
                 self._limiter.stop(str(error))
             raise
         except NotEver as error:
