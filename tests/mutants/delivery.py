@@ -117,7 +117,7 @@ MUTANTS = (
     ),
     Mutant(
         "beats-messages-live",
-        "workers an hour ahead accept beat's messages",
+        "workers an hour ahead still accept beat's messages",
         SCHEDULE,
         "EXPIRES_S = 7_200",
         "EXPIRES_S = 60",
