@@ -1,7 +1,5 @@
 """`python -m benchmarks [NAME] [--quick] [--json]`: run one benchmark, or all of them."""
 
-from __future__ import annotations
-
 import importlib
 import sys
 

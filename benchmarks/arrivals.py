@@ -1,7 +1,5 @@
 """Judges a log of arrivals at an API against a limit. Pure."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise

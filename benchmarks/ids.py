@@ -1,7 +1,5 @@
 """Time and memory of `reelhaul ids load` and `verify --ids` with 1,200,000 ids in the embedded MongoDB."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import os

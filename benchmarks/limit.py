@@ -4,8 +4,6 @@ Steady: the API allows the configured rate, and 100 ms worth of requests more fo
 Adaptive: the API allows half the configured rate, or changes its limit during the run.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys

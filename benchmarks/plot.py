@@ -1,7 +1,5 @@
 """Plots for benchmarks.limit."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path

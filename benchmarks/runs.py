@@ -1,7 +1,5 @@
 """The results of benchmarks.limit, and the promises that they keep or break. Pure."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 #: The least utilisation, and the most requests above the worst window's, in seconds of the rate.

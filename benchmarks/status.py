@@ -3,8 +3,6 @@
 The backfill wants pages that are no older than a day; one in a hundred is. The whole command is timed.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """What slows a run down, and what would help, computed from what the workers measured. Pure."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 

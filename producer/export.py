@@ -1,7 +1,5 @@
 """Write stored movies to a file: JSON Lines, one raw list item per line, in the order of ids."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import math

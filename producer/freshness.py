@@ -1,7 +1,5 @@
 """Does the data need a refresh? Counts the pages that are too old or missing, without any request."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import timedelta
 

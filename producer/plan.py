@@ -1,7 +1,5 @@
 """Turn what a person asks for into cells. Pure: no clock, no network, no storage."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 

@@ -1,7 +1,5 @@
 """How far a backfill is, by genre, year and cell, computed from what is stored."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """`reelhaul demo`: one backfill on this machine, with embedded servers, an emulated TMDB and two workers."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -1,7 +1,5 @@
 """A whole fleet on this machine: servers, workers, beat and Flower, started and stopped together."""
 
-from __future__ import annotations
-
 import itertools
 import os
 import signal

@@ -1,7 +1,5 @@
 """`reelhaul standalone`: a fleet on this machine, with servers where none answer."""
 
-from __future__ import annotations
-
 import os
 import time
 from pathlib import Path

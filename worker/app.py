@@ -3,8 +3,6 @@
 Importing it reads no environment: Celery asks for the configuration when it first needs it.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import click

@@ -1,7 +1,5 @@
 """Builds each client once per process, when it is first needed, so after the fork."""
 
-from __future__ import annotations
-
 import os
 from datetime import UTC, datetime
 from functools import cache

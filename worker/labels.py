@@ -1,7 +1,5 @@
 """Labels for people, of pages: `Drama 1999, page 3 of 37 (18:1999:3)`."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 

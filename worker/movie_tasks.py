@@ -1,7 +1,5 @@
 """The task for single movies: fetch the details of one that was requested, and save them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any

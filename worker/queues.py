@@ -1,7 +1,5 @@
 """The queues: publish messages, count them, decide which queue a worker takes the next message from."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """TMDB's responses and what they are parsed into: plain values, no I/O."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime

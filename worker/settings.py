@@ -1,7 +1,5 @@
 """Settings from the environment and `.env`: frozen, validated when a process starts, read nowhere else."""
 
-from __future__ import annotations
-
 import re
 from datetime import timedelta
 from functools import cache

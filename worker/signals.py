@@ -3,8 +3,6 @@
 Importing this module connects them.
 """
 
-from __future__ import annotations
-
 import shutil
 import sys
 import time

@@ -1,7 +1,5 @@
 """The task for pages: fetch one, save it, and enqueue the pages that its cell still lacks."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime

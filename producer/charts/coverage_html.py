@@ -1,7 +1,5 @@
 """The coverage chart as one HTML file: an SVG that needs no network and shows each cell's counts."""
 
-from __future__ import annotations
-
 from html import escape
 from pathlib import Path
 

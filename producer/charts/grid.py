@@ -1,7 +1,5 @@
 """The coverage chart's data: which share of each cell's pages is stored, genres by years."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The charts as PNG files. Importing this needs matplotlib, the extra `pictures`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from io import BytesIO
 from typing import Any

@@ -1,7 +1,5 @@
 """`reelhaul backfill`: fetch every movie of some genres and years."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Annotated

@@ -1,7 +1,5 @@
 """`reelhaul details`: fetch the details of stored movies."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import Annotated

@@ -1,7 +1,5 @@
 """`reelhaul doctor`: check what Reelhaul depends on, and say how to fix it."""
 
-from __future__ import annotations
-
 import platform
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """`reelhaul export`: write the stored movies to a file."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

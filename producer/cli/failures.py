@@ -1,7 +1,5 @@
 """`reelhaul failures`: show the quarantine, retry or delete what is in it."""
 
-from __future__ import annotations
-
 from collections import Counter
 from typing import Annotated, Any
 

@@ -1,7 +1,5 @@
 """Follow a backfill or requested movies until nothing is missing; enqueue again what the broker loses."""
 
-from __future__ import annotations
-
 import time
 from contextlib import suppress
 

@@ -1,7 +1,5 @@
 """`reelhaul genres`: how many stored movies each genre has, and how often two occur together."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field

@@ -3,8 +3,6 @@
 It runs every few seconds, so it imports little: no typer, which only reads its signature.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 import time

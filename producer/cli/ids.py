@@ -1,7 +1,5 @@
 """`reelhaul ids`: load TMDB's daily id export, from a file or a URL, into MongoDB."""
 
-from __future__ import annotations
-
 import gzip
 import io
 import zlib

@@ -1,7 +1,5 @@
 """`reelhaul limit`: show and change the fleet's limiter while it works."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from typing import Annotated
 

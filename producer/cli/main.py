@@ -1,7 +1,5 @@
 """The entry point `reelhaul`: every expected error is one line on stderr and exit code 2."""
 
-from __future__ import annotations
-
 import os
 import sys
 

@@ -1,7 +1,5 @@
 """`reelhaul movie`: search TMDB for a title."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 import typer

@@ -1,7 +1,5 @@
 """`reelhaul popular`: fetch the most popular movies."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Annotated
 

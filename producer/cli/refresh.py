@@ -1,7 +1,5 @@
 """`reelhaul refresh`: fetch again what is old, or what changed."""
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
 from typing import Annotated
 

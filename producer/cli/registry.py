@@ -1,7 +1,5 @@
 """The commands of `reelhaul`; each is imported when it is called."""
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What commands print: tables, progress bars, the live view of a backfill."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator

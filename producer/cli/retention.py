@@ -1,7 +1,5 @@
 """`reelhaul fresh`: is the data recent enough? `reelhaul expire`: delete what may not be kept."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """`reelhaul schedule`: list the schedule's entries with their last runs, and run one now."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 

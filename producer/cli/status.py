@@ -1,7 +1,5 @@
 """`reelhaul status`: how far every backfill is, and what holds it back; also as a chart."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta

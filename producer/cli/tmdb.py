@@ -1,7 +1,5 @@
 """How commands reach TMDB: they check the key first."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

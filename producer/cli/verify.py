@@ -1,7 +1,5 @@
 """`reelhaul verify`: prove that nothing is missing, or show what is; fetch unproven cells again."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Any

@@ -1,7 +1,5 @@
 """The task that reads the change feed: one page per message; each message sends the next one."""
 
-from __future__ import annotations
-
 from datetime import UTC, date, datetime
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The schedule's entries, from the TOML file REELHAUL_SCHEDULE or the default."""
 
-from __future__ import annotations
-
 import re
 import tomllib
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """What each schedule entry does: sweep, changes, refresh, oldest."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta

@@ -3,8 +3,6 @@
 What is due is claimed in MongoDB. So a second beat or a missed run does no harm, and beat keeps no file.
 """
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
 from typing import Any
 

@@ -1,7 +1,5 @@
 """TMDB's endpoints, answered from a catalogue: a request in, a reply out, no I/O."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from datetime import date, timedelta

@@ -3,8 +3,6 @@
 The daily id export and the control plane stand beside it.
 """
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass, field
 from ipaddress import ip_address

@@ -1,7 +1,5 @@
 """Faults that change a reply's status, headers or body."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import time

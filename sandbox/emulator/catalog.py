@@ -4,8 +4,6 @@ A movie is kept as the exact bytes of its list item, beside the fields that quer
 and encodes nothing.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter

@@ -1,7 +1,5 @@
 """`reelhaul emulator`: serve an emulated TMDB on loopback."""
 
-from __future__ import annotations
-
 import gc
 import time
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The emulator's clock: the machine's plus an offset, so that tests can let days pass."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 

@@ -1,7 +1,5 @@
 """The control plane, through which tests read and change the emulator; outside /3, without a key."""
 
-from __future__ import annotations
-
 import json
 import time
 from typing import Annotated, Any, Self

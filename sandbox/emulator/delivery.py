@@ -1,7 +1,5 @@
 """Sends a reply: whole, late, piece by piece, cut short, or never."""
 
-from __future__ import annotations
-
 import asyncio
 import socket
 import struct

@@ -1,7 +1,5 @@
 """TMDB's daily export of movie ids: outside /3, without a key, gzip."""
 
-from __future__ import annotations
-
 import json
 import re
 import zlib

@@ -6,8 +6,6 @@ Conditions come in any order, `match` last: it takes the rest of the text, colon
 lists the kinds; bodies.py and delivery.py apply them.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 import re

@@ -1,7 +1,5 @@
 """Reads movies from JSON Lines of TMDB list items, plain or gzip; the bytes of every value are kept."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import re

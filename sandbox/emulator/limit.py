@@ -1,7 +1,5 @@
 """The emulator's limit: a token bucket on its monotonic clock."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 #: How much later a request that was sent in time may arrive, bunched with the next ones.

@@ -1,7 +1,5 @@
 """A bounded log of every request under /3, and counts."""
 
-from __future__ import annotations
-
 from collections import Counter, deque
 from dataclasses import dataclass
 from itertools import islice

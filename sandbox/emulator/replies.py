@@ -1,7 +1,5 @@
 """Replies, and TMDB's errors word for word."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 from sandbox.emulator.items import encode

@@ -1,7 +1,5 @@
 """Parses requests under /3: the endpoint, the key for the log, the query of movies."""
 
-from __future__ import annotations
-
 import re
 from datetime import date
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """uvicorn for the emulator: it exposes connections, announces its address, and ends promptly."""
 
-from __future__ import annotations
-
 import asyncio
 import socket
 from collections.abc import Callable

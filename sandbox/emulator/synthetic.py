@@ -4,8 +4,6 @@ Shares and ranges are those of recorded TMDB bodies: 2.4 genres per movie, about
 without a date, more movies in every later year, many on 1 January, a new `softcore` field, future dates.
 """
 
-from __future__ import annotations
-
 from bisect import bisect
 from collections.abc import Iterator, Sequence
 from itertools import accumulate

@@ -1,7 +1,5 @@
 """The services of docker-compose.yml as processes, without an engine: see tests/support/containers.py."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import os

@@ -1,7 +1,5 @@
 """Refreshes: what changes at TMDB is stored after one of them, with few requests."""
 
-from __future__ import annotations
-
 import json
 import signal
 from collections import Counter

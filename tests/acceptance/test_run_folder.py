@@ -1,7 +1,5 @@
 """A run folder that others may write to: no process starts, reads it or writes to it."""
 
-from __future__ import annotations
-
 import shelve
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Every command without a usable server, file or extra: one line, exit code 1 or 2, no traceback."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from collections.abc import Callable, Iterator

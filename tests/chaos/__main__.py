@@ -3,8 +3,6 @@
 `python -m tests.chaos [--quick] [PYTEST ARGUMENT...]`; without pytest arguments the quick mutants follow.
 """
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

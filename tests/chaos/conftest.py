@@ -1,7 +1,5 @@
 """Options, fixtures and the table of `make chaos`."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack

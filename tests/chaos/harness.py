@@ -5,8 +5,6 @@ A `Rig` is one run: `backfill()` enqueues the plan through the command line, the
 compares the store with the emulator's catalogue, page by page and movie by movie.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """The table that ends `make chaos`: what each fault cost."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

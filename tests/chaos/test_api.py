@@ -1,7 +1,5 @@
 """TMDB fails in every way that the emulator can, one fault alone and all at once."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime

@@ -1,7 +1,5 @@
 """Clocks that are an hour off: nothing is decided by a worker's own clock."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import UTC, datetime
 

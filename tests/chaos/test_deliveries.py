@@ -1,7 +1,5 @@
 """Messages are delivered more than once: three times each, by two backfills, by two beats."""
 
-from __future__ import annotations
-
 import random
 from collections import Counter
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Data that parsers and databases dislike is stored as it came, or quarantined with a reason."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pytest

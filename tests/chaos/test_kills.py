@@ -1,7 +1,5 @@
 """kill -9 of one worker, of pool processes and of all workers, while they work."""
 
-from __future__ import annotations
-
 import os
 import signal
 from collections.abc import Callable

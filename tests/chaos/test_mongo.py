@@ -1,7 +1,5 @@
 """MongoDB fails: killed, stopped, slow, full. Pages wait; none goes into quarantine."""
 
-from __future__ import annotations
-
 import os
 import signal
 import time

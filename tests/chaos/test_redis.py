@@ -1,7 +1,5 @@
 """Redis fails under every pool: restarted with and without its data, down, out of memory, connections cut."""
 
-from __future__ import annotations
-
 import shutil
 import time
 from collections.abc import Callable

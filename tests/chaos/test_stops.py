@@ -3,8 +3,6 @@
 No beat runs in these tests: nothing may be lost that a sweep would have to send again.
 """
 
-from __future__ import annotations
-
 import signal
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The daily list of ids compared with what is stored."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 

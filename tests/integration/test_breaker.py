@@ -1,7 +1,5 @@
 """Faults of our own code and of the machine quarantine no page. Real workers, broken on purpose."""
 
-from __future__ import annotations
-
 import pytest
 import redis
 

@@ -1,7 +1,5 @@
 """Where `reelhaul ids load` reads from: files and addresses."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import threading

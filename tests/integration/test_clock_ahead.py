@@ -1,7 +1,5 @@
 """The fleet's clock was ahead for a while: what was stored then must not block anything."""
 
-from __future__ import annotations
-
 import json
 from contextlib import closing
 from datetime import UTC, datetime, timedelta

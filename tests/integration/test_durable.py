@@ -1,7 +1,5 @@
 """Commands to MongoDB: reads go to the primary, writes to a majority, whatever MONGO_URL says."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any

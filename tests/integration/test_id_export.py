@@ -1,7 +1,5 @@
 """The daily list of ids: loaded whole or not at all, and read whole."""
 
-from __future__ import annotations
-
 import json
 import random
 import threading

@@ -1,7 +1,5 @@
 """Labels of pages, from what is stored."""
 
-from __future__ import annotations
-
 import pymongo
 
 from tests.support.pages import AT, put

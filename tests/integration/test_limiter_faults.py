@@ -1,7 +1,5 @@
 """The limit holds, and the fleet goes on, with other fleets, slow replies, leaping clocks and no INFO."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable, Iterator

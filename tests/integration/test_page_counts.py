@@ -1,7 +1,5 @@
 """What is stored of each cell, as `status` counts it and as the sweep enqueues it."""
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
 from typing import ClassVar
 

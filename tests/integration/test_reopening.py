@@ -1,7 +1,5 @@
 """Backfills marked as finished are reopened when pages or failures are deleted."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any

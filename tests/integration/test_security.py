@@ -1,7 +1,5 @@
 """Messages that are not ours are rejected and secrets are shown nowhere; with real processes throughout."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import pickle

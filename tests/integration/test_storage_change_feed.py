@@ -1,7 +1,5 @@
 """Progress through the change feed."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 
 from worker.storage.database import Storage

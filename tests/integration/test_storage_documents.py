@@ -1,7 +1,5 @@
 """Documents that cannot be read, written by another version or by hand: queries of many documents go on."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -1,7 +1,5 @@
 """The quarantine: what is kept of a failure, and when it ends."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import pytest

@@ -1,7 +1,5 @@
 """Names of genres."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 from tests.support.pages import AT

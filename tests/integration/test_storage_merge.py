@@ -1,7 +1,5 @@
 """Merging on a real server: the order of deliveries does not matter, and nothing storable is altered."""
 
-from __future__ import annotations
-
 import json
 from datetime import datetime, timedelta
 from typing import Any

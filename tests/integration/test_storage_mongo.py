@@ -1,7 +1,5 @@
 """What every store takes from `Mongo`: limits that follow from the server, and errors of ours."""
 
-from __future__ import annotations
-
 from datetime import UTC
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Requests for single movies: widened, fulfilled, removed."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 
 from worker.keys import MovieKey

@@ -1,7 +1,5 @@
 """Single movies in a real store: their details, and movies that are gone."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta

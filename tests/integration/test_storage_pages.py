@@ -1,7 +1,5 @@
 """Page records: which pages are fresh, which are missing, which are deleted when a cell gets shorter."""
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
 
 import pytest

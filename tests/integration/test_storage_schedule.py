@@ -1,7 +1,5 @@
 """Schedule entries: claims, and the place of a reading of changes."""
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
 
 from tests.support.pages import AT, in_threads

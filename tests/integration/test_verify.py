@@ -1,7 +1,5 @@
 """`reelhaul verify`: what proves a cell, what does not, and how --repair closes a gap."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta

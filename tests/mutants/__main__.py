@@ -3,8 +3,6 @@
 Exit code 0 when every mutant was killed, 1 when one survived, 2 when one was broken.
 """
 
-from __future__ import annotations
-
 import argparse
 import queue
 import sys

@@ -1,7 +1,5 @@
 """All mutants, and a check of their edits that runs no test."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator

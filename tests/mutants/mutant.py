@@ -1,7 +1,5 @@
 """A promise that a small edit breaks on purpose, and the test that must then fail."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """The promises in the documentation, row by row, and the tests that it names."""
 
-from __future__ import annotations
-
 import ast
 import re
 from functools import cache

@@ -4,8 +4,6 @@
 if any.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import json
 import os

@@ -1,7 +1,5 @@
 """A copy of the tree with its own interpreter, in which one test at a time runs."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

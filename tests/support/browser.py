@@ -1,7 +1,5 @@
 """The machine's own Chromium for tests, with a screenshot when a test fails."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Run `reelhaul ARGUMENTS` in a process forked from one that has imported everything: a second faster."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """Compares what is stored with the catalogue that the emulator serves."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections import Counter, defaultdict

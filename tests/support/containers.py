@@ -4,8 +4,6 @@ Each has the service's command, environment, user and volumes, a read-only root,
 ids and /tmp, and no capabilities. The image, the networks and the engine's own rules are missing.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

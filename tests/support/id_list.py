@@ -1,7 +1,5 @@
 """Lines of TMDB's daily list of movie ids."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Iterator
 

@@ -1,7 +1,5 @@
 """Messages as kombu writes them to Redis, for tests that send what no producer would."""
 
-from __future__ import annotations
-
 import base64
 import json
 from uuid import uuid4

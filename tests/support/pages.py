@@ -1,7 +1,5 @@
 """Pages for a store, without TMDB; and several threads or writers at once."""
 
-from __future__ import annotations
-
 import json
 import threading
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """`make pictures`: draw docs/images from a run of `reelhaul demo --keep`, Flower in a real browser."""
 
-from __future__ import annotations
-
 import os
 import re
 import tempfile

@@ -1,7 +1,5 @@
 """A Redis whose clock can be set, and a proxy that delays Redis' replies."""
 
-from __future__ import annotations
-
 import socket
 import threading
 import time

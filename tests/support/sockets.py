@@ -1,7 +1,5 @@
 """Listening TCP sockets of processes, read from /proc (Linux only)."""
 
-from __future__ import annotations
-
 import sys
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address

@@ -1,7 +1,5 @@
 """A fleet for one test, on the test's own databases: its commands, its messages, and what it has stored."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

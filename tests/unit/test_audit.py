@@ -1,7 +1,5 @@
 """Two lists of ids side by side, and the day of a list."""
 
-from __future__ import annotations
-
 from array import array
 from datetime import UTC, datetime
 

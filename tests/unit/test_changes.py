@@ -1,7 +1,5 @@
 """Which pages of the change feed a reading gets, and which movies it requests, however the readings fall."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, cast

@@ -1,7 +1,5 @@
 """Names of where a list of ids came from."""
 
-from __future__ import annotations
-
 import pytest
 
 from producer.cli.ids import named_source

@@ -1,7 +1,5 @@
 """Lines of the daily list of ids."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

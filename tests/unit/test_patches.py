@@ -3,8 +3,6 @@
 When a test of stock code fails, upstream has mended the fault: delete the patch and the test.
 """
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

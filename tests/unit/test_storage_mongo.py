@@ -1,7 +1,5 @@
 """Limits by server, translated errors and times beyond the calendar, without a server."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pymongo

@@ -5,8 +5,6 @@ that opens again) starts a new generation, published on a channel: threads that 
 up and reserve again.
 """
 
-from __future__ import annotations
-
 import math
 import random
 import threading

@@ -1,7 +1,5 @@
 """The limiter's state as Prometheus metrics."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import Any
 

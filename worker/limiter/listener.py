@@ -1,7 +1,5 @@
 """A thread subscribed to one Redis channel, which notices when it may have missed a message."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable

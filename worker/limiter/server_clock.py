@@ -1,7 +1,5 @@
 """Estimates Redis' clock from the calls that a process makes anyway. Pure."""
 
-from __future__ import annotations
-
 import math
 import threading
 

@@ -1,7 +1,5 @@
 """Stops a worker when page after page fails unexpectedly: the fault is then the worker's, not the pages'."""
 
-from __future__ import annotations
-
 import fcntl
 import mmap
 import os

@@ -3,8 +3,6 @@
 Standard library only: `reelhaul health` runs every few seconds.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import socket

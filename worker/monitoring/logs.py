@@ -1,7 +1,5 @@
 """One event per line: readable on a terminal, else JSON. Celery's own lines have the same form."""
 
-from __future__ import annotations
-
 import logging
 import sys
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """What this process measures of its own work, for `reelhaul status` and for Prometheus."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import socket

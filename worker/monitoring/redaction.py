@@ -1,7 +1,5 @@
 """Removes secrets from what is stored, logged or shown. Pure."""
 
-from __future__ import annotations
-
 import html
 import json
 import re

@@ -4,8 +4,6 @@ Nobody else may write there: Flower unpickles its file, so whoever can replace i
 library only, for `reelhaul health`.
 """
 
-from __future__ import annotations
-
 import os
 import stat
 from pathlib import Path

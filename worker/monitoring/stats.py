@@ -1,7 +1,5 @@
 """Once a second each process reports its stats: to the fleet through Redis, to its host by a heartbeat."""
 
-from __future__ import annotations
-
 import json
 import os
 import socket

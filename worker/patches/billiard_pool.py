@@ -3,8 +3,6 @@
 That is three times what `docker stop` grants. Whatever is not read after READ_S is delivered again.
 """
 
-from __future__ import annotations
-
 import billiard.pool
 
 #: Seconds that a pool process waits for its results to be read.

@@ -3,8 +3,6 @@
 So `worker_pool` stays unset, and `threads` becomes the default of the option `--pool`.
 """
 
-from __future__ import annotations
-
 import sys
 from typing import Any
 

@@ -3,8 +3,6 @@
 The message is not acknowledged, so it is delivered again and ends the next worker. Here it is rejected.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from celery import Task

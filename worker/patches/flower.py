@@ -1,7 +1,5 @@
 """Flower 2.2 executes a file in the working folder, serves /metrics to all, ignores TLS options in URLs."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Any

@@ -3,8 +3,6 @@
 Each method below says which fault it mends.
 """
 
-from __future__ import annotations
-
 import base64
 from contextlib import suppress
 from json import JSONDecodeError

@@ -1,7 +1,5 @@
 """The collection `backfills`: what was requested, from which the missing pages are computed."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime

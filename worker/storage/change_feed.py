@@ -1,7 +1,5 @@
 """The collections `handled_changes` and `cursors`: how far TMDB's change feed was read."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable
 from datetime import datetime
 

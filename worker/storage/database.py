@@ -1,7 +1,5 @@
 """All collections of one database."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import datetime
 

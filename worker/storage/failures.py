@@ -1,7 +1,5 @@
 """The collection `failures`: pages and movies in quarantine, each with the response that failed."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from datetime import datetime
 

@@ -1,7 +1,5 @@
 """The collection `genres`: TMDB's names of genres."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from datetime import datetime
 

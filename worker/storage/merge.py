@@ -10,8 +10,6 @@ Each write names the `_meta` that it expects. If somebody else wrote meanwhile, 
 at most ROUNDS times.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from datetime import datetime

@@ -1,7 +1,5 @@
 """One MongoDB database as every store uses it: safe options, pymongo's errors as ours, bounded queries."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta

@@ -6,8 +6,6 @@ document) and `append` (the parts to request with it). It is removed when the mo
 quarantine.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Which pages of each cell are stored, counted by MongoDB in one pass over the page records."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from datetime import datetime
 from typing import Any, NamedTuple

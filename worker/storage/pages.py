@@ -1,7 +1,5 @@
 """The collection `pages`: a record for each stored page, from which the missing pages are computed."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from datetime import datetime

@@ -1,7 +1,5 @@
 """The collection `schedule`: when each schedule entry last ran, and its outcome."""
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
 
 from pymongo.errors import DuplicateKeyError

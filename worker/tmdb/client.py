@@ -4,8 +4,6 @@ Errors of requests, urllib3 and http.client (connection, timeout, broken headers
 here. worker.tmdb.responses interprets complete responses.
 """
 
-from __future__ import annotations
-
 import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence

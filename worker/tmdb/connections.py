@@ -4,8 +4,6 @@ Each process gets an equal share. Every process holds a locked file in the run f
 however the process ends. Connections stay open between requests, so a share counts open ones.
 """
 
-from __future__ import annotations
-
 import fcntl
 import os
 import tempfile

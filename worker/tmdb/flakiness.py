@@ -4,8 +4,6 @@ Part of TMDB may be down: for one genre, one window, one page number, every othe
 only if similar pages succeed each time after it has failed.
 """
 
-from __future__ import annotations
-
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable

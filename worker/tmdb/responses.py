@@ -10,8 +10,6 @@ The codes are TMDB's own, in an error body that came with HTTP 200. "In TMDB's w
 of one of its two forms: `status_code` and `status_message`, or `errors`. Proxies do not write such bodies.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable, Mapping

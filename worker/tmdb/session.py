@@ -4,8 +4,6 @@ requests and urllib3 limit each wait for bytes and each address tried. Here a de
 connecting, the proxy's response, the status line, the headers, the body. Only the resolver has no deadline.
 """
 
-from __future__ import annotations
-
 import http.client
 import io
 import logging
