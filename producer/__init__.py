@@ -1,1 +1,4 @@
-"""Decides what to fetch and when, shows how far it is, hands the data back."""
+"""Decides what to fetch and when, shows how far it is, writes the data to files.
+
+May import: worker.
+"""

@@ -1,1 +1,4 @@
-"""Stand-ins for the outside world: the TMDB emulator, embedded servers, and the demo that wires them."""
+"""Embedded Redis and MongoDB, an emulated TMDB, and the demo and trial fleet that run on them.
+
+May import: producer and worker, except in emulator.
+"""

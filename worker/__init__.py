@@ -1,1 +1,4 @@
-"""Fetches one page under the fleet's shared limit and stores it."""
+"""Fetches pages and movies under the fleet's limit and stores them. Start with tasks.py.
+
+May import: nothing of producer and sandbox.
+"""
