@@ -234,8 +234,8 @@ MUTANTS = (
         "script-flush",
         "the client loads the script again",
         CLIENT,
-        "self._script = redis.register_script(_script())",
-        "sha = redis.script_load(_script())\n"
+        "self._script = redis.register_script(token_bucket())",
+        "sha = redis.script_load(token_bucket())\n"
         "        self._script = lambda keys, args: redis.evalsha(sha, len(keys), *keys, *args)",
         f"{REDIS}::test_a_flushed_script_is_loaded_again",
     ),

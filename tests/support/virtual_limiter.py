@@ -4,12 +4,12 @@ Only the line that reads the server's clock is replaced: the time is the last ar
 """
 
 from dataclasses import dataclass, field
-from importlib.resources import files
 from typing import Any
 
 import redis
 from redis.commands.core import Script
 
+from worker.limiter.client import token_bucket
 from worker.limiter.rate import Rate
 
 CLOCK = "local time = redis.call('TIME')"
@@ -41,7 +41,7 @@ class VirtualLimiter:
     _script: Script = field(init=False)
 
     def __post_init__(self) -> None:
-        source = files("worker.limiter").joinpath("token_bucket.lua").read_text(encoding="utf-8")
+        source = token_bucket()
         assert source.count(CLOCK) == 1
         self._script = self.client.register_script(source.replace(CLOCK, VIRTUAL_CLOCK))
         self.client.delete(KEY)

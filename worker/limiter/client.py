@@ -82,7 +82,7 @@ class Limiter:
         # PUBLISH reaches every logical database, and each may hold a fleet's limiter.
         self._channel = f"{key}:generation:{redis.connection_pool.connection_kwargs.get('db') or 0}"
         self._policy = (rate.requests, rate.period_s, capacity)
-        self._script = redis.register_script(_script())
+        self._script = redis.register_script(token_bucket())
         self._owner = f"{random.getrandbits(64):x}"
         self._clock = ServerClock()
         self._ask_time_after = -math.inf
@@ -291,5 +291,6 @@ def _translate_errors() -> Iterator[None]:
 
 
 @cache
-def _script() -> str:
+def token_bucket() -> str:
+    """The source of token_bucket.lua."""
     return files("worker.limiter").joinpath("token_bucket.lua").read_text(encoding="utf-8")
