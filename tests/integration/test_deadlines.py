@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -80,6 +81,16 @@ def tmdb(
     session.close()
 
 
+def suspend(pid: int) -> None:
+    """Suspend the process and wait until each of its threads has stopped: a busy machine takes a while."""
+    os.kill(pid, signal.SIGSTOP)
+    threads = Path(f"/proc/{pid}/task")
+    while any(
+        (thread / "stat").read_text().rpartition(")")[2].split()[0] != "T" for thread in threads.iterdir()
+    ):
+        time.sleep(0.001)
+
+
 class SuspendedMongo:
     """A storage whose MongoDB is suspended when a page is saved or quarantined."""
 
@@ -91,7 +102,7 @@ class SuspendedMongo:
 
     def _suspend_before(self, method: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any) -> Any:
-            os.kill(self._pid, signal.SIGSTOP)
+            suspend(self._pid)
             self.suspended = True
             return method(*arguments)
 
@@ -101,7 +112,7 @@ class SuspendedMongo:
 @pytest.fixture
 def suspended(mongo: EmbeddedMongo, monkeypatch: pytest.MonkeyPatch) -> Iterator[SuspendedMongo]:
     with pymongo.MongoClient[dict[str, Any]](mongo.url, tz_aware=True, socketTimeoutMS=20_000) as client:
-        made = SuspendedMongo(Storage(client["reelhaul"]), mongo.pid, monkeypatch)
+        made = SuspendedMongo(Storage(client[f"reelhaul_{uuid4().hex}"]), mongo.pid, monkeypatch)
         made.storage.ping()
         monkeypatch.setattr(tasks, "storage", lambda: made.storage)
         monkeypatch.setattr(retry, "storage", lambda: made.storage)
@@ -137,7 +148,7 @@ def test_a_task_ends_in_time_whatever_tmdb_and_mongodb_do(
 
 
 def test_mongodb_gets_only_the_time_left(mongo: EmbeddedMongo, suspended: SuspendedMongo) -> None:
-    os.kill(mongo.pid, signal.SIGSTOP)
+    suspend(mongo.pid)
     begun = time.monotonic()
     with pytest.raises(MongoUnavailable):
         retry_storage(lambda: suspended.storage.pages.is_fresh(KEY, None), time.monotonic() + 1.0)
