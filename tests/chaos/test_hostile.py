@@ -19,7 +19,7 @@ KEPT_OR_REJECTED = "nesting"
 REJECTED = {
     "abyss": ("poison", "JSON"),
     "bad-ids": ("poison", "ids"),
-    "bad-rows": ("poison", "movies"),
+    "bad-rows": ("poison", "objects with ids"),
     "big-id": ("unstorable", "8-byte"),
     "bigint": ("unstorable", "8-byte"),
     "nan": ("poison", "JSON"),
