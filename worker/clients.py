@@ -1,8 +1,10 @@
 """Builds each client once per process, when it is first needed, so after the fork."""
 
 import os
+import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import cache
+from typing import Generic, TypeVar
 
 from pymongo import MongoClient
 from pymongo.database import Database
@@ -21,8 +23,26 @@ from worker.tmdb.client import TmdbClient
 from worker.tmdb.connections import Connections, HostShare
 from worker.tmdb.session import build_session, reconnect
 
+T = TypeVar("T")
+_building = threading.RLock()
 
-@cache
+
+class _Once(Generic[T]):
+    """A function's result, made at the first call: by one thread, where functools.cache lets several try."""
+
+    def __init__(self, build: Callable[[], T]) -> None:
+        self._build, self.__doc__ = build, build.__doc__
+        self.built: T | None = None
+
+    def __call__(self) -> T:
+        if self.built is None:
+            with _building:
+                if self.built is None:
+                    self.built = self._build()
+        return self.built
+
+
+@_Once
 def redis_client() -> Redis:
     """Redis at REDIS_URL; connects when first used."""
     return Redis.from_url(
@@ -34,19 +54,19 @@ def redis_client() -> Redis:
     )
 
 
-@cache
+@_Once
 def limiter() -> Limiter:
     """The fleet's limiter."""
     return Limiter(redis_client(), settings().reelhaul_rate, settings().reelhaul_capacity)
 
 
-@cache
+@_Once
 def host_share() -> HostShare:
     """This process' share of the host's connections to TMDB."""
     return HostShare(settings().reelhaul_connections, settings().reelhaul_run_folder)
 
 
-@cache
+@_Once
 def tmdb_client() -> TmdbClient:
     """TMDB at TMDB_BASE_URL; UsageError when there is no key."""
     chosen = settings()
@@ -62,7 +82,7 @@ def tmdb_client() -> TmdbClient:
     )
 
 
-@cache
+@_Once
 def database() -> Database[Document]:
     """MongoDB at MONGO_URL; connects when first used. UsageError when the address cannot be used."""
     try:
@@ -79,13 +99,13 @@ def database() -> Database[Document]:
     return client.get_default_database(DEFAULT_DATABASE)
 
 
-@cache
+@_Once
 def storage() -> Storage:
     """The database's collections."""
     return Storage(database(), about_now)
 
 
-@cache
+@_Once
 def page_labels() -> PageLabels:
     """Labels for pages."""
     return PageLabels(storage())
@@ -106,16 +126,17 @@ def about_now() -> datetime:
 
 def close_api_client() -> None:
     """Leave the host's connections to the workers: for commands that have made their requests."""
-    if host_share.cache_info().currsize:
-        host_share().leave()
-    host_share.cache_clear()
-    tmdb_client.cache_clear()
+    if host_share.built:
+        host_share.built.leave()
+    host_share.built = tmdb_client.built = None
 
 
 def clear_cached_clients() -> None:
     """Drop all clients: a forked process must not share sockets with its parent."""
-    for built in (redis_client, limiter, host_share, tmdb_client, database, storage, page_labels):
-        built.cache_clear()
+    global _building  # noqa: PLW0603 -- a thread of the parent may have held it
+    _building = threading.RLock()
+    for client in (redis_client, limiter, host_share, tmdb_client, database, storage, page_labels):
+        client.built = None
 
 
 os.register_at_fork(after_in_child=clear_cached_clients)
