@@ -1,11 +1,10 @@
 """How many pages of each cell are planned, stored and in quarantine; MongoDB is read once for all cells."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Self
 
 from worker.keys import MAX_PAGE, Cell, PageKey
 from worker.storage.database import Storage
@@ -23,7 +22,7 @@ class Coverage:
     stored: int = 0
     quarantined: int = 0
 
-    def add(self, other: Coverage) -> None:
+    def add(self, other: Self) -> None:
         self.cells += other.cells
         self.opened += other.opened
         self.planned += other.planned
@@ -62,9 +61,7 @@ class CoverageIndex:
             self._quarantined[key.cell].add(key.page)
 
     @classmethod
-    def read(
-        cls, storage: Storage, moments: Collection[datetime | None]
-    ) -> dict[datetime | None, CoverageIndex]:
+    def read(cls, storage: Storage, moments: Collection[datetime | None]) -> dict[datetime | None, Self]:
         """An index for each moment: pages requested before it count as missing (None: no page does)."""
         failures, latest = storage.failures.quarantined(), storage.mongo.latest()
 

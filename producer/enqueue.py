@@ -1,14 +1,12 @@
 """Backfills: what was requested, what of it is missing, and the messages that fetch it."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain
-from typing import Any
+from typing import Any, Self
 
 from producer.coverage import CoverageIndex
 from producer.plan import plan_cells
@@ -74,7 +72,7 @@ class Backfill:
         }
 
     @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> Backfill:
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
         age_s = document["max_age_s"]
         return cls(
             genres={genre["id"]: genre["name"] for genre in document["genres"]},

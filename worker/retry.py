@@ -9,12 +9,10 @@ retry_storage(save, deadline)                 retries while MongoDB is unavailab
 with message_outcome(key, task_id):           NotNow: requeue; NotEver: quarantine
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import NamedTuple, NoReturn, TypeVar
+from typing import NamedTuple, NoReturn, Self, TypeVar
 
 import structlog
 from celery.exceptions import Reject
@@ -69,7 +67,7 @@ class Deadlines(NamedTuple):
     task: float
 
     @classmethod
-    def from_now(cls) -> Deadlines:
+    def from_now(cls) -> Self:
         now = time.monotonic()
         return cls(now + WAIT_S, now + TASK_S)
 

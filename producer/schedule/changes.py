@@ -4,11 +4,9 @@ The feed lists ids by day, without times. A movie listed for a past day is fetch
 after that day; a movie listed for today is fetched when it is first listed, and once more when today is over.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from worker.records import Changes
 from worker.storage.database import Storage
@@ -28,12 +26,12 @@ class Place(NamedTuple):
     page: int
 
     @classmethod
-    def first(cls, since: datetime, now: datetime) -> Place:
+    def first(cls, since: datetime, now: datetime) -> Self:
         """Where a reading that begins now starts, if all changes before `since` are handled."""
         day = (min(max(since, now - LONGEST_GAP), now) - OVERLAP).date()
         return cls(int(now.timestamp() * 1000), day.isoformat(), 1)
 
-    def following(self, total_pages: int) -> Place | None:
+    def following(self, total_pages: int) -> Self | None:
         """The next page, of the same day or of the next day; None after today's last page."""
         if self.page < total_pages:
             return self._replace(page=self.page + 1)

@@ -1,24 +1,13 @@
 """A request rate as an exact fraction, so that 1/hour and 5,000/s lose nothing to rounding. Pure."""
 
-from __future__ import annotations
-
 import re
 from fractions import Fraction
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from worker.errors import UsageError
 
-_UNITS_S = {
-    "s": 1,
-    "second": 1,
-    "m": 60,
-    "min": 60,
-    "minute": 60,
-    "h": 3600,
-    "hour": 3600,
-    "d": 86400,
-    "day": 86400,
-}
+_UNITS_S = {"s": 1, "second": 1, "m": 60, "min": 60, "minute": 60, "h": 3600, "hour": 3600}
+_UNITS_S |= {"d": 86400, "day": 86400}
 _FORM = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(?:/\s*(\d*)\s*([a-z]+))?\s*")
 #: token_bucket.lua keeps times as integers below 2^53; these bounds leave it room.
 _SLOWEST, _FASTEST = Fraction(1, 86400), Fraction(100_000)
@@ -32,7 +21,7 @@ class Rate(NamedTuple):
     period_s: int
 
     @classmethod
-    def parse(cls, text: str) -> Rate:
+    def parse(cls, text: str) -> Self:
         """`"35"`, `"0.5"`, `"20/s"`, `"40/10s"` or `"1/hour"`; UsageError for anything else."""
         form = _FORM.fullmatch(text)
         if form and (form[3] or "s") in _UNITS_S:

@@ -1,9 +1,8 @@
 """The limiter's state at one moment, as token_bucket.lua returns it. Pure."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 
 from worker.limiter.rate import Rate
 
@@ -43,7 +42,7 @@ class LimiterState:
         return self.granted_per_s(seconds) / self.configured.per_s
 
     @classmethod
-    def of(cls, raw: Mapping[str, str]) -> LimiterState:
+    def of(cls, raw: Mapping[str, str]) -> Self:
         """The state from the script's values by name."""
         paused_us, closed_us = int(raw["paused_us"]), int(raw["closed_us"])
         closed_reason, closed_s = "", None

@@ -3,12 +3,10 @@
 A document that cannot be read is left out and logged, so that queries of many documents go on.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
-from typing import NamedTuple, TypeGuard, TypeVar
+from typing import NamedTuple, Self, TypeGuard, TypeVar
 
 import structlog
 
@@ -33,7 +31,7 @@ class Totals(NamedTuple):
     fetched_at: datetime
 
     @classmethod
-    def of(cls, record: Document) -> Totals | None:
+    def of(cls, record: Document) -> Self | None:
         """None when the page record lacks one of them."""
         pages, results, at = (record.get(name) for name in ("total_pages", "total_results", "fetched_at"))
         if _is_count(pages) and _is_count(results) and isinstance(at, datetime):
@@ -49,7 +47,7 @@ class PageRecord(NamedTuple):
     movie_ids: list[int]
 
     @classmethod
-    def of(cls, key: PageKey, record: Document) -> PageRecord:
+    def of(cls, key: PageKey, record: Document) -> Self:
         totals, ids = Totals.of(record), record.get("movie_ids")
         has_page = record.get("page") == key.page
         if totals and has_page and isinstance(ids, list) and all(isinstance(id_, int) for id_ in ids):
