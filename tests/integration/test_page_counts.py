@@ -49,6 +49,14 @@ class TestCoverage:
         coverage = CoverageIndex.read(storage, [fresh_after])[fresh_after].coverage(CELL)
         assert coverage.missing == len(enqueued)
 
+    def test_a_record_counts_by_its_id_whatever_its_other_fields_hold(self, storage: Storage) -> None:
+        put(storage, KEY, 3)
+        for number, fields in ((2, {"page": [2]}), (3, {"genre_id": None, "window": 1999})):
+            put(storage, CELL.page(number), 3)
+            storage.pages.collection.update_one({"_id": CELL.page(number).id}, {"$set": fields})
+        assert list(storage.pages.missing([CELL], None)) == []
+        assert CoverageIndex.read(storage, [None])[None].coverage(CELL).missing == 0
+
     def test_counts_by_moment(self, storage: Storage) -> None:
         for number, offset_s in ((1, -60), (2, 0), (3, 60)):
             put(storage, CELL.page(number), 3, at=AT + timedelta(seconds=offset_s))

@@ -39,6 +39,8 @@ RECORDS: list[dict[str, Any]] = [
     {**PAGE, "fetched_at": None},
     {**PAGE, "fetched_at": "yesterday"},
     {**PAGE, "page": "1"},
+    {**PAGE, "page": [1]},
+    {**PAGE, "genre_id": None, "window": []},
 ]
 #: Commands that read every page or failure.
 COMMANDS = [
