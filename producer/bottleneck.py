@@ -37,7 +37,7 @@ def _below_the_limit(allowed: float, fleet: Sequence[ProcessStats]) -> str:
         kind: sum(getattr(process, kind) * process.concurrency for process in fleet) / threads
         for kind in ("token", "connection", "fetch", "store", "task")
     }
-    pages = sum(process.pages_per_s for process in fleet)
+    saved = sum(process.saved_per_s for process in fleet)
     if share["connection"] > NOTABLE:
         return (
             "connections: threads wait for one of REELHAUL_CONNECTIONS; start workers on another host, "
@@ -54,19 +54,19 @@ def _below_the_limit(allowed: float, fleet: Sequence[ProcessStats]) -> str:
             "check Redis and the network to it"
         )
     if share["store"] > share["fetch"]:
-        each_ms = 1000 * share["store"] * threads / pages if pages else math.inf
+        each_ms = 1000 * share["store"] * threads / saved if saved else math.inf
         return (
             f"MongoDB: storing takes {each_ms:.0f} ms per page, longer than fetching; "
             "check its disk and the network to it"
         )
-    return _concurrency(allowed, threads, pages, share)
+    return _concurrency(allowed, threads, saved, share)
 
 
-def _concurrency(allowed: float, threads: int, pages: float, share: Mapping[str, float]) -> str:
-    """How many threads reach the limit, if each is busy with a page except while it waits for a token."""
-    if not pages:
-        return "latency: no page was stored in the last seconds; check a worker's log"
-    busy_s = (share["task"] - share["token"]) * threads / pages
+def _concurrency(allowed: float, threads: int, saved: float, share: Mapping[str, float]) -> str:
+    """How many threads reach the limit, if each is busy except while it waits for a token."""
+    if not saved:
+        return "latency: nothing was stored in the last seconds; check a worker's log"
+    busy_s = (share["task"] - share["token"]) * threads / saved
     more = math.ceil(allowed * busy_s) - threads
     if more <= 0:
         return f"nothing for long: a concurrency of {threads} is enough for {allowed:.4g}/s"

@@ -28,7 +28,7 @@ def test_missing_threads_are_counted() -> None:
     # A page takes 0.97 x 16 / 8 = 1.94 s: for 40 pages a second ceil(77.6) threads are needed.
     line = bottleneck(limiter(8), [BUSY], WAITING)
     assert line == "concurrency: a page takes 1940 ms, 16 threads are too few; add 62"
-    half = replace(BUSY, concurrency=8, pages_per_s=4.0)
+    half = replace(BUSY, concurrency=8, saved_per_s=4.0)
     assert bottleneck(limiter(8), [half, half], WAITING) == line
 
 
@@ -42,8 +42,8 @@ def test_missing_threads_are_counted() -> None:
             replace(BUSY, fetch=0.2, connection=0.7),
             "connections: threads wait for one of REELHAUL_CONNECTIONS",
         ),
-        (replace(BUSY, pages_per_s=0.0), "latency: no page was stored"),
-        (replace(BUSY, pages_per_s=39.0), "nothing for long: a concurrency of 16 is enough"),
+        (replace(BUSY, saved_per_s=0.0), "latency: nothing was stored"),
+        (replace(BUSY, saved_per_s=39.0), "nothing for long: a concurrency of 16 is enough"),
     ],
 )
 def test_each_other_bottleneck_is_named(stats: ProcessStats, beginning: str) -> None:
@@ -53,5 +53,5 @@ def test_each_other_bottleneck_is_named(stats: ProcessStats, beginning: str) -> 
 def test_what_stops_everything_comes_first() -> None:
     assert bottleneck(limiter(0, "throttled"), [BUSY], WAITING) == "the limiter is closed: throttled"
     assert bottleneck(limiter(0), [], WAITING) == "no worker runs: start some"
-    idle = replace(BUSY, pages_per_s=0.0, fetch=0.0, store=0.0, task=0.0)
+    idle = replace(BUSY, saved_per_s=0.0, fetch=0.0, store=0.0, task=0.0)
     assert bottleneck(limiter(0), [idle], dict.fromkeys(WAITING, 0)) == "nothing: no page waits"

@@ -99,12 +99,13 @@ def test_containers_have_separate_metrics_folders(monkeypatch: pytest.MonkeyPatc
     assert {folder.parent for folder in folders} == {tmp_path}
 
 
-def test_single_movies_are_not_counted_as_pages() -> None:
-    before = metrics.accounting().pages
+def test_what_a_process_saved_includes_pages_and_single_movies() -> None:
+    """Or a fleet that fetches details alone would seem to stand still."""
+    before = metrics.accounting().saved
     metrics.count("details", "stored")
-    assert metrics.accounting().pages == before
+    metrics.count("details", "fresh")
     metrics.count("pages", "stored", 2)
-    assert metrics.accounting().pages == before + 2
+    assert metrics.accounting().saved == before + 3
 
 
 COUNT = """

@@ -49,7 +49,7 @@ class TimeAccounting:
         self._lock = threading.Lock()
         self._spent: Counter[str] = Counter()
         self._open: dict[object, tuple[str, float]] = {}
-        self.pages = 0
+        self.saved = 0
 
     def begin(self, kind: str) -> object:
         """Start a span of time; `end` takes the returned token."""
@@ -67,12 +67,12 @@ class TimeAccounting:
         return took_s
 
     def read(self) -> dict[str, float]:
-        """Totals so far: seconds by kind, `pages` stored, `cpu` seconds, and the time as `at`."""
+        """Totals so far: seconds by kind, pages and movies `saved`, `cpu` seconds, and the time as `at`."""
         with self._lock:
             now, spent = time.monotonic(), dict.fromkeys(KINDS, 0.0) | dict(self._spent)
             for kind, begun in self._open.values():
                 spent[kind] += now - begun
-        return {**spent, "pages": self.pages, "cpu": time.process_time(), "at": now}
+        return {**spent, "saved": self.saved, "cpu": time.process_time(), "at": now}
 
 
 class PrometheusMetrics:
@@ -128,9 +128,9 @@ def spent(kind: str) -> Iterator[None]:
 
 def count(name: str, label: object, number: int = 1) -> None:
     """Add to one of COUNTED."""
-    if name == "pages" and label == "stored":
+    if name in ("pages", "details") and label == "stored":
         # Two threads may lose a count here; the sum is only shown to a person.
-        _process.accounting.pages += number
+        _process.accounting.saved += number
     if _process.prometheus and number:
         _process.prometheus.count(name, str(label), number)
 

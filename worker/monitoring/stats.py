@@ -32,14 +32,14 @@ LIFE_S = 5
 
 @dataclass(frozen=True)
 class ProcessStats:
-    """One process' last seconds: concurrency, pages saved per second, and shares of its threads' time.
+    """One process' last seconds: concurrency, pages and movies saved per second, shares of its threads' time.
 
     `task` is the share spent on tasks, and includes the kinds before it. `cpu` is CPU time per second of wall
     time (1: one core).
     """
 
     concurrency: int
-    pages_per_s: float
+    saved_per_s: float
     token: float
     connection: float
     fetch: float
@@ -105,10 +105,10 @@ class StatsReporter(threading.Thread):
         self._samples.append(metrics.accounting().read())
         first, last = self._samples[0], self._samples[-1]
         passed_s = last["at"] - first["at"]
-        spent = {name: (last[name] - first[name]) / passed_s for name in (*metrics.KINDS, "pages", "cpu")}
+        spent = {name: (last[name] - first[name]) / passed_s for name in (*metrics.KINDS, "saved", "cpu")}
         stats = ProcessStats(
             concurrency=self._concurrency,
-            pages_per_s=round(spent["pages"], 3),
+            saved_per_s=round(spent["saved"], 3),
             cpu=round(spent["cpu"], 3),
             **{kind: round(spent[kind] / self._concurrency, 4) for kind in metrics.KINDS},
         )
