@@ -67,9 +67,9 @@ class Deadlines(NamedTuple):
     task: float
 
     @classmethod
-    def from_now(cls) -> Self:
-        now = time.monotonic()
-        return cls(now + WAIT_S, now + TASK_S)
+    def from_now(cls, wait_s: float | None = None) -> Self:
+        waiting = time.monotonic() + (WAIT_S if wait_s is None else wait_s)
+        return cls(waiting, waiting + TASK_S - WAIT_S)
 
 
 class Attempts:
@@ -114,9 +114,9 @@ class Attempts:
             self._succeeded = True
 
 
-def ask(request: Callable[[float], T]) -> T:
-    """Return `request(deadline)`, for a command with somebody waiting. Raises as Attempts does."""
-    deadlines = Deadlines.from_now()
+def ask(request: Callable[[float], T], wait_s: float | None = None) -> T:
+    """Return `request(deadline)`, for a command: waits `wait_s` (None: WAIT_S). Raises as Attempts does."""
+    deadlines = Deadlines.from_now(wait_s)
     for attempt in Attempts(None, deadlines):
         with attempt:
             answer = request(deadlines.waiting)

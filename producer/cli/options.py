@@ -27,7 +27,7 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")
 
 def parse_max_age(text: str | None) -> timedelta:
     """How old data may be: --max-age, by default and at most REELHAUL_RETENTION."""
-    if text:
+    if text is not None:
         return min(parse_duration(text, "--max-age"), settings().reelhaul_retention)
     return settings().reelhaul_retention
 

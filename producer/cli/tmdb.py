@@ -7,6 +7,9 @@ from worker.clients import close_api_client, limiter, tmdb_client
 from worker.retry import ask
 from worker.tmdb.client import TmdbClient
 
+#: Seconds that a person waits for a token at most: the rate may be low, or the fleet paused.
+PATIENCE_S = 60.0
+
 
 @contextmanager
 def checked_tmdb() -> Iterator[TmdbClient]:
@@ -16,7 +19,7 @@ def checked_tmdb() -> Iterator[TmdbClient]:
     """
     try:
         client = tmdb_client()
-        ask(client.check_key)
+        ask(client.check_key, PATIENCE_S)
         yield client
     finally:
         close_api_client()

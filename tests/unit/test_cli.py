@@ -139,6 +139,7 @@ def test_unknown_words_exit_with_2(
         ),
         (["refresh", "--max-age", "soon"], "--max-age 'soon': expected a length of time"),
         (["backfill", "--max-age", "soon"], "--max-age 'soon': expected a length of time"),
+        (["refresh", "--max-age", ""], "--max-age '': expected a length of time"),
         (["movie", " "], "TITLE is empty: expected words of a title"),
         (["movie", "caf\udce9"], "TITLE 'caf\\udce9': not UTF-8"),
         (["backfill"], "no TMDB key: set TMDB_TOKEN"),
