@@ -17,7 +17,7 @@ NOTABLE = 0.3
 
 
 def bottleneck(limiter: LimiterState, fleet: Sequence[ProcessStats], waiting: Mapping[str, int]) -> str:
-    """One line: what slows the run down, then what to do. `waiting`: messages by queue."""
+    """One line: what slows the run down, and what to do. `waiting`: messages in queues and with workers."""
     if limiter.closed_reason:
         return f"the limiter is closed: {limiter.closed_reason}"
     if not fleet:
@@ -26,7 +26,7 @@ def bottleneck(limiter: LimiterState, fleet: Sequence[ProcessStats], waiting: Ma
     if lately >= REACHED * allowed:
         used = f"{lately:.1f} of {allowed:.4g} requests/s"
         return f"API limit: {used}; the limit is reached: more workers will not help"
-    if not sum(waiting.values()) and not lately:
+    if not sum(waiting.values()):
         return "nothing: no page waits"
     return _below_the_limit(allowed, fleet)
 
