@@ -4,7 +4,7 @@
 
     ReelhaulError               str() is one line for a person
     ├── UsageError              bad input: say so, exit 2
-    ├── NotNow                  wait and try again; no attempt is counted
+    ├── NotNow                  wait and try again; only an ApiFailure is counted
     │   ├── RateLimited         429: the limiter pauses the fleet
     │   ├── ApiFailure          5xx, 3xx, no connection, timeout, HTML: perhaps an outage
     │   │   └── Unparsable      a 200 whose body is not what was requested

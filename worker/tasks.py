@@ -53,7 +53,7 @@ def fetch_page(self: CheckedTask, genre_id: int, window: str, page: int, fresh_a
 
 def fetch_and_save(key: PageKey, fresh_after: datetime | None, deadlines: Deadlines) -> None:
     """Fetch and save the page unless it is fresh; raises as Attempts and retry_storage do."""
-    for attempt in Attempts(key, deadlines):
+    for attempt in Attempts(key, deadlines):  # ends after the attempt that succeeds
         if retry_storage(lambda: storage().pages.is_fresh(key, fresh_after), deadlines.waiting):
             count("pages", "fresh")
             return
@@ -61,7 +61,7 @@ def fetch_and_save(key: PageKey, fresh_after: datetime | None, deadlines: Deadli
             page = tmdb_client().discover(key, deadlines.waiting)
             if key.page == 1:
                 _confirm_shrinkage(key.cell, page, deadlines.waiting)
-    if key.page == 1:
+    if key.page == 1:  # before it is saved, so that no record beyond its end counts as stored
         dropped = retry_storage(
             lambda: storage().pages.drop_beyond(key.cell, page.total_pages, page.fetched_at), deadlines.task
         )

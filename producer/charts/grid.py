@@ -46,7 +46,7 @@ def coverage_grid(backfills: Iterable[Progress]) -> Grid:
         genres = {**progress.backfill.genres, **genres}
         cells = {**progress.by_cell, **cells}
     if not cells:
-        raise UsageError("nothing to draw: nothing was asked for yet")
+        raise UsageError("nothing to draw: nothing was requested yet")
     years = [int(cell.window) for cell in cells]
     by_name = dict(sorted(genres.items(), key=lambda genre: genre[1]))
     return Grid(by_name, tuple(range(min(years), max(years) + 1)), cells)

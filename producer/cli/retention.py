@@ -20,11 +20,11 @@ def fresh(
     ] = None,
     genres: Annotated[
         str | None,
-        typer.Option(help="all, or names and ids", metavar="all|NAME|ID,...", show_default="asked for"),
+        typer.Option(help="all, or names and ids", metavar="all|NAME|ID,...", show_default="those requested"),
     ] = None,
     years: Annotated[
         str | None,
-        typer.Option(help="Years of first release.", metavar="FIRST..LAST", show_default="asked for"),
+        typer.Option(help="Years of first release.", metavar="FIRST..LAST", show_default="those requested"),
     ] = None,
     as_json: AsJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the exit code.")] = False,

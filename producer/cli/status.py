@@ -112,7 +112,7 @@ def _watch() -> None:
 
 def _shown(now: Report) -> Group:
     if not now.backfills:
-        return Group("nothing was asked for yet: `reelhaul backfill --help`")
+        return Group("nothing was requested yet: `reelhaul backfill --help`")
     lines = [limiter_line(now.limiter)] if now.limiter else []
     if not now.limiter or any(progress.total.missing for progress in now.backfills):
         lines.append(f"held back by {now.held_back_by}")

@@ -57,7 +57,7 @@ def verify(
     backfills = all_backfills(storage())
     if not backfills:
         raise UsageError(
-            "nothing was asked for yet, so there is nothing to prove: `reelhaul backfill --help`"
+            "nothing was requested yet, so there is nothing to prove: `reelhaul backfill --help`"
         )
     cells = list(dict.fromkeys(cell for backfill in backfills for cell in backfill.cells()))
     with progress_bar("pages", storage().pages.count(), quiet=quiet or as_json) as advance:

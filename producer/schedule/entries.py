@@ -60,7 +60,7 @@ def sweep() -> int:
         for backfill, missing in find_missing(storage(), fleet_now()):
             sent += enqueue_pages(missing, backfill.fresh_after_ms)
     if sent:
-        log.info("swept", sent=sent)
+        log.info("sweep done", sent=sent)
     return sent
 
 

@@ -1,6 +1,6 @@
-"""Stock kombu, Celery and Flower still have the faults that worker/patches mends, and our processes have not.
+"""Stock kombu, Celery and Flower still have the faults that worker/patches fixes, and our processes have not.
 
-When a test of stock code fails, upstream has mended the fault: delete the patch and the test.
+When a test of stock code fails, upstream has fixed it: delete the patch and the test.
 """
 
 import sys

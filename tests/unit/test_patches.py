@@ -1,6 +1,6 @@
-"""Stock Celery, billiard and Flower still have the faults that worker/patches mends.
+"""Stock Celery, billiard and Flower still have the faults that worker/patches fixes.
 
-When a test of stock code fails, upstream has mended the fault: delete the patch and the test.
+When a test of stock code fails, upstream has fixed it: delete the patch and the test.
 """
 
 import subprocess

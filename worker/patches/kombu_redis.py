@@ -1,6 +1,6 @@
 """kombu 5.7's Redis transport ends the worker when Redis restarts or a queue holds junk, and wastes clients.
 
-Each method below says which fault it mends.
+Each method below says which fault it fixes.
 """
 
 import base64
@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 
 
 class Channel(kombu_redis.Channel):
-    """kombu's channel, mended."""
+    """kombu's channel with these faults fixed."""
 
     _shared_client: Any = None
 
@@ -53,7 +53,7 @@ class Channel(kombu_redis.Channel):
 
 
 class Transport(kombu_redis.Transport):
-    """kombu's Redis transport with the mended channel."""
+    """kombu's Redis transport with this channel."""
 
     Channel = Channel
 
