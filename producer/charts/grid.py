@@ -25,7 +25,7 @@ class Grid:
     cells: Mapping[Cell, Coverage]
 
     def at(self, genre_id: int, year: int) -> Coverage | None:
-        """The cell's coverage; None when nobody asked for the cell."""
+        """The cell's coverage; None when nobody requested the cell."""
         return self.cells.get(Cell(genre_id, str(year)))
 
     def headline(self) -> str:
@@ -39,7 +39,7 @@ class Grid:
 
 
 def coverage_grid(backfills: Iterable[Progress]) -> Grid:
-    """Every cell that was asked for, as in the first backfill that has it; UsageError for none."""
+    """Every cell that was requested, as in the first backfill that has it; UsageError for none."""
     genres: dict[int, str] = {}
     cells: dict[Cell, Coverage] = {}
     for progress in backfills:

@@ -82,7 +82,7 @@ class MovieRequestStore:
             self._requests.delete_one({"_id": key.movie_id, **unchanged})
 
     def remove(self, key: MovieKey) -> None:
-        """Remove the request, whatever it asks for."""
+        """Remove the request, even one that was widened meanwhile."""
         with translate_errors():
             self._requests.delete_one({"_id": key.movie_id})
 
