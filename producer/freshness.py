@@ -70,7 +70,8 @@ def _requested_cells(genres: str | None, years: str | None) -> list[Cell]:
     known = storage().genres.names() | names
     if not known:
         raise UsageError("no genres are known yet: `reelhaul backfill` gets them from TMDB")
-    chosen = parse_genres(genres, known) if genres else list(names or known)
+    requested_years = {year for backfill in requested for year in backfill.years}
     return plan_cells(
-        chosen, parse_years(years) if years else {year for backfill in requested for year in backfill.years}
+        parse_genres(genres, known) if genres is not None else list(names or known),
+        parse_years(years) if years is not None else requested_years,
     )

@@ -51,7 +51,8 @@ def pause(
     ] = None,
 ) -> None:
     """Close the limiter, for a while or until `resume`."""
-    limiter().pause(parse_duration(length, "--for").total_seconds() if length else None)
+    seconds = parse_duration(length, "--for").total_seconds() if length is not None else None
+    limiter().pause(seconds)
     console().print(f"limiter {limiter_status(limiter().state())}")
 
 

@@ -47,17 +47,19 @@ def refresh(  # noqa: PLR0913, PLR0917 -- a command's options
 ) -> None:
     """Fetch again what is older than --max-age, or what changed, ahead of everything else in the queues."""
     age = parse_max_age(max_age)
-    if since and not changes:
-        raise UsageError(f"--since {since}: needs --changes; without that, use --max-age")
-    if changes and (years or genres != "all"):
+    if since is not None and not changes:
+        raise UsageError(f"--since {since!r}: needs --changes; without that, use --max-age")
+    if changes and (years is not None or genres != "all"):
         raise UsageError("--changes covers all movies: leave out --genres and --years")
-    back = parse_duration(since, "--since") if since else None
+    back = parse_duration(since, "--since") if since is not None else None
+    wanted_years = parse_years(years) if years is not None else None
     settings().require_key()
     if changes:
         _refresh_changes(back, detach=detach, quiet=quiet)
         return
-    this_year = fleet_now().year
-    wanted_years = parse_years(years) if years else [this_year - 1, this_year]
+    if wanted_years is None:
+        this_year = fleet_now().year
+        wanted_years = [this_year - 1, this_year]
     run_backfill(new_backfill(genres, wanted_years, age), "refresh", detach=detach, quiet=quiet)
 
 

@@ -293,7 +293,7 @@ def test_expire_deletes_old_pages_which_are_missing_then(stage: Stage) -> None:
     [
         (("refresh", "--max-age", "soon"), "--max-age 'soon': expected a length of time"),
         (("refresh", "--changes", "--since", "x"), "--since 'x': expected a length of time"),
-        (("refresh", "--since", "3d"), "--since 3d: needs --changes"),
+        (("refresh", "--since", "3d"), "--since '3d': needs --changes"),
         (("refresh", "--changes", "--years", "1999"), "--changes covers all movies"),
         (("backfill", "--no-genre", "--genres", "Drama"), "--no-genre covers every genre"),
         (("details", "--append", "crew"), "--append: unknown part 'crew'; expected some of"),
