@@ -19,6 +19,7 @@ from worker.keys import MAX_PAGE, PageKey
 from worker.limiter.client import Limiter
 from worker.limiter.rate import Rate
 from worker.tmdb.client import TmdbClient
+from worker.tmdb.endpoints import discover
 from worker.tmdb.session import build_session
 
 #: Beyond every genre of a catalogue, so that pages are empty.
@@ -58,7 +59,7 @@ def _fetch(client: TmdbClient, limiter: Limiter, genre_id: int, pages: itertools
         number = next(pages)
         key = PageKey(genre_id, str(1900 + number // MAX_PAGE % 200), number % MAX_PAGE + 1)
         try:
-            client.discover(key, time.monotonic() + WAIT_S)
+            client.get(key, discover, time.monotonic() + WAIT_S)
         except Stopping:
             return
         except RedisUnavailable:

@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> int:
         names = {genre: f"Genre {genre}" for genre in GENRES}
         wanted = Backfill(names, tuple(YEARS), timedelta(days=1), AT)
         storage.pages.create_indexes()
-        storage.backfills.save(wanted.id, wanted.to_document())
+        storage.requests.save(wanted.id, wanted.to_document())
         _, empty_mb = status(fleet.environment)
         records = page_records()
         while batch := list(islice(records, 2_000)):

@@ -42,7 +42,7 @@ class Audit:
 def audit(storage: Storage, on_movie: Callable[[], None] = lambda: None) -> Audit:
     """Compare the list with the stored movies, 8 bytes of memory each; UsageError when no list is loaded."""
     export = storage.id_export
-    loaded = _require_loaded(export)
+    loaded = require_loaded(export)
     stored = storage.movies.ids(on_movie)
     missing, unlisted = differ(export.ids(), stored)
     list_made_at = made_at(loaded)
@@ -69,11 +69,11 @@ def missing_ids(storage: Storage) -> Iterator[int]:
 
     All are found before the first is yielded, so that no cursor stays open while the caller works.
     """
-    _require_loaded(storage.id_export)
+    require_loaded(storage.id_export)
     yield from differ(storage.id_export.ids(), storage.movies.ids())[0]
 
 
-def _require_loaded(export: IdExport) -> Loaded:
+def require_loaded(export: IdExport) -> Loaded:
     """The loaded list; UsageError when there is none."""
     loaded = export.current()
     if loaded is None:

@@ -1,4 +1,4 @@
-"""How many pages of each cell are planned, stored and in quarantine; MongoDB is read once for all cells."""
+"""How many pages of each list are planned, stored and in quarantine; MongoDB is read once for all lists."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 
-from worker.keys import MAX_PAGE, Cell, PageKey
+from worker.keys import ListKey, PagedList, PageKey
 from worker.storage.database import Storage
 from worker.storage.page_counts import Count, count_pages
 
 
 @dataclass
 class Coverage:
-    """Numbers of pages, of one cell or of several."""
+    """Numbers of pages, of one cell or of several; also of other lists, and of single movies."""
 
     cells: int = 0
     #: Cells whose page 1 is stored: it says how many pages they have.
@@ -52,35 +52,36 @@ class Coverage:
 
 
 class CoverageIndex:
-    """The stored and quarantined pages of every cell, as of one reading of MongoDB."""
+    """The stored and quarantined pages of every list, as of one reading of MongoDB."""
 
-    def __init__(self, counts: Mapping[Cell, Count], quarantined: Iterable[PageKey]) -> None:
+    def __init__(self, counts: Mapping[str, Count], quarantined: Iterable[ListKey]) -> None:
         self._counts = counts
-        self._quarantined: defaultdict[Cell, set[int]] = defaultdict(set)
+        self._quarantined: defaultdict[str, set[int]] = defaultdict(set)
         for key in quarantined:
-            self._quarantined[key.cell].add(key.page)
+            self._quarantined[key.id.rpartition(":")[0]].add(key.page)
 
     @classmethod
     def read(cls, storage: Storage, moments: Collection[datetime | None]) -> dict[datetime | None, Self]:
         """An index for each moment: pages requested before it count as missing (None: no page does)."""
         failures, latest = storage.failures.quarantined(), storage.mongo.latest()
 
-        def quarantined(moment: datetime | None) -> Iterator[PageKey]:
+        def quarantined(moment: datetime | None) -> Iterator[ListKey]:
             for key, failure in failures.items():
-                if isinstance(key, PageKey) and (moment is None or moment <= failure["last_at"] <= latest):
+                if isinstance(key, ListKey) and (moment is None or moment <= failure["last_at"] <= latest):
                     yield key
 
         counts = count_pages(storage.pages, set(moments), latest)
         return {moment: cls(count, quarantined(moment)) for moment, count in counts.items()}
 
-    def coverage(self, cell: Cell) -> Coverage:
-        """The coverage of the cell, including the windows it was split into."""
-        quarantined, count = self._quarantined[cell], self._counts.get(cell)
+    def coverage(self, wanted: PagedList) -> Coverage:
+        """The coverage of a list; of a cell with the windows it was split into."""
+        quarantined, count = self._quarantined[wanted.id], self._counts.get(wanted.id)
         if count is None or count.total_pages is None:
             return Coverage(cells=1, planned=1, quarantined=int(1 in quarantined))
-        halves = cell.halves() if count.total_pages > MAX_PAGE else ()
-        planned = 1 if halves else min(max(count.total_pages, 1), MAX_PAGE)
-        needed = set(range(1, planned + 1))  # records beyond remain from when the cell was longer
+        rest = wanted.rest(count.total_pages)
+        halves = [key.cell for key in rest if isinstance(key, PageKey) and key.page == 1]
+        planned = 1 if halves else 1 + len(rest)
+        needed = set(range(1, planned + 1))  # records beyond remain from when the list was longer
         stored = needed & count.pages
         whole = Coverage(1, 1, planned, len(stored), len(needed & quarantined - stored))
         for half in halves:
@@ -88,3 +89,8 @@ class CoverageIndex:
             part.cells = part.opened = 0
             whole.add(part)
         return whole
+
+
+def in_quarantine(number: int) -> str:
+    """The end of a sentence: how many pages or movies are in quarantine, if any."""
+    return f", {number:,} in quarantine" if number else ""

@@ -1,137 +1,105 @@
-"""Backfills: what was requested, what of it is missing, and the messages that fetch it."""
+"""Requests: what was asked for, what of it is missing, and the messages that fetch it."""
 
-import hashlib
-import json
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain
-from typing import Any, Self
+from typing import Any
 
-from producer.coverage import CoverageIndex
-from producer.plan import plan_cells
-from worker.keys import Cell, PageKey
+from producer.requests.backfills import Backfill, TotalsCheck
+from producer.requests.changes import Changes
+from producer.requests.movies import AgingMovies, Details
+from producer.requests.popular import Popular
+from producer.requests.request import Request
+from worker.keys import Fetch, Key, MovieKey
 from worker.storage.database import Storage
-from worker.tasks import enqueue_pages
+from worker.storage.documents import log_unreadable
+from worker.tasks import enqueue
 
-#: After this long, whether a finished backfill is still complete is computed again: pages may have been
+KINDS: dict[str, type[Request]] = {
+    kind.kind: kind for kind in (Backfill, TotalsCheck, Popular, Changes, Details, AgingMovies)
+}
+#: After this long, whether a finished request is still complete is computed again: pages may have been
 #: deleted by hand, or lost in a failover.
 TRUSTED = timedelta(hours=1)
+#: Single movies enqueued at a time: two minutes' worth of TMDB's limit, eight while pages wait.
+MOVIES_ENQUEUED = 4_000
 
 
-@dataclass(frozen=True)
-class Backfill:
-    """A request: every genre in every year, with no page older than `max_age` at `requested_at`."""
-
-    genres: Mapping[int, str]
-    years: tuple[int, ...]
-    max_age: timedelta | None
-    requested_at: datetime
-    #: Name of the schedule entry that requested it; "" for a person.
-    schedule_entry: str = ""
-
-    @property
-    def id(self) -> str:
-        """Eight hexadecimal digits; the same request has the same id at any time."""
-        request: list[object] = [sorted(self.genres), self.years, self._max_age_s]
-        if self.schedule_entry:
-            request.append(self.schedule_entry)
-        return hashlib.sha256(json.dumps(request).encode()).hexdigest()[:8]
-
-    @property
-    def fresh_after(self) -> datetime | None:
-        """Pages requested before this moment count as missing; None: a page of any age will do."""
-        return self.requested_at - self.max_age if self.max_age is not None else None
-
-    @property
-    def fresh_after_ms(self) -> int:
-        """`fresh_after` as messages carry it: milliseconds since 1970, 0 for None."""
-        return int(self.fresh_after.timestamp() * 1000) if self.fresh_after else 0
-
-    def cells(self) -> list[Cell]:
-        return plan_cells(self.genres, self.years)
-
-    def missing(self, storage: Storage, ages: Mapping[Cell, datetime] | None = None) -> Iterator[PageKey]:
-        """The pages that are missing; a cell without page 1 lacks that page alone, for its length is unknown.
-
-        Cells that `ages` holds come first, the oldest of them first.
-        """
-        index = CoverageIndex.read(storage, [self.fresh_after])[self.fresh_after]
-        incomplete = [cell for cell in self.cells() if index.coverage(cell).missing]
-        if ages:
-            incomplete.sort(key=lambda cell: ages.get(cell, self.requested_at))
-        return storage.pages.missing(incomplete, self.fresh_after)
-
-    def to_document(self) -> dict[str, Any]:
-        return {
-            "genres": [{"id": genre_id, "name": name} for genre_id, name in self.genres.items()],
-            "years": list(self.years),
-            "max_age_s": self._max_age_s,
-            "requested_at": self.requested_at,
-            "schedule_entry": self.schedule_entry,
-        }
-
-    @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> Self:
-        age_s = document["max_age_s"]
-        return cls(
-            genres={genre["id"]: genre["name"] for genre in document["genres"]},
-            years=tuple(document["years"]),
-            max_age=timedelta(seconds=age_s) if age_s is not None else None,
-            requested_at=document["requested_at"],
-            schedule_entry=document.get("schedule_entry", ""),
-        )
-
-    @property
-    def _max_age_s(self) -> float | None:
-        return self.max_age.total_seconds() if self.max_age is not None else None
-
-
-def enqueue_backfill(
-    storage: Storage, backfill: Backfill, queue: str = "cells", ages: Mapping[Cell, datetime] | None = None
-) -> int:
-    """Save the request and enqueue what is missing, in the order of `Backfill.missing`; returns how many.
+def enqueue_request(storage: Storage, request: Request, queue: str = "cells") -> int:
+    """Save the request and enqueue what is missing; returns how many messages.
 
     Raises MongoUnavailable; RedisUnavailable when some messages may not have been sent. Call it again then.
     """
+    save_request(storage, request)
+    return enqueue_some(request.missing(storage), queue)
+
+
+def save_request(storage: Storage, request: Request) -> None:
+    """Save the request: from now on, what it lacks is missing."""
     storage.pages.create_indexes()  # while the collection is still empty
-    storage.backfills.save(backfill.id, backfill.to_document())
-    return enqueue_pages(backfill.missing(storage, ages), backfill.fresh_after_ms, queue)
+    storage.requests.save(request.id, request.to_document())
+
+
+def enqueue_some(missing: Iterator[Fetch[Key]], queue: str = "cells") -> int:
+    """Enqueue pages, and up to MOVIES_ENQUEUED single movies; returns how many. Raises RedisUnavailable."""
+
+    def some() -> Iterator[Fetch[Key]]:
+        movies = 0
+        for fetch in missing:
+            yield fetch
+            movies += isinstance(fetch.key, MovieKey)
+            if movies >= MOVIES_ENQUEUED:
+                return
+
+    return enqueue(some(), queue)
+
+
+def all_requests(storage: Storage) -> list[Request]:
+    """Every saved request, the latest first."""
+    return [request for document in storage.requests.all() if (request := _from_document(document))]
 
 
 def all_backfills(storage: Storage) -> list[Backfill]:
-    """Every saved request, the latest first."""
-    return [Backfill.from_document(document) for document in storage.backfills.all()]
+    """The backfills, the latest first."""
+    return [request for request in all_requests(storage) if type(request) is Backfill]
 
 
 def requested_backfills(storage: Storage) -> list[Backfill]:
-    """The backfills that a person requested, the latest first."""
+    """The backfills that a person asked for, the latest first."""
     return [backfill for backfill in all_backfills(storage) if not backfill.schedule_entry]
 
 
 def incomplete(storage: Storage, ids: Collection[str]) -> set[str]:
-    """Those of the backfills with these ids that lack pages now."""
+    """Those of the requests with these ids that lack anything now."""
     return {
         document["_id"]
-        for document in storage.backfills.all(unfinished=True)
-        if document["_id"] in ids and any(Backfill.from_document(document).missing(storage))
+        for document in storage.requests.all(unfinished=True)
+        if document["_id"] in ids and (request := _from_document(document)) and any(request.missing(storage))
     }
 
 
-def find_missing(storage: Storage, now: datetime) -> Iterator[tuple[Backfill, Iterator[PageKey]]]:
-    """Each backfill that lacks pages, with those pages; backfills that lack none are noted as finished."""
-    for document in storage.backfills.all():
+def find_missing(storage: Storage, now: datetime) -> Iterator[Iterator[Fetch[Key]]]:
+    """What is missing, for each request that lacks anything; the others are noted as finished."""
+    for document in storage.requests.all():
         finished_at = document.get("finished_at")
         if finished_at and now - TRUSTED < finished_at <= now:
             continue
         if document["requested_at"] > storage.mongo.latest():
             # Requested while the clock was ahead: no page that is fetched now would count as fresh.
             document["requested_at"] = now
-            storage.backfills.correct_date(document["_id"], now)
-        backfill = Backfill.from_document(document)
-        missing = backfill.missing(storage)
-        first = next(missing, None)
-        if first is None:
-            storage.backfills.finish(document, now)
-        else:
-            yield backfill, chain([first], missing)
+            storage.requests.correct_date(document["_id"], now)
+        if request := _from_document(document):
+            missing = request.missing(storage)
+            first = next(missing, None)
+            if first is None:
+                storage.requests.finish(document, now)
+            else:
+                yield chain([first], missing)
+
+
+def _from_document(document: Mapping[str, Any]) -> Request | None:
+    """The request; None, and a line in the log, for a kind of another version."""
+    if kind := KINDS.get(document.get("kind", "")):
+        return kind.from_document(document)
+    log_unreadable("requests", document["_id"])
+    return None

@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterable, Mapping
 
 from worker.errors import UsageError
-from worker.keys import FIRST_YEAR, LAST_YEAR, Cell
+from worker.keys import Cell
+from worker.windows import FIRST_YEAR, LAST_YEAR
 
 _YEARS = re.compile(r"(\d{4})(?:\.\.(\d{4}))?")
 

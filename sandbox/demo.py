@@ -12,11 +12,10 @@ from typing import Annotated
 import typer
 
 from producer.cli.backfill import new_backfill
-from producer.cli.follow import follow, summary
-from producer.cli.render import console
-from producer.enqueue import enqueue_backfill
+from producer.cli.follow import follow
+from producer.cli.render import console, summary
 from producer.plan import parse_years
-from producer.progress import Progress
+from producer.requests.request import Progress
 from sandbox.embedded import free_port
 from sandbox.emulator.items import CatalogError, read_catalog
 from sandbox.fleet import Fleet, interrupt_on_sigterm
@@ -74,10 +73,10 @@ def _demo(catalog: Path | None, rate: int, *, as_json: bool, keep: bool) -> None
             out.print(f"Flower at http://127.0.0.1:{port}; REDIS_URL={redis}", soft_wrap=True)
             out.print(f"MONGO_URL={mongo}; Ctrl-C ends it all", soft_wrap=True)
         wanted = new_backfill(genres, chosen, settings().reelhaul_retention)
-        enqueue_backfill(storage(), wanted)
         ended = follow(wanted)
-        out.print(summary(ended))
-        figures = _summary(ended, emulator, rate)
+        movies = storage().movies.count()
+        out.print(summary(ended, movies))
+        figures = {**_summary(ended, emulator, rate), "movies": movies}
         if as_json:
             typer.echo(json.dumps(figures))
         else:
@@ -125,14 +124,13 @@ def _years_of(catalog: Path) -> str:
 
 def _summary(ended: Progress, emulator: EmulatorProcess, rate: int) -> dict[str, int | float]:
     """The run in figures; requests are counted by the emulator's log."""
-    total, stats = ended.total, emulator.stats()
+    total, stats = ended.pages, emulator.stats()
     seconds = stats["last_arrival_s"] - stats["first_arrival_s"]
     requests = stats["arrivals"]
     return {
         "pages_planned": total.planned,
         "pages_stored": total.stored,
         "missing": total.missing,
-        "movies": ended.movies,
         "requests": requests,
         "refused": stats["by_status"].get("429", 0),
         "limit_utilisation": round((requests - CAPACITY) / (rate * seconds), 4),

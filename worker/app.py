@@ -45,7 +45,7 @@ def configuration() -> dict[str, Any]:
             "global_keyprefix": "{reelhaul}:",
         },
         # The only place where the worker names the producer, whose schedule runs on the same workers.
-        "imports": ("worker.tasks", "worker.movie_tasks", "producer.schedule.tasks"),
+        "imports": ("worker.tasks", "producer.schedule.tasks"),
         "task_queues": [Queue(queue, routing_key=queue) for queue in QUEUES],
         "task_default_queue": REFRESH,
         "task_create_missing_queues": False,

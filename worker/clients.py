@@ -14,7 +14,7 @@ from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from worker.errors import RedisUnavailable, UsageError
-from worker.labels import PageLabels
+from worker.labels import Labels
 from worker.limiter.client import Limiter
 from worker.settings import DEFAULT_DATABASE, settings
 from worker.storage.database import Storage
@@ -106,9 +106,9 @@ def storage() -> Storage:
 
 
 @_Once
-def page_labels() -> PageLabels:
-    """Labels for pages."""
-    return PageLabels(storage())
+def labels() -> Labels:
+    """Labels for messages."""
+    return Labels(storage())
 
 
 def fleet_now() -> datetime:
@@ -135,7 +135,7 @@ def clear_cached_clients() -> None:
     """Drop all clients: a forked process must not share sockets with its parent."""
     global _building  # noqa: PLW0603 -- a thread of the parent may have held it
     _building = threading.RLock()
-    for client in (redis_client, limiter, host_share, tmdb_client, database, storage, page_labels):
+    for client in (redis_client, limiter, host_share, tmdb_client, database, storage, labels):
         client.built = None
 
 

@@ -1,14 +1,18 @@
-"""Keys of what is fetched: windows of days, cells (genre, window), their pages, and single movies."""
+"""Keys of what is fetched: pages of cells, of other lists and of days of changes, totals, single movies.
+
+A list is what has pages: a cell (genre, window), the popular movies, the changes of a day.
+"""
 
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Sequence
-from datetime import date, timedelta
-from typing import NamedTuple, TypeVar
+from contextlib import suppress
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from worker.errors import UsageError
+from worker.windows import Window
 
 #: TMDB rejects a higher page of any query: HTTP 400 with code 22 (HTTP 422 from about 2019 to 2022).
 MAX_PAGE = 500
@@ -17,7 +21,6 @@ PAGES = range(1, MAX_PAGE + 1)
 PAGE_SIZE = 20
 #: In place of a genre, for queries that name none.
 ANY_GENRE = 0
-FIRST_YEAR, LAST_YEAR = 1870, 2100
 #: A signed 32-bit integer; TMDB's largest genre id is 10770.
 LAST_GENRE = 2**31 - 1
 #: The largest integer that MongoDB holds, so that every stored movie can be requested.
@@ -33,11 +36,7 @@ BUSY_YEARS = range(1950, 2026)
 USED_MOVIE_IDS = range(1, 1_700_001)
 
 T = TypeVar("T")
-
-_YEAR = re.compile(r"\d{4}")
-_INTERVAL = re.compile(r"(\d{4}-\d\d-\d\d)/(\d{4}-\d\d-\d\d)")
-_MOVIE = "movie:"
-_MOVIE_ID = re.compile(_MOVIE + r"([1-9][0-9]{0,18})")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def another(value: T, choices: Sequence[T]) -> T:
@@ -45,49 +44,6 @@ def another(value: T, choices: Sequence[T]) -> T:
     while (other := random.choice(choices)) == value:  # noqa: S311 -- spreads requests, no secret
         pass
     return other
-
-
-class Window(NamedTuple):
-    """An interval of days of primary release, both ends included."""
-
-    first: date
-    last: date
-
-    @classmethod
-    def of_year(cls, year: int) -> Window:
-        """The whole year; UsageError outside FIRST_YEAR..LAST_YEAR."""
-        if not FIRST_YEAR <= year <= LAST_YEAR:
-            raise UsageError(f"year {year}: expected {FIRST_YEAR}..{LAST_YEAR}")
-        return cls(date(year, 1, 1), date(year, 12, 31))
-
-    @classmethod
-    def parse(cls, text: str) -> Window:
-        """Parse `1999` or `1999-01-01/1999-06-30`, within of_year's bounds; UsageError for anything else."""
-        if _YEAR.fullmatch(text):
-            return cls.of_year(int(text))
-        ends = _INTERVAL.fullmatch(text)
-        try:
-            window = cls(*map(date.fromisoformat, ends.groups())) if ends else None
-        except ValueError:
-            window = None
-        if window is None or window.first > window.last:
-            raise UsageError(f"window {text!r:.60}: expected a year (1999) or days (1999-01-01/1999-06-30)")
-        if window.first.year < FIRST_YEAR or window.last.year > LAST_YEAR:
-            raise UsageError(f"window {text!r:.60}: expected days within {FIRST_YEAR}..{LAST_YEAR}")
-        return window
-
-    def __str__(self) -> str:
-        year = self.first.year
-        if self == (date(year, 1, 1), date(year, 12, 31)):
-            return str(year)
-        return f"{self.first.isoformat()}/{self.last.isoformat()}"
-
-    def halves(self) -> tuple[Window, ...]:
-        """The two halves of this window; none for a single day."""
-        if self.first == self.last:
-            return ()
-        middle = self.first + (self.last - self.first) // 2
-        return Window(self.first, middle), Window(middle + timedelta(days=1), self.last)
 
 
 class Cell(NamedTuple):
@@ -118,23 +74,42 @@ class Cell(NamedTuple):
         return [self.page(number) for number in range(2, min(total_pages, MAX_PAGE) + 1)]
 
 
-class MovieKey(NamedTuple):
-    """The identity of a single movie's details, as PageKey is a page's."""
+class PopularList(NamedTuple):
+    """The first `pages` pages of all movies, the most popular first."""
 
-    movie_id: int
+    pages: int
 
     @property
     def id(self) -> str:
-        return f"{_MOVIE}{self.movie_id}"
+        return "popular"
 
-    def similar(self) -> tuple[MovieKey, ...]:
-        """Three other random movies, the first with an id near this one's; TMDB may lack them."""
-        near = range(max(1, self.movie_id - 50), min(self.movie_id + 50, LAST_MOVIE))
-        return tuple(MovieKey(another(self.movie_id, ids)) for ids in (near, USED_MOVIE_IDS, USED_MOVIE_IDS))
+    def page(self, number: int) -> PopularKey:
+        return PopularKey(number)
+
+    def rest(self, total_pages: int) -> list[PopularKey]:
+        """As of a cell, but of the first `pages` pages."""
+        return [self.page(number) for number in range(2, min(total_pages, self.pages) + 1)]
+
+
+class ChangesDay(NamedTuple):
+    """The movies that TMDB lists as changed on a day (UTC), an ISO 8601 date."""
+
+    day: str
+
+    @property
+    def id(self) -> str:
+        return f"changes:{self.day}"
+
+    def page(self, number: int) -> ChangesKey:
+        return ChangesKey(self.day, number)
+
+    def rest(self, total_pages: int) -> list[ChangesKey]:
+        """As of a cell."""
+        return [self.page(number) for number in range(2, min(total_pages, MAX_PAGE) + 1)]
 
 
 class PageKey(NamedTuple):
-    """The identity of a page; its `id` is used in MongoDB, in the log and in Flower."""
+    """The identity of a cell's page; its `id` is used in MongoDB, in the log and in Flower."""
 
     genre_id: int
     window: str
@@ -149,7 +124,7 @@ class PageKey(NamedTuple):
         return Cell(self.genre_id, self.window)
 
     def similar(self) -> tuple[PageKey, ...]:
-        """Three other random pages, each with two of genre, window and page the same."""
+        """Three other random pages, each with two of genre, window and page the same; first another page."""
         years = [str(year) for year in BUSY_YEARS]
         return (
             self._replace(page=another(self.page, PAGES)),
@@ -157,29 +132,128 @@ class PageKey(NamedTuple):
             self._replace(genre_id=another(self.genre_id, GENRE_IDS)),
         )
 
-    @classmethod
-    def parse(cls, text: str) -> PageKey:
-        """The key whose `id` is `text`; UsageError when there is none or it is out of bounds."""
-        try:
-            genre_id, window, page = text.split(":")
-            key = cls(int(genre_id), str(Window.parse(window)), int(page))
-        except ValueError:
-            key = None
-        if key and key.id == text and 0 <= key.genre_id <= LAST_GENRE and 1 <= key.page <= MAX_PAGE:
-            return key
-        raise UsageError(
-            f"page key {text!r:.60}: expected GENRE:WINDOW:PAGE, for instance 18:1999:3, with a genre in "
-            f"0..{LAST_GENRE} and a page in 1..{MAX_PAGE}"
-        )
+
+class TotalsKey(NamedTuple):
+    """The totals of a cell: its page 1, requested only to see whether the cell has changed."""
+
+    genre_id: int
+    window: str
+
+    @property
+    def id(self) -> str:
+        return f"totals:{self.genre_id}:{self.window}"
+
+    @property
+    def cell(self) -> Cell:
+        return Cell(self.genre_id, self.window)
+
+    def similar(self) -> tuple[TotalsKey, ...]:
+        """The totals of three other cells, each with the genre or the window the same."""
+        years = [str(year) for year in BUSY_YEARS]
+        other_windows = (self._replace(window=another(self.window, years)) for _ in range(2))
+        return (*other_windows, self._replace(genre_id=another(self.genre_id, GENRE_IDS)))
 
 
-def parse_key(text: str) -> PageKey | MovieKey:
-    """The key of a page or movie whose `id` is `text`; UsageError when there is none."""
-    if not text.startswith(_MOVIE):
-        return PageKey.parse(text)
-    found = _MOVIE_ID.fullmatch(text)
-    if found and int(found[1]) <= LAST_MOVIE:
-        return MovieKey(int(found[1]))
+class PopularKey(NamedTuple):
+    """A page of the most popular movies."""
+
+    page: int
+
+    @property
+    def id(self) -> str:
+        return f"popular:{self.page}"
+
+    def similar(self) -> tuple[PopularKey, ...]:
+        """Three other random pages."""
+        return tuple(PopularKey(another(self.page, PAGES)) for _ in range(3))
+
+
+class ChangesKey(NamedTuple):
+    """A page of the changes of a day (UTC), an ISO 8601 date."""
+
+    day: str
+    page: int
+
+    @property
+    def id(self) -> str:
+        return f"changes:{self.day}:{self.page}"
+
+    @property
+    def changed_on(self) -> date:
+        return date.fromisoformat(self.day)
+
+    def similar(self) -> tuple[ChangesKey, ...]:
+        """Another page of the same day, then the first pages of the days before; TMDB keeps two weeks."""
+        days = (self.changed_on - timedelta(days=number) for number in (1, 2))
+        return (self._replace(page=another(self.page, PAGES)), *(ChangesKey(str(day), 1) for day in days))
+
+
+class MovieKey(NamedTuple):
+    """The identity of a single movie's details, as PageKey is a page's."""
+
+    movie_id: int
+
+    @property
+    def id(self) -> str:
+        return f"movie:{self.movie_id}"
+
+    def similar(self) -> tuple[MovieKey, ...]:
+        """Three other random movies; TMDB may lack them. The last has an id near this one's."""
+        near = range(max(1, self.movie_id - 50), min(self.movie_id + 50, LAST_MOVIE))
+        return tuple(MovieKey(another(self.movie_id, ids)) for ids in (USED_MOVIE_IDS, USED_MOVIE_IDS, near))
+
+
+#: The name of a thing to fetch: `id`, and `similar()`, three keys of the same kind.
+Key = PageKey | TotalsKey | PopularKey | ChangesKey | MovieKey
+#: What has pages, and the keys of these.
+PagedList = Cell | PopularList | ChangesDay
+ListKey = PageKey | PopularKey | ChangesKey
+
+
+def parse_key(text: str) -> Key:
+    """The key whose `id` is `text`; UsageError when there is none or it is out of bounds."""
+    key: Key | None = None
+    with suppress(ValueError, UsageError):
+        match text.split(":"):
+            case "totals", genre_id, window:
+                key = TotalsKey(int(genre_id), str(Window.parse(window)))
+            case "popular", page:
+                key = PopularKey(int(page))
+            case "changes", day, page:
+                key = ChangesKey(str(date.fromisoformat(day)), int(page))
+            case "movie", movie_id:
+                key = MovieKey(int(movie_id))
+            case genre_id, window, page:
+                key = PageKey(int(genre_id), str(Window.parse(window)), int(page))
+    if key and key.id == text and _is_within_bounds(key):
+        return key
     raise UsageError(
-        f"movie key {text!r:.60}: expected movie:ID, an id in 1..{LAST_MOVIE}, for instance movie:603"
+        f"key {text!r:.60}: expected, for instance, 18:1999:3 (genre, window, page in 1..{MAX_PAGE}), "
+        "popular:3, changes:2026-03-01:2 or movie:603"
     )
+
+
+def _is_within_bounds(key: Key) -> bool:
+    if isinstance(key, MovieKey):
+        return 1 <= key.movie_id <= LAST_MOVIE
+    has_genre = not isinstance(key, PageKey | TotalsKey) or 0 <= key.genre_id <= LAST_GENRE
+    return has_genre and (isinstance(key, TotalsKey) or key.page in PAGES)
+
+
+K_co = TypeVar("K_co", bound=Key, covariant=True)
+
+
+class Fetch(NamedTuple, Generic[K_co]):
+    """What one message asks for."""
+
+    key: K_co
+    #: What was requested before that moment is requested again; None: whatever is stored will do.
+    fresh_after: datetime | None = None
+    #: The further arguments of the key's task.
+    options: tuple[Any, ...] = ()
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """The arguments of the key's task: the key, milliseconds since 1970 or 0, the options."""
+        fresh_after_ms = (self.fresh_after - _EPOCH) // timedelta(milliseconds=1) if self.fresh_after else 0
+        return *self.key, fresh_after_ms, *self.options

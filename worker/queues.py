@@ -21,18 +21,19 @@ MOVIE_SHARE = 4
 class Message(NamedTuple):
     """A call of a task: its arguments (JSON scalars), the label that Flower shows, the queue."""
 
-    args: tuple[str | int, ...]
+    task: Task[Any, Any]
+    args: tuple[Any, ...]
     label: str
     queue: str
 
 
-def publish(task: Task[Any, Any], messages: Iterable[Message]) -> int:
+def publish(messages: Iterable[Message]) -> int:
     """Enqueue the messages and return how many; RedisUnavailable when some may not have been sent."""
     sent = 0
     try:
         with app.producer_or_acquire() as producer, producer.batch(max_size=PUBLISH_BATCH):
             for message in messages:
-                task.apply_async(  # type: ignore[call-arg] # the stubs lack argsrepr
+                message.task.apply_async(  # type: ignore[call-arg] # the stubs lack argsrepr
                     args=message.args,
                     queue=message.queue,
                     producer=producer,

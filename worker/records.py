@@ -17,7 +17,7 @@ class Response:
 
 @dataclass(frozen=True)
 class Page:
-    """A page of a list of movies: raw items, in TMDB's order."""
+    """A page of a list: raw items, each with an id, in TMDB's order."""
 
     number: int
     results: list[dict[str, Any]]
@@ -38,13 +38,3 @@ class Details:
     #: As in Page.
     fetched_at: datetime
     body: bytes
-
-
-@dataclass(frozen=True)
-class Changes:
-    """A page of the change feed: ids of movies that changed."""
-
-    ids: list[int]
-    total_pages: int
-    #: As in Page.
-    fetched_at: datetime

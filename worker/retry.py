@@ -1,16 +1,16 @@
 """Retry, requeue and quarantine policy for one task.
 
-for attempt in Attempts(key, deadlines):      retries after 429s, outages and claims
+for attempt in Attempts(deadlines, ...):      retries after 429s, outages and claims
     with attempt:
-        page = tmdb_client().discover(...)
+        page = tmdb_client().get(...)
 
 retry_storage(save, deadline)                 retries while MongoDB is unavailable
 
-with message_outcome(key, task_id):           NotNow: requeue; NotEver: quarantine
+with message_outcome(fetch, task_id):         NotNow: requeue; NotEver: quarantine
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import NamedTuple, NoReturn, Self, TypeVar
 
@@ -32,7 +32,8 @@ from worker.errors import (
     Unexpected,
     UsageError,
 )
-from worker.keys import MovieKey, PageKey
+from worker.keys import Fetch, Key
+from worker.kinds import Requests, kind_of
 from worker.monitoring.breaker import breaker
 from worker.monitoring.metrics import count, spent
 from worker.settings import redacted
@@ -80,12 +81,12 @@ class Attempts:
     """
 
     def __init__(
-        self, key: PageKey | MovieKey | None, deadlines: Deadlines, append: Iterable[str] = ()
+        self, deadlines: Deadlines, key: Key | None = None, requests: Requests | None = None
     ) -> None:
-        """`key`: the page or movie (None: something else); `append`: the parts requested with a movie."""
+        """`requests(key)` is what is attempted; without a key, failures are compared with nothing."""
         self._deadline = deadlines.waiting
         compare_until = deadlines.task - WHOLE_S
-        self._suspicion = Suspicion(key, append, compare_until, tmdb_client, limiter)
+        self._suspicion = Suspicion(key, requests, compare_until, tmdb_client, limiter)
         self._succeeded = False
 
     def __iter__(self) -> Iterator[AbstractContextManager[None]]:
@@ -117,7 +118,7 @@ class Attempts:
 def ask(request: Callable[[float], T], wait_s: float | None = None) -> T:
     """Return `request(deadline)`, for a command: waits `wait_s` (None: WAIT_S). Raises as Attempts does."""
     deadlines = Deadlines.from_now(wait_s)
-    for attempt in Attempts(None, deadlines):
+    for attempt in Attempts(deadlines):
         with attempt:
             answer = request(deadlines.waiting)
     return answer
@@ -140,15 +141,15 @@ def retry_storage(work: Callable[[], T], deadline: float) -> T:
 
 
 @contextmanager
-def message_outcome(key: PageKey | MovieKey, task_id: str | None) -> Iterator[Deadlines]:
+def message_outcome(fetch: Fetch[Key], task_id: str | None) -> Iterator[Deadlines]:
     """Acknowledge, requeue or quarantine the message, according to the block's error.
 
-    None: acknowledge. NotNow, KeyRejected: requeue. NotEver: quarantine `key` and fail the task, which Flower
+    None: acknowledge. NotNow, KeyRejected: requeue. NotEver: quarantine the key and fail the task, as Flower
     shows. Other errors are the fault of this machine or worker (requeue), or a bug on this page (quarantine).
     """
-    with structlog.contextvars.bound_contextvars(page=key.id, task=task_id), spent("task"):
+    with structlog.contextvars.bound_contextvars(page=fetch.key.id, task=task_id), spent("task"):
         try:
-            with _quarantine_on_failure(key):
+            with _quarantine_on_failure(fetch):
                 yield Deadlines.from_now()
         except HostFailure as failure:
             log.warning("requeued", reason=str(failure))
@@ -161,13 +162,13 @@ def message_outcome(key: PageKey | MovieKey, task_id: str | None) -> Iterator[De
 
 
 @contextmanager
-def _quarantine_on_failure(key: PageKey | MovieKey) -> Iterator[None]:
+def _quarantine_on_failure(fetch: Fetch[Key]) -> Iterator[None]:
     if breaker().tripped:
         raise HostFailure("this worker stops")
     try:
         yield
     except NotEver as failure:
-        quarantine(key, failure)
+        quarantine(fetch, failure)
         raise
     except (NotNow, KeyRejected):
         raise
@@ -175,23 +176,22 @@ def _quarantine_on_failure(key: PageKey | MovieKey) -> Iterator[None]:
         reason = redacted(f"{type(error).__name__}: {error}")
         if _is_host_failure(error):
             raise HostFailure(reason) from None
-        if breaker().fail(key.id, reason):
+        if breaker().fail(fetch.key.id, reason):
             raise HostFailure("this worker stops") from None
-        quarantine(key, Unexpected(reason))
+        quarantine(fetch, Unexpected(reason))
         raise
     else:
         breaker().succeed()
 
 
-def quarantine(key: PageKey | MovieKey, failure: NotEver) -> None:
+def quarantine(fetch: Fetch[Key], failure: NotEver) -> None:
     """Store the page or movie with its response; `reelhaul failures` shows it."""
     log.warning("quarantined", reason=str(failure))
-    count("details" if isinstance(key, MovieKey) else "pages", "quarantined")
-    count("quarantined", type(failure).__name__.lower())
+    kind = kind_of(fetch.key).name
+    count("fetches", kind, "quarantined")
+    count("quarantined", kind, type(failure).__name__.lower())
     deadline = time.monotonic() + QUARANTINE_S
-    retry_storage(lambda: storage().failures.add(key, failure, fleet_now()), deadline)
-    if isinstance(key, MovieKey):
-        retry_storage(lambda: storage().movie_requests.remove(key), deadline)
+    retry_storage(lambda: storage().failures.add(fetch, failure, fleet_now()), deadline)
 
 
 def reject(reason: str) -> NoReturn:

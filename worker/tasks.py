@@ -1,4 +1,7 @@
-"""The task for pages: fetch one, save it, and enqueue the pages that its cell still lacks."""
+"""The tasks, one for each kind of key, and what they all do: fetch, save, enqueue what follows.
+
+`worker.kinds` says for each kind what that means.
+"""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -6,24 +9,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 import structlog
+from celery import Task
 
-from worker.app import app
-from worker.clients import limiter, page_labels, storage, tmdb_client
-from worker.errors import Claimed, NotEver, Rejected, Unparsable, UsageError
-from worker.keys import MAX_PAGE, PAGE_SIZE, Cell, PageKey
+from worker.app import CELLS, MOVIES, PAGES, REFRESH, app
+from worker.clients import labels, storage, tmdb_client
+from worker.errors import NotEver, Rejected, UsageError
+from worker.keys import ChangesKey, Fetch, Key, MovieKey, PageKey, PopularKey, TotalsKey, parse_key
+from worker.kinds import kind_of
 from worker.monitoring.metrics import count
 from worker.patches.celery_strategy import CheckedTask
 from worker.queues import Message, publish
-from worker.records import Page, Response
-from worker.retry import (
-    CLAIM_POLL_S,
-    QUARANTINE_S,
-    Attempts,
-    Deadlines,
-    message_outcome,
-    reject,
-    retry_storage,
-)
+from worker.retry import QUARANTINE_S, Attempts, Deadlines, message_outcome, reject, retry_storage
+from worker.shrinkage import confirm_shrinkage
 from worker.storage.mongo import bounded
 
 log = structlog.get_logger(__name__)
@@ -35,106 +32,118 @@ LATEST_MS = 32_503_680_000_000
 # What is in `throws` is logged without a traceback.
 @app.task(name="reelhaul.fetch_page", base=CheckedTask, bind=True, throws=(NotEver,))
 def fetch_page(self: CheckedTask, genre_id: int, window: str, page: int, fresh_after_ms: int = 0) -> None:
-    """Fetch the page, unless it is stored and was requested since `fresh_after_ms` (since 1970; 0: ever).
+    """Fetch a page of a cell, unless it is stored and was requested since `fresh_after_ms` (0: ever).
 
     After page 1, enqueue what the cell still lacks. A quarantined page fails the task with NotEver.
     """
-    key, fresh_after = _parse_key(genre_id, window, page), _parse_time(fresh_after_ms)
-    with message_outcome(key, self.request.id) as deadlines:
-        fetch_and_save(key, fresh_after, deadlines)
-        if key.page == 1:
-            queue = str((self.request.delivery_info or {}).get("routing_key"))
-            missing = retry_storage(
-                lambda: list(storage().pages.missing([key.cell], fresh_after)), deadlines.task
-            )
+    _run(self, PageKey(genre_id, window, page), fresh_after_ms)
+
+
+@app.task(name="reelhaul.fetch_totals", base=CheckedTask, bind=True, throws=(NotEver,))
+def fetch_totals(self: CheckedTask, genre_id: int, window: str, fresh_after_ms: int = 0) -> None:
+    """Fetch a cell's totals, as fetch_page; if they have changed, enqueue the cell."""
+    _run(self, TotalsKey(genre_id, window), fresh_after_ms)
+
+
+@app.task(name="reelhaul.fetch_popular", base=CheckedTask, bind=True, throws=(NotEver,))
+def fetch_popular(self: CheckedTask, page: int, fresh_after_ms: int = 0, pages: int = 1) -> None:
+    """Fetch a page of the most popular movies, as fetch_page; after page 1, enqueue those up to `pages`."""
+    _run(self, PopularKey(page), fresh_after_ms, (pages,))
+
+
+@app.task(name="reelhaul.fetch_changes", base=CheckedTask, bind=True, throws=(NotEver,))
+def fetch_changes(  # noqa: PLR0913, PLR0917 -- the message's arguments
+    self: CheckedTask, day: str, page: int, fresh_after_ms: int = 0, again: int = 0, new: int = 0
+) -> None:
+    """Fetch a page of a day's changes, as fetch_page; enqueue the movies on it, after page 1 other pages.
+
+    `again`: 1 for movies that were fetched since they were listed today; `new`: 1 also for those not stored.
+    """
+    _run(self, ChangesKey(day, page), fresh_after_ms, (again, new))
+
+
+@app.task(name="reelhaul.fetch_movie", base=CheckedTask, bind=True, throws=(NotEver,))
+def fetch_movie(self: CheckedTask, movie_id: int, fresh_after_ms: int = 0, parts: str | None = None) -> None:
+    """Fetch a single movie, as fetch_page; mark it as gone if TMDB does not have it.
+
+    `parts`: None for its list item, a comma-separated list (or "") for its details with these parts.
+    """
+    _run(self, MovieKey(movie_id), fresh_after_ms, (parts,))
+
+
+TASKS: dict[type[Key], Task[Any, Any]] = {
+    PageKey: fetch_page,
+    TotalsKey: fetch_totals,
+    PopularKey: fetch_popular,
+    ChangesKey: fetch_changes,
+    MovieKey: fetch_movie,
+}
+
+
+def _run(task: CheckedTask, key: Key, fresh_after_ms: Any, options: tuple[Any, ...] = ()) -> None:
+    """Fetch what the message asks for, save it, enqueue what follows; a malformed message is rejected."""
+    fetch = _parse(key, fresh_after_ms, options)
+    with message_outcome(fetch, task.request.id) as deadlines:
+        fetch_and_save(fetch, deadlines)
+        following = retry_storage(lambda: list(kind_of(key).follow(storage(), fetch)), deadlines.task)
+        if following:
+            queue = str((task.request.delivery_info or {}).get("routing_key"))
             with bounded(QUARANTINE_S):  # labels are read from MongoDB
-                enqueue_pages(missing, fresh_after_ms, queue)
+                enqueue(following, queue)
 
 
-def fetch_and_save(key: PageKey, fresh_after: datetime | None, deadlines: Deadlines) -> None:
-    """Fetch and save the page unless it is fresh; raises as Attempts and retry_storage do."""
-    for attempt in Attempts(key, deadlines):  # ends after the attempt that succeeds
-        if retry_storage(lambda: storage().pages.is_fresh(key, fresh_after), deadlines.waiting):
-            count("pages", "fresh")
-            return
-        with attempt:
-            page = tmdb_client().discover(key, deadlines.waiting)
-            if key.page == 1:
-                _confirm_shrinkage(key.cell, page, deadlines.waiting)
-    if key.page == 1:  # before it is saved, so that no record beyond its end counts as stored
-        dropped = retry_storage(
-            lambda: storage().pages.drop_beyond(key.cell, page.total_pages, page.fetched_at), deadlines.task
-        )
-        if dropped:
-            log.info("cell is shorter", dropped=dropped)
-    saved = retry_storage(lambda: storage().pages.save(key, page), deadlines.task)
-    movies = len(page.results)
-    log.info("page saved", movies=movies, new=saved.inserted, changed=saved.changed)
-    count("pages", "stored")
-    count("movies", "new", saved.inserted)
-    count("movies", "changed", saved.changed)
-    count("movies", "unchanged", movies - saved.inserted - saved.changed)
+def fetch_and_save(fetch: Fetch[Key], deadlines: Deadlines) -> None:
+    """Fetch and save unless it is done; raises as Attempts and retry_storage do."""
+    key, kind = fetch.key, kind_of(fetch.key)
+    requests = retry_storage(lambda: kind.requests(storage(), fetch), deadlines.waiting)
+    try:
+        for attempt in Attempts(deadlines, key, requests):  # ends after the attempt that succeeds
+            if retry_storage(lambda: kind.is_done(storage(), fetch), deadlines.waiting):
+                count("fetches", kind.name, "fresh")
+                return
+            with attempt:
+                answer = tmdb_client().get(key, requests, deadlines.waiting)
+                if isinstance(key, PageKey) and key.page == 1:
+                    confirm_shrinkage(key.cell, answer, deadlines.waiting)
+    except Rejected as error:
+        requested_at = error.requested_at
+        save_gone = kind.save_gone
+        if not error.not_found or requested_at is None or save_gone is None:
+            raise
+        retry_storage(lambda: save_gone(storage(), fetch, requested_at), deadlines.task)
+        log.info("gone")
+        count("fetches", kind.name, "gone")
+        return
+    received = retry_storage(lambda: kind.save(storage(), fetch, answer), deadlines.task)
+    log.info("saved", movies=received.movies, new=received.inserted, changed=received.changed)
+    count("fetches", kind.name, "stored")
+    for change, number in received.by_change().items():
+        count("movies", kind.name, change, number)
 
 
-def enqueue_pages(keys: Iterable[PageKey], fresh_after_ms: int, queue: str = "cells") -> int:
-    """Enqueue the pages and return how many: first pages in `queue`, the others in `pages`.
+def enqueue(fetches: Iterable[Fetch[Key]], queue: str = CELLS) -> int:
+    """Enqueue the fetches and return how many: each in the queue of its kind, or all in `refresh`.
 
-    Everything goes to `refresh` if that is `queue`. Raises RedisUnavailable when some may not have been sent.
+    Raises RedisUnavailable when some may not have been sent.
     """
 
-    def queue_of(key: PageKey) -> str:
-        return queue if queue == "refresh" else "cells" if key.page == 1 else "pages"
+    def queue_of(key: Key) -> str:
+        if queue == REFRESH or isinstance(key, ChangesKey | TotalsKey):
+            return REFRESH
+        return MOVIES if isinstance(key, MovieKey) else CELLS if key.page == 1 else PAGES
 
-    labelled = page_labels().of(keys)
     return publish(
-        fetch_page, (Message((*key, fresh_after_ms), label, queue_of(key)) for key, label in labelled)
+        Message(TASKS[type(fetch.key)], fetch.args, label, queue_of(fetch.key))
+        for fetch, label in labels().of(fetches)
     )
 
 
-def _confirm_shrinkage(cell: Cell, first: Page, deadline: float) -> None:
-    """If page 1 counts far fewer movies than before, check with a page beyond the new end, cached apart.
-
-    Raises Unparsable when that page has movies or counts many more: page 1 is then requested again.
-    """
-    known = retry_storage(lambda: storage().pages.totals(cell), deadline)
-    if not known or known.fetched_at >= first.fetched_at or not _lost_much(known.pages, known.results, first):
-        return
-    number = min(max(first.total_pages, 1) + 1, MAX_PAGE)
-    try:
-        other = _discover_unclaimed(cell.page(number), deadline)
-    except Rejected:
-        return  # TMDB has no such page
-    is_beyond = number > first.total_pages
-    if (is_beyond and other.results) or _lost_much(other.total_pages, other.total_results, first):
-        raise Unparsable(
-            f"page 1 counts {first.total_results} movies on {first.total_pages} pages, "
-            f"page {number} {other.total_results} on {other.total_pages}",
-            Response(200, first.body),
-        )
-    log.info("cell shrank", pages=first.total_pages, movies=first.total_results)
-
-
-def _lost_much(pages: int, results: int, page: Page) -> bool:
-    """Whether the page counts fewer movies, by over PAGE_SIZE or half, or fewer pages, by more than one."""
-    fewer = results - page.total_results
-    return fewer > PAGE_SIZE or 2 * page.total_results < results or pages - page.total_pages > 1
-
-
-def _discover_unclaimed(key: PageKey, deadline: float) -> Page:
-    """Request the page, waiting while another thread is fetching it."""
-    while True:
-        try:
-            return tmdb_client().discover(key, deadline)
-        except Claimed as claim:
-            limiter().sleep(min(claim.wait_s, CLAIM_POLL_S))
-
-
-def _parse_key(genre_id: Any, window: Any, page: Any) -> PageKey:
-    """Return the message's key, or reject the message."""
+def _parse(key: Key, fresh_after_ms: Any, options: tuple[Any, ...]) -> Fetch[Key]:
+    """Return what the message asks for, or reject the message."""
     with suppress(UsageError):
-        if [type(part) for part in (genre_id, window, page)] == [int, str, int]:
-            return PageKey.parse(PageKey(genre_id, window, page).id)
-    return reject(f"not a page: {genre_id!r:.50}, {window!r:.50}, {page!r:.50}")
+        if parse_key(key.id) == key and kind_of(key).accepts(options):
+            return Fetch(key, _parse_time(fresh_after_ms), options)
+    return reject(f"not a {kind_of(key).name}: {', '.join(f'{part!r:.50}' for part in (*key, *options))}")
 
 
 def _parse_time(milliseconds: Any) -> datetime | None:

@@ -10,10 +10,9 @@ from producer.charts.grid import (
     VIRIDIS,
     Grid,
     has_label,
-    quarantined,
     stored_share,
 )
-from producer.coverage import Coverage
+from producer.coverage import Coverage, in_quarantine
 from worker.errors import UsageError
 from worker.monitoring.files import replace_file
 
@@ -49,9 +48,9 @@ def coverage_html(grid: Grid) -> str:
 def tooltip(genre: str, year: int, part: Coverage) -> str:
     """A cell's counts in one line."""
     if not part.opened:
-        return f"{genre} {year}: not fetched yet{quarantined(part)}"
+        return f"{genre} {year}: not fetched yet{in_quarantine(part.quarantined)}"
     stored = f"{part.stored:,} of {part.planned:,} pages stored"
-    return f"{genre} {year}: {stored}, {part.missing:,} missing{quarantined(part)}"
+    return f"{genre} {year}: {stored}, {part.missing:,} missing{in_quarantine(part.quarantined)}"
 
 
 def _year(number: int, year: int, step: int) -> str:

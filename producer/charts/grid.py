@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from producer.coverage import Coverage
-from producer.progress import Progress
+from producer.coverage import Coverage, in_quarantine
+from producer.requests.backfills import Backfill
+from producer.requests.request import Progress
 from worker.errors import UsageError
 from worker.keys import Cell
 
@@ -35,16 +36,17 @@ class Grid:
             total.add(part)
         opened = f"{total.opened:,} of {total.cells:,} cells open"
         pages = f"{total.stored:,} of {total.planned:,} known pages stored"
-        return f"{pages}, {opened}{quarantined(total)}"
+        return f"{pages}, {opened}{in_quarantine(total.quarantined)}"
 
 
-def coverage_grid(backfills: Iterable[Progress]) -> Grid:
+def coverage_grid(requests: Iterable[Progress]) -> Grid:
     """Every cell that was requested, as in the first backfill that has it; UsageError for none."""
     genres: dict[int, str] = {}
     cells: dict[Cell, Coverage] = {}
-    for progress in backfills:
-        genres = {**progress.backfill.genres, **genres}
-        cells = {**progress.by_cell, **cells}
+    for progress in requests:
+        if isinstance(progress.request, Backfill):
+            genres = {**progress.request.genres, **genres}
+            cells = {**progress.by_cell, **cells}
     if not cells:
         raise UsageError("nothing to draw: nothing was requested yet")
     years = [int(cell.window) for cell in cells]
@@ -55,11 +57,6 @@ def coverage_grid(backfills: Iterable[Progress]) -> Grid:
 def stored_share(part: Coverage) -> float | None:
     """Which share of the cell's pages is stored, 0 to 1; None while its length is unknown."""
     return part.stored / part.planned if part.opened else None
-
-
-def quarantined(part: Coverage) -> str:
-    """The end of a sentence: how many pages are in quarantine, if any."""
-    return f", {part.quarantined:,} in quarantine" if part.quarantined else ""
 
 
 def has_label(year: int, columns: int) -> bool:

@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-from producer.cli.follow import run_backfill
+from producer.cli.follow import run_request
 from producer.cli.options import Detach, Genres, MaxAge, Quiet, Years, parse_max_age
 from producer.cli.render import console
 from producer.cli.tmdb import checked_tmdb
-from producer.enqueue import Backfill
 from producer.plan import parse_genres, parse_years
 from producer.progress import measure
+from producer.requests.backfills import Backfill
 from worker.clients import fleet_now, storage
 from worker.errors import UsageError
 from worker.keys import ANY_GENRE
@@ -44,7 +44,7 @@ def backfill(  # noqa: PLR0913, PLR0917 -- a command's options
     if dry_run:
         _show_plan(wanted)
     else:
-        run_backfill(wanted, "cells", detach=detach, quiet=quiet)
+        run_request(wanted, detach=detach, quiet=quiet)
 
 
 def new_backfill(genres: str | None, years: Sequence[int], max_age: timedelta) -> Backfill:
@@ -68,7 +68,7 @@ def _genre_names() -> dict[int, str]:
 
 
 def _show_plan(wanted: Backfill) -> None:
-    total, rate = measure(storage(), wanted).total, settings().reelhaul_rate.per_s
+    total, rate = measure(storage(), wanted).pages, settings().reelhaul_rate.per_s
     unknown = total.cells - total.opened
     console().print(
         f"{total.cells:,} cells: {len(wanted.genres)} genres x {len(wanted.years)} years\n"

@@ -10,16 +10,16 @@ from producer.cli.options import AsJson, Yes, command_group
 from producer.cli.render import console, counted, plain_table, print_json
 from worker.clients import storage
 from worker.errors import UsageError
-from worker.keys import MovieKey, PageKey, parse_key
-from worker.movie_tasks import enqueue_movies
+from worker.keys import Fetch, Key, parse_key
 from worker.storage.mongo import Document
-from worker.tasks import enqueue_pages
+from worker.tasks import enqueue
 
 failures = command_group("Pages in quarantine: list, show, retry, purge.")
 
 ByClass = Annotated[str | None, typer.Option("--class", help="Only this class.", metavar="CLASS")]
 ByKey = Annotated[
-    str | None, typer.Option("--key", help="Only this one.", metavar="GENRE:WINDOW:PAGE|movie:ID")
+    str | None,
+    typer.Option("--key", help="Only this one, for instance 18:1999:3 or movie:603.", metavar="KEY"),
 ]
 #: Characters of a response's body that are shown.
 SHOWN_BODY = 2_000
@@ -68,12 +68,10 @@ def retry(by_class: ByClass = None, key: ByKey = None) -> None:
     selected = _selected(by_class, key)
     # Enqueue before the release: a page sent twice is fetched once, one released but not sent waits for the
     # sweep.
-    for one, failure in selected.items():
-        if isinstance(one, PageKey):
-            enqueue_pages([one], int(failure["last_at"].timestamp() * 1000), "refresh")
-        else:
-            storage().movie_requests.add([one.movie_id], failure["last_at"])
-            enqueue_movies([one], "refresh")
+    enqueue(
+        (Fetch(one, failure["last_at"], tuple(failure["options"])) for one, failure in selected.items()),
+        "refresh",
+    )
     storage().failures.release(selected)
     console().print(f"{len(selected):,} enqueued")
 
@@ -89,7 +87,7 @@ def purge(by_class: ByClass = None, key: ByKey = None, yes: Yes = False) -> None
     console().print(f"{failed} deleted")
 
 
-def _selected(by_class: str | None, key: str | None) -> dict[PageKey | MovieKey, Document]:
+def _selected(by_class: str | None, key: str | None) -> dict[Key, Document]:
     found = storage().failures.quarantined()
     if key is not None:
         page = parse_key(key)

@@ -1,103 +1,82 @@
-"""Follow a backfill or requested movies until nothing is missing; enqueue again what the broker loses."""
+"""Follow a request until nothing is missing; enqueue again what the broker loses."""
 
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 
 import typer
 from rich.live import Live
 
-from producer.charts.grid import quarantined
-from producer.cli.render import at_intervals, console, counted, live_view, progress_bar, title
+from producer.cli.render import at_intervals, console, counted, live_view, summary
 from producer.cli.tmdb import open_limiter
-from producer.enqueue import Backfill, enqueue_backfill
-from producer.progress import Progress, measure
-from producer.schedule.entries import enqueue_requested
-from worker.app import app
+from producer.enqueue import enqueue_request, enqueue_some, save_request
+from producer.progress import measure
+from producer.requests.request import Progress, Request
+from producer.schedule.entries import SHORT_QUEUE
+from worker.app import MOVIES, REFRESH, app
 from worker.clients import limiter, storage
 from worker.errors import KeyRejected, RedisUnavailable, UsageError
+from worker.keys import Fetch, Key
 from worker.limiter.state import LimiterState
 from worker.queues import lengths
 
 #: Seconds between two measurements, at least.
 INTERVAL_S = 0.5
-#: Seconds without a new page after which the queues and the workers are checked.
+#: Seconds without progress after which the queues and the workers are checked.
 STALLED_S = 10.0
 
 
-def run_backfill(backfill: Backfill, queue: str, *, detach: bool, quiet: bool) -> None:
-    """Enqueue what the backfill lacks and follow it; exit code 1 when pages are in quarantine."""
+def run_request(request: Request, queue: str = "cells", *, detach: bool, quiet: bool) -> None:
+    """Enqueue what the request lacks and follow it; exit code 1 when anything is in quarantine."""
     out = console(quiet=quiet)
     open_limiter()
-    sent = enqueue_backfill(storage(), backfill, queue)
+    name = f"{request.kind} {request.id}"
     if detach:
-        out.print(
-            f"backfill {backfill.id}: {sent:,} messages sent; `reelhaul status --watch` shows its progress"
-        )
+        sent = enqueue_request(storage(), request, queue)
+        out.print(f"{name}: {sent:,} messages sent; `reelhaul status --watch` shows its progress")
         return
     try:
-        ended = follow(backfill, quiet=quiet)
+        ended = follow(request, queue, quiet=quiet)
     except KeyboardInterrupt:
         out.print(
-            f"\ndetached; the workers go on with backfill {backfill.id}. "
+            f"\ndetached; the workers continue with {name}. "
             "`reelhaul status --watch` shows its progress, the same command follows it again"
         )
         return
-    out.print(summary(ended))
-    if ended.total.quarantined:
+    out.print(summary(ended, storage().movies.count()), soft_wrap=True)
+    if ended.quarantined:
         raise typer.Exit(1)
 
 
-def follow(backfill: Backfill, *, quiet: bool = False) -> Progress:
-    """Show the backfill until nothing is missing; returns its last progress.
+def follow(request: Request, queue: str = "cells", *, quiet: bool = False) -> Progress:
+    """Enqueue what the request lacks, show it until nothing is missing; returns its last progress.
 
     Raises KeyRejected when TMDB rejects the workers' key, UsageError when no worker answers.
     """
     out, stall = console(quiet=quiet), _StallDetector()
+    save_request(storage(), request)
+    rest = request.missing(storage())  # of which a queue holds only some single movies at a time
+    enqueue_some(rest, queue)
     with Live(console=out, auto_refresh=False, transient=not out.is_terminal) as live:
         for _ in at_intervals(INTERVAL_S):
-            progress, state = measure(storage(), backfill), limiter().state()
+            progress, state = measure(storage(), request), limiter().state()
             if out.is_terminal:
                 live.update(live_view(progress, state), refresh=True)
-            total = progress.total
-            if stall.messages_lost(total.stored, state, f"{counted(total.missing, 'page')} missing"):
-                enqueue_backfill(storage(), backfill)
-            if not total.missing:
+            if not progress.missing:
                 break
+            if stall.messages_lost(progress.done, state, f"{counted(progress.missing, 'request')} missing"):
+                rest = request.missing(storage())
+                enqueue_some(rest, queue)
+            elif progress.movies.missing > SHORT_QUEUE:
+                _refill(rest, queue)
     return progress
 
 
-def summary(progress: Progress) -> str:
-    """A backfill's result in one line."""
-    total = progress.total
-    pages = f"{total.stored:,} of {total.planned:,} pages stored{quarantined(total)}"
-    return f"{title(progress)}: {pages}, {progress.movies:,} movies"
-
-
-def run_movie_requests(*, detach: bool, quiet: bool) -> None:
-    """Follow the requested movies until all are fetched; raises as `follow` does."""
-    out = console(quiet=quiet)
-    left = storage().movie_requests.count()
-    if detach:
-        out.print(f"{counted(left, 'movie')} waiting for the workers")
-        return
-    try:
-        _follow_movies(left, quiet=quiet)
-    except KeyboardInterrupt:
-        left = storage().movie_requests.count()
-        out.print(f"\ndetached; {counted(left, 'movie')} left, which the workers fetch while beat runs")
-
-
-def _follow_movies(left: int, *, quiet: bool) -> None:
-    stall = _StallDetector()
-    with progress_bar("movies", left, quiet=quiet) as advance:
-        while left:
-            stall.messages_lost(left, limiter().state(), f"{counted(left, 'movie')} requested")
-            with suppress(RedisUnavailable):  # the workers wait for it too
-                enqueue_requested(lengths())
-            time.sleep(INTERVAL_S)
-            now = storage().movie_requests.count()
-            advance(max(0, left - now))
-            left = now
+def _refill(rest: Iterator[Fetch[Key]], queue: str) -> None:
+    """Enqueue more of the rest when the queue that single movies wait in is short."""
+    with suppress(RedisUnavailable):  # the workers wait for it too
+        if lengths()[REFRESH if queue == REFRESH else MOVIES] <= SHORT_QUEUE:
+            enqueue_some(rest, queue)
 
 
 class _StallDetector:

@@ -13,11 +13,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from producer.charts.grid import quarantined
-from producer.coverage import Coverage
-from producer.progress import Progress
+from producer.coverage import Coverage, in_quarantine
+from producer.requests.backfills import Backfill
+from producer.requests.request import Progress
 from worker.durations import format_seconds
-from worker.keys import ANY_GENRE
 from worker.limiter.state import LimiterState
 
 #: Seconds over which the current request rate is averaged.
@@ -98,51 +97,62 @@ def expected_rate(state: LimiterState) -> float:
 
 
 def live_view(progress: Progress, state: LimiterState) -> RenderableType:
-    """A running backfill: a bar, counts, the limiter, the time left."""
-    total = progress.total
-    left_s = progress.left_s(expected_rate(state))
-    pages = f"{total.planned:,}" if total.opened == total.cells else f"about {total.expected:,}"
+    """A running request: a bar, counts, the limiter, the time left."""
+    pages, movies, left_s = progress.pages, progress.movies, progress.left_s(expected_rate(state))
     facts = Table.grid(padding=(0, 2))
-    facts.add_row("cells", f"{total.opened:,} of {total.cells:,} open")
-    facts.add_row("pages", f"{total.stored:,} of {pages} stored{quarantined(total)}")
-    facts.add_row("movies", f"{progress.movies:,}")
+    if pages.cells > 1:
+        facts.add_row("open", f"{pages.opened:,} of {pages.cells:,} {_lists(progress)}")
+    if pages.cells:
+        of = f"{pages.planned:,}" if pages.opened == pages.cells else f"about {pages.expected:,}"
+        facts.add_row("pages", f"{pages.stored:,} of {of} stored{in_quarantine(pages.quarantined)}")
+    if movies.planned:
+        of = f"{movies.planned:,} fetched{in_quarantine(movies.quarantined)}"
+        facts.add_row("movies", f"{movies.stored:,} of {of}")
     facts.add_row("limit", Text(limiter_line(state), style="bold yellow" if state.closed_reason else ""))
     facts.add_row("left", format_seconds(left_s) if left_s else "nothing")
     bar = Table.grid()
-    bar.add_row(
-        ProgressBar(total=max(1, total.expected), completed=total.stored + total.quarantined, width=60)
-    )
-    return Group(Text(title(progress), style="bold"), bar, facts)
+    bar.add_row(ProgressBar(total=max(1, progress.expected), completed=progress.done, width=60))
+    return Group(Text(progress.request.title, style="bold"), bar, facts)
 
 
-def title(progress: Progress) -> str:
-    """The backfill's name, genres and years."""
-    backfill = progress.backfill
-    years = f"{min(backfill.years)}..{max(backfill.years)}" if len(backfill.years) > 1 else backfill.years[0]
-    entry = backfill.schedule_entry
-    name = f"{entry} ({backfill.id})" if entry else f"backfill {backfill.id}"
-    genres = "any genre" if list(backfill.genres) == [ANY_GENRE] else counted(len(backfill.genres), "genre")
-    return f"{name}: {genres}, {years}"
+def summary(progress: Progress, movies: int) -> str:
+    """A request's result in one line; `movies`: how many are stored in all."""
+    return f"{progress.request.title}: {_counts(progress)}; {counted(movies, 'movie')} stored in all"
 
 
 def status_tables(progress: Progress, state: LimiterState | None) -> Iterable[RenderableType]:
-    """A backfill's line; unless the schedule requested it, also its tables by genre and by year."""
-    total = progress.total
-    missing = f"{total.missing:,} missing" if total.missing else "complete"
-    left = ""
-    if state and total.missing:
+    """A request's line; of a backfill that a person asked for also its tables by genre and by year."""
+    missing, left = f"{progress.missing:,} missing" if progress.missing else "complete", ""
+    if state and progress.missing:
         left = f", {format_seconds(progress.left_s(expected_rate(state)))} left"
-    yield Text(
-        f"{title(progress)}: {total.opened:,}/{total.cells:,} cells open, "
-        f"{total.stored:,}/{total.planned:,} pages, {missing}{quarantined(total)}{left}, "
-        f"{progress.movies:,} movies",
-        style="bold",
-    )
-    if progress.backfill.schedule_entry:
+    opened = ""
+    if progress.pages.cells > 1:
+        opened = f"{progress.pages.opened:,}/{progress.pages.cells:,} {_lists(progress)} open, "
+    text = f"{progress.request.title}: {opened}{_counts(progress)}, {missing}{left}"
+    yield Text(text, style="bold")
+    if progress.request.schedule_entry or not isinstance(progress.request, Backfill):
         return
-    names = progress.backfill.genres
+    names = progress.request.genres
     yield _coverage_table("genre", ((names[genre_id], part) for genre_id, part in progress.by_genre.items()))
     yield _coverage_table("year", progress.by_year.items())
+
+
+def _counts(progress: Progress) -> str:
+    """`80 of 80 pages stored, 1 in quarantine, 120 of 155 movies fetched`."""
+    pages, movies = progress.pages, progress.movies
+    parts = []
+    if pages.cells:
+        text = f"{pages.stored:,} of {counted(pages.planned, 'page')} stored"
+        parts.append(text + in_quarantine(pages.quarantined))
+    if movies.planned or not parts:
+        text = f"{movies.stored:,} of {counted(movies.planned, 'movie')} fetched"
+        parts.append(text + in_quarantine(movies.quarantined))
+    return ", ".join(parts)
+
+
+def _lists(progress: Progress) -> str:
+    """What has pages: `cells`, or the days of a reading of changes."""
+    return "cells" if isinstance(progress.request, Backfill) else "days"
 
 
 def _coverage_table(heading: str, parts: Iterable[tuple[str, Coverage]]) -> Table:

@@ -9,9 +9,8 @@ from rich.markup import escape
 from producer.cli.options import AsJson, command_group
 from producer.cli.render import console, plain_table, print_json
 from producer.enqueue import incomplete
-from producer.schedule.change_tasks import NEVER
 from producer.schedule.config import DEFAULT, ScheduleEntry, schedule_entries
-from producer.schedule.entries import is_running, perform
+from producer.schedule.entries import NEVER, perform
 from worker.clients import fleet_now, storage
 from worker.durations import format_duration, format_seconds
 from worker.errors import UsageError
@@ -36,9 +35,9 @@ def overview(
         typer.echo(DEFAULT, nl=False)
         return
     states, now = storage().schedule.states(), datetime.now(UTC)
-    unfinished = _incomplete_backfills(states)
+    unfinished = _incomplete_requests(states)
     rows = [
-        _row(entry, state, running=is_running(state, unfinished, now))
+        _row(entry, state, running=not unfinished.isdisjoint(state.get("requests", ())))
         for entry in schedule_entries().values()
         for state in [states.get(entry.name, {})]
     ]
@@ -61,7 +60,7 @@ def run(name: Annotated[str, typer.Argument(help="A name that `reelhaul schedule
         raise UsageError(f"schedule entry {name!r}: expected one of {', '.join(entries)}")
     now = fleet_now()
     states = storage().schedule.states()
-    if is_running(states.get(name, {}), _incomplete_backfills(states), now):
+    if incomplete(storage(), states.get(name, {}).get("requests", ())):
         console().print(f"{name}: its last run has not ended; see `reelhaul schedule` and `reelhaul status`")
         raise typer.Exit(1)
     if not storage().schedule.claim(name, timedelta(milliseconds=1), now):
@@ -69,9 +68,9 @@ def run(name: Annotated[str, typer.Argument(help="A name that `reelhaul schedule
     console().print(f"{name}: {perform(entries[name], now)}", markup=False)
 
 
-def _incomplete_backfills(states: dict[str, Document]) -> set[str]:
-    """Ids of the entries' backfills that lack pages."""
-    return incomplete(storage(), {id_ for state in states.values() for id_ in state.get("backfills", ())})
+def _incomplete_requests(states: dict[str, Document]) -> set[str]:
+    """Ids of the entries' requests that lack anything."""
+    return incomplete(storage(), {id_ for state in states.values() for id_ in state.get("requests", ())})
 
 
 def _row(entry: ScheduleEntry, state: Document, *, running: bool) -> dict[str, str]:

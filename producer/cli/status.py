@@ -1,4 +1,4 @@
-"""`reelhaul status`: how far every backfill is, and what holds it back; also as a chart."""
+"""`reelhaul status`: how far everything that was asked for is, and what holds it back; also as a chart."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,7 +23,8 @@ from producer.cli.render import (
     print_json,
     status_tables,
 )
-from producer.progress import Progress, measure_all
+from producer.progress import measure_all
+from producer.requests.request import Progress
 from worker.clients import limiter, redis_client, storage
 from worker.durations import format_duration
 from worker.errors import RedisUnavailable
@@ -41,24 +42,27 @@ SOON = timedelta(days=14)
 class Report:
     """Everything that `status` shows."""
 
-    backfills: list[Progress]
+    requests: list[Progress]
+    #: Movies that are stored.
+    movies: int
     #: None when Redis does not answer.
     limiter: LimiterState | None
-    held_back_by: str
+    bottleneck: str
     #: Pages that expire within SOON unless they are fetched again.
     expiring: int
 
     def as_list(self) -> list[dict[str, object]]:
-        """For JSON: the backfills, latest first, each with the fleet's figures."""
+        """For JSON: the requests, latest first, each with the fleet's figures."""
         state = self.limiter
         figures = {
             "requests_per_s": round(state.granted_per_s(10), 2) if state else None,
             "limit_per_s": round(state.current_per_s, 4) if state else None,
-            "held_back_by": self.held_back_by if state else None,
+            "bottleneck": self.bottleneck if state else None,
             "pages_expiring": self.expiring,
+            "movies": self.movies,
         }
         per_s = expected_rate(state) if state else None
-        return [progress.as_dict(per_s) | figures for progress in self.backfills]
+        return [progress.as_dict(per_s) | figures for progress in self.requests]
 
 
 def status(
@@ -69,7 +73,7 @@ def status(
     ] = None,
     png: Annotated[Path | None, typer.Option(help="The same as PNG.", metavar="FILE")] = None,
 ) -> None:
-    """Show how far every backfill is, by genre and year, and what holds it back."""
+    """Show how far everything that was asked for is, and what holds it back."""
     if html or png:
         _draw(html, png)
     elif as_json:
@@ -92,12 +96,14 @@ def _draw(html: Path | None, png: Path | None) -> None:
 
 def report() -> Report:
     """The report as of now: reads MongoDB once, Redis four times."""
-    backfills, retention = measure_all(storage()), settings().reelhaul_retention
+    requests, movies = measure_all(storage()), storage().movies.count()
+    retention = settings().reelhaul_retention
     expiring = storage().pages.count_fetched_before(storage().mongo.now() - retention + SOON)
     with suppress(RedisUnavailable):
         state = limiter().state()
-        return Report(backfills, state, bottleneck(state, fleet_stats(redis_client()), lengths()), expiring)
-    return Report(backfills, None, "Redis does not answer", expiring)
+        slowed_by = bottleneck(state, fleet_stats(redis_client()), lengths())
+        return Report(requests, movies, state, slowed_by, expiring)
+    return Report(requests, movies, None, "Redis does not answer", expiring)
 
 
 def _watch() -> None:
@@ -111,14 +117,16 @@ def _watch() -> None:
 
 
 def _shown(now: Report) -> Group:
-    if not now.backfills:
+    if not now.requests:
         return Group("nothing was requested yet: `reelhaul backfill --help`")
-    lines = [limiter_line(now.limiter)] if now.limiter else []
-    if not now.limiter or any(progress.total.missing for progress in now.backfills):
-        lines.append(f"held back by {now.held_back_by}")
+    lines = [f"{counted(now.movies, 'movie')} stored"]
+    if now.limiter:
+        lines.append(limiter_line(now.limiter))
+    if not now.limiter or any(progress.missing for progress in now.requests):
+        lines.append(f"bottleneck: {now.bottleneck}")
     if now.expiring:
         lines.append(_expiring(now.expiring))
-    tables = [part for progress in now.backfills for part in status_tables(progress, now.limiter)]
+    tables = [part for progress in now.requests for part in status_tables(progress, now.limiter)]
     return Group(*lines, *tables)
 
 

@@ -15,7 +15,8 @@ from producer.completeness import REPAIRED, CellCheck, Reason, check_cells
 from producer.enqueue import all_backfills
 from worker.clients import fleet_now, storage
 from worker.errors import UsageError
-from worker.tasks import enqueue_pages
+from worker.keys import Fetch
+from worker.tasks import enqueue
 
 #: Ids of missing or gone movies that a line shows.
 SHOWN_IDS = 20
@@ -71,7 +72,7 @@ def verify(
     again = [gap.cell.page(1) for gap in gaps if gap.problem and gap.problem.reason in REPAIRED]
     if repair and again:
         # Page 1 and then all others: a movie that slipped may have moved on every later page.
-        sent = enqueue_pages(again, int(fleet_now().timestamp() * 1000), "refresh")
+        sent = enqueue((Fetch(key, fleet_now()) for key in again), "refresh")
         console(quiet=quiet or as_json).print(
             f"{counted(sent, 'cell')} enqueued to be fetched again; verify once they are"
         )

@@ -18,14 +18,20 @@ from worker.settings import settings
 DEFAULT = """\
 # What Reelhaul does by itself. `every` is a length of time: 90s, 15m, 6h, 30d or 2w.
 
-[changes]            # ask TMDB what changed, fetch those movies
+[changes]            # ask TMDB what changed, fetch those movies that are stored
 do = "changes"
 every = "1h"
+new = false          # true: also movies that are not stored
 
-[recent]             # fetch this year's and last year's pages again
+[recent]             # fetch this year's and last year's pages again, as far as backfills asked for them
 do = "refresh"
 every = "1d"
 years = "recent"     # or FIRST..LAST
+max_age = "1d"
+
+[totals]             # ask for the totals of each cell whose page 1 is older, fetch the cells that changed
+do = "totals"
+every = "7d"
 max_age = "1d"
 
 [oldest]             # fetch again what is about to pass REELHAUL_RETENTION, the oldest first
@@ -37,8 +43,9 @@ SWEEP = "sweep"
 RECENT = "recent"
 #: What an entry can do, and the keys that its table may hold besides `do` and `every`.
 KINDS: dict[str, set[str]] = {
-    "changes": set(),
+    "changes": {"new"},
     "refresh": {"years", "max_age"},
+    "totals": {"max_age"},
     "oldest": set(),
     SWEEP: set(),
 }
@@ -52,9 +59,12 @@ class ScheduleEntry:
     name: str
     do: str
     every: timedelta
+    #: For a refresh, and for totals: how old what is stored may be.
+    max_age: timedelta
     #: For a refresh: years of first release, () for this year and last year.
     years: tuple[int, ...] = ()
-    max_age: timedelta | None = None
+    #: For changes: fetch also movies that are not stored.
+    new: bool = False
 
 
 @cache
@@ -63,8 +73,9 @@ def schedule_entries() -> dict[str, ScheduleEntry]:
     chosen = settings()
     path = chosen.reelhaul_schedule
     entries = parse_schedule(_text(path) if path else DEFAULT, str(path or "the default schedule"))
+    tick = timedelta(seconds=chosen.reelhaul_tick_s)
     if not any(entry.do == SWEEP for entry in entries.values()):
-        entries[SWEEP] = ScheduleEntry(SWEEP, SWEEP, timedelta(seconds=chosen.reelhaul_tick_s))
+        entries[SWEEP] = ScheduleEntry(SWEEP, SWEEP, tick, tick)
     return entries
 
 
@@ -112,10 +123,9 @@ def _entry(name: str, table: Any, lines: _Lines) -> ScheduleEntry:
     every = _length(table, "every", lines)
     if every < timedelta(seconds=1):
         raise lines.error("every", "every: expected a second or more")
-    if kind != "refresh":
-        return ScheduleEntry(name, kind, every)
     max_age = _length(table, "max_age", lines) if "max_age" in table else every
-    return ScheduleEntry(name, kind, every, _years(table, lines), max_age)
+    years = _years(table, lines) if kind == "refresh" else ()
+    return ScheduleEntry(name, kind, every, max_age, years, _flag(table, "new", lines))
 
 
 def _years(table: Mapping[str, Any], lines: _Lines) -> tuple[int, ...]:
@@ -134,6 +144,12 @@ def _length(table: Mapping[str, Any], key: str, lines: _Lines) -> timedelta:
         return parse_duration(text, f"{key} =")
     except UsageError as error:
         raise lines.error(key, str(error)) from None
+
+
+def _flag(table: Mapping[str, Any], key: str, lines: _Lines) -> bool:
+    if not isinstance(table.get(key, False), bool):
+        raise lines.error(key, f"{key} = {table[key]!r}: expected true or false")
+    return bool(table.get(key, False))
 
 
 def _string(table: Mapping[str, Any], key: str, lines: _Lines, expected: str) -> str:

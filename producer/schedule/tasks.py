@@ -11,9 +11,8 @@ import structlog
 from celery.exceptions import Reject
 
 from producer.enqueue import incomplete
-from producer.schedule.change_tasks import NEVER
 from producer.schedule.config import ScheduleEntry, schedule_entries
-from producer.schedule.entries import is_running, perform
+from producer.schedule.entries import NEVER, perform
 from worker.app import app
 from worker.clients import fleet_now, storage
 from worker.errors import NotNow, UsageError
@@ -58,7 +57,7 @@ def _is_due(entry: ScheduleEntry, period: timedelta, now: datetime) -> bool:
     state = storage().schedule.states().get(entry.name, {})
     if begun_within(state, period, now):
         return False  # without the next question, which reads all pages
-    return not is_running(state, incomplete(storage(), state.get("backfills", ())), now)
+    return not incomplete(storage(), state.get("requests", ()))
 
 
 def _beat() -> dict[str, Any]:

@@ -16,10 +16,10 @@ from tests.support.comparison import (
     expected_cells,
     expected_pages,
     page_id,
+    page_key,
     page_requests,
 )
 from tests.support.stage import Stage, wait_for
-from worker.keys import PageKey
 
 pytestmark = pytest.mark.acceptance
 
@@ -178,11 +178,11 @@ def test_window_above_500_pages_is_split(stage: Stage) -> None:
     ended = stage.reelhaul("backfill", "--genres", "Drama", "--years", "2020")
     assert ended.returncode == 0, ended.stderr
     pages = stage.stored_pages()
-    halves = {PageKey.parse(id_).window for id_ in pages if id_ != "18:2020:1"}
+    halves = {page_key(id_).window for id_ in pages if id_ != "18:2020:1"}
     assert halves == {"2020-01-01/2020-07-01", "2020-07-02/2020-12-31"}
     split = [id_ for name, ids in pages.items() if name != "18:2020:1" for id_ in ids]
     assert sorted(split) == list(range(1, SHORT_MOVIES + 1))
     assert stage.stored_movies().keys() == set(split)
     progress = stage.progress()
     assert (progress["pages_planned"], progress["missing"]) == (len(pages), 0)
-    assert max(PageKey.parse(page_id(row[4])).page for row in server.log() if row[3] == "discover") <= 500
+    assert max(page_key(page_id(row[4])).page for row in server.log() if row[3] == "discover") <= 500

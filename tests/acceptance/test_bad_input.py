@@ -83,7 +83,7 @@ def test_redis_unavailable(stage: Stage) -> None:
     ended = stage.reelhaul("backfill", REDIS_URL=f"redis://:s3cr3t@127.0.0.1:{free_port()}/0")
     assert_one_line(ended, r"reelhaul: Redis: .*127\.0\.0\.1.*`reelhaul doctor`")
     assert "s3cr3t" not in ended.stderr
-    assert list(stage.database["backfills"].find()) == []
+    assert list(stage.database["requests"].find()) == []
 
 
 @pytest.mark.parametrize(

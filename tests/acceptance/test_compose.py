@@ -72,9 +72,9 @@ def test_fleet_and_command_line_work(stage: Stage, project: Callable[..., Projec
     assert "pages stored" in reelhaul("backfill", *CELLS)
     assert "every page stored" in reelhaul("verify")
     assert "is accepted by" in reelhaul("doctor")
-    assert "20 movies stored" in reelhaul("popular", "--pages", "1")
-    assert "changed movies listed" in reelhaul("refresh", "--changes", "--detach")
-    assert "movies to fetch" in reelhaul("details", "--detach")
+    assert "1 of 1 page stored" in reelhaul("popular", "--pages", "1")
+    assert "messages sent" in reelhaul("refresh", "--changes", "--detach")
+    assert "messages sent" in reelhaul("details", "--detach")
     reelhaul("export", "movies.jsonl.gz")
     written = compose.folder / "exports" / "movies.jsonl.gz"
     assert written.stat().st_uid == USER
@@ -111,6 +111,7 @@ def test_default_schedule(stage: Stage, project: Callable[..., Project]) -> None
     assert [entry["schedule_entry"] for entry in json.loads(output)] == [
         "changes",
         "recent",
+        "totals",
         "oldest",
         "sweep",
     ]

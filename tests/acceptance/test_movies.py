@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import redis
 
 from tests.support.comparison import catalogue, page_requests
 from tests.support.stage import Stage, wait_for
@@ -28,25 +29,55 @@ def test_no_genre_fetches_each_year_as_a_whole(stage: Stage) -> None:
     assert stage.reelhaul("verify").returncode == 0
 
 
-def test_popular_stores_movies_and_no_page_records(stage: Stage) -> None:
+def popular_ids(stage: Stage, pages: int) -> list[int]:
+    """The ids on the first pages of popular movies, in TMDB's order."""
+    stored = stage.stored_pages()
+    return [id_ for number in range(1, pages + 1) for id_ in stored.get(f"popular:{number}", [])]
+
+
+def test_popular_keeps_the_order_whatever_is_fetched_later(stage: Stage) -> None:
     server = stage.emulator("--movies", "300", "--fault", "status=503:count=1:match=popular")
+    stage.worker()
     ran = stage.reelhaul("popular", "--pages", "3")
     assert ran.returncode == 0, ran.stderr
-    assert ran.stdout == "60 movies stored, 60 of them new\n"
-    best = sorted(catalogue(server).values(), key=lambda movie: -movie["popularity"])[:60]
-    assert stage.stored_movies() == {movie["id"]: movie for movie in best}
-    assert stage.stored_pages() == {}
-    assert "0 of them new" in stage.reelhaul("popular", "--pages", "2").stdout
-    # Stops at the last page.
-    assert "300 movies stored" in stage.reelhaul("popular", "--pages", "50").stdout
+    assert "3 of 3 pages stored; 60 movies stored in all" in ran.stdout
+    best = sorted(catalogue(server).values(), key=lambda movie: -movie["popularity"])
+    assert stage.stored_movies() == {movie["id"]: movie for movie in best[:60]}
+    assert popular_ids(stage, 3) == [movie["id"] for movie in best[:60]]
+    # Pages of today are not fetched again; TMDB's last page is the last.
+    before = len(server.log())
+    assert stage.reelhaul("popular", "--pages", "2", "-q").returncode == 0
+    assert len(server.log()) == before
+    assert "15 of 15 pages stored" in stage.reelhaul("popular", "--pages", "50").stdout
+    assert len(server.log()) == before + 12
+    assert stage.reelhaul("backfill", "--no-genre", "--years", "1870..2100", "-q").returncode == 0
+    assert popular_ids(stage, 15) == [movie["id"] for movie in best]
+    assert stage.reelhaul("popular", "--pages", "1", "--max-age", "0s", "-q").returncode == 0
+    assert server.stats()["by_kind"]["popular"] == 1 + 15 + 1
 
 
-def test_popular_goes_on_after_a_page_that_cannot_be_stored(stage: Stage) -> None:
-    stage.emulator("--movies", "100", "--fault", "hostile=bigint:match=popular.*page=2")
+def test_a_popular_page_that_cannot_be_stored_is_quarantined_and_retried(stage: Stage) -> None:
+    server = stage.emulator("--movies", "100", "--fault", "hostile=bigint:match=popular.*page=2")
+    worker = stage.worker()
     ran = stage.reelhaul("popular", "--pages", "3")
     assert ran.returncode == 1
-    assert "40 movies stored" in ran.stdout
-    assert "page 2 cannot be stored: OverflowError" in ran.stdout
+    assert "2 of 3 pages stored, 1 in quarantine" in ran.stdout
+    [failure] = json.loads(stage.reelhaul("failures", "--json").stdout)
+    assert (failure["_id"], failure["class"]) == ("popular:2", "unstorable")
+    server.configure(faults=[])
+    assert "1 enqueued" in stage.reelhaul("failures", "retry", "--class", "unstorable").stdout
+    wait_for(lambda: len(popular_ids(stage, 3)) == 60, watching=[worker])
+    assert json.loads(stage.reelhaul("failures", "--json").stdout) == []
+
+
+def test_popular_pages_lost_by_the_broker_are_swept(stage: Stage) -> None:
+    stage.emulator("--movies", "200")
+    assert stage.reelhaul("popular", "--pages", "5", "--detach").returncode == 0
+    with redis.Redis.from_url(stage.redis_url) as client:
+        client.flushdb()
+    worker = stage.worker()
+    assert stage.reelhaul("schedule", "run", "sweep").returncode == 0
+    wait_for(lambda: len(popular_ids(stage, 5)) == 100, watching=[worker])
 
 
 def test_search_shows_what_tmdb_finds_and_stores_nothing(stage: Stage) -> None:
@@ -85,14 +116,13 @@ def test_genres_are_counted_and_drawn(stage: Stage) -> None:
     assert server.stats()["by_status"] == {"200": server.stats()["arrivals"]}
 
 
-@pytest.mark.parametrize("command", [("movie", "the"), ("popular", "--pages", "1")])
-def test_wrong_key_of_these_commands_does_not_stop_the_fleet(stage: Stage, command: tuple[str, ...]) -> None:
+def test_wrong_key_of_a_command_does_not_stop_the_fleet(stage: Stage) -> None:
     stage.emulator("--movies", "50")
-    ended = stage.reelhaul(*command, TMDB_TOKEN="wrong-token-of-nobody")  # noqa: S106 -- the emulator rejects it
+    ended = stage.reelhaul("movie", "the", TMDB_TOKEN="wrong-token-of-nobody")  # noqa: S106 -- the emulator rejects it
     assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
     assert "the key (HTTP 401" in ended.stderr
     assert "open" in stage.reelhaul("limit").stdout
-    assert stage.reelhaul("popular", "--pages", "1").returncode == 0
+    assert stage.reelhaul("movie", "the", "--json").returncode == 0
 
 
 def test_details_ignore_an_impossible_id_and_fetch_again_with_max_age_0s(stage: Stage) -> None:
@@ -104,7 +134,6 @@ def test_details_ignore_an_impossible_id_and_fetch_again_with_max_age_0s(stage: 
     stage.database["movies"].insert_one({**kept, "_id": -5, "id": -5})
     for _ in range(2):
         assert stage.reelhaul("details", "--max-age", "0s", "-q").returncode == 0
-    assert stage.database["movie_requests"].count_documents({}) == 0
     assert stage.database["details"].count_documents({}) == 20
     assert server.stats()["by_kind"]["details"] == 40
 

@@ -3,7 +3,7 @@
 import json
 import signal
 from collections import Counter
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -15,12 +15,18 @@ from tests.support.stage import PATIENCE_S, Stage, wait_for
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(150)]
 
+#: Selects the pages of the change feed.
+OF_CHANGES = {"$gte": "changes:", "$lt": "changes;"}
 ALL_YEARS = ("--no-genre", "--years", "1870..2100", "--quiet")
 
 
 def requests_made(server: EmulatorProcess, since: int = 0) -> Counter[str]:
     """Requests by kind, from arrival number `since` on."""
     return Counter(row[3] for row in server.log(since))
+
+
+def earlier(day: str, days: int) -> str:
+    return f"{date.fromisoformat(day) - timedelta(days=days)}"
 
 
 def use_schedule(stage: Stage, toml: str) -> None:
@@ -69,7 +75,7 @@ def change_catalogue(server: EmulatorProcess) -> tuple[int, set[int]]:
 
 
 def test_beat_refreshes_what_changed_at_tmdb(stage: Stage) -> None:
-    use_schedule(stage, '[changes]\ndo = "changes"\nevery = "1h"\n')
+    use_schedule(stage, '[changes]\ndo = "changes"\nevery = "1h"\nnew = true\n')
     server = stage.emulator("--movies", "2000", "--latency-ms", "20")
     worker = stage.worker()
     assert stage.reelhaul("backfill", *ALL_YEARS).returncode == 0
@@ -77,7 +83,7 @@ def test_beat_refreshes_what_changed_at_tmdb(stage: Stage) -> None:
     before = len(server.log())
     needed, deleted = change_catalogue(server)
     beat = start_beat(stage)
-    wait_for(lambda: stage.database["cursors"].find_one({"_id": "changes"}) is not None, watching=[beat])
+    wait_for(lambda: stage.database["pages"].find_one({"_id": OF_CHANGES}) is not None, watching=[beat])
     more = sorted(set(dated(server)) - deleted)[300:320]
     wait_for(lambda: not_gone(stage) == dated(server), watching=[worker, beat])
     assert gone(stage) == deleted
@@ -92,7 +98,7 @@ def test_beat_refreshes_what_changed_at_tmdb(stage: Stage) -> None:
     assert pages <= 8  # two days of at most two pages, twice
     listed = json.loads(stage.reelhaul("schedule", "--json").stdout)
     assert [entry["schedule_entry"] for entry in listed] == ["changes", "sweep"]
-    assert listed[0]["outcome"].startswith("read to ")
+    assert listed[0]["outcome"].startswith("changes since ")
     assert listed[0]["last_run"] < listed[0]["next_run"]
 
 
@@ -117,21 +123,19 @@ def test_a_complete_refresh_runs_again_though_the_queue_is_never_short(stage: St
         assert client.llen("{reelhaul}:cells") == 126
 
 
-def test_refresh_changes_fetches_what_changed_and_moves_the_cursor(stage: Stage) -> None:
+def test_refresh_changes_fetches_what_changed_and_reads_on_from_there(stage: Stage) -> None:
     server = stage.emulator("--movies", "600")
     stage.worker()
     assert stage.reelhaul("refresh", "--changes").returncode == 2  # nothing is stored yet
     assert stage.reelhaul("backfill", *ALL_YEARS).returncode == 0
     needed, deleted = change_catalogue(server)
     before = len(server.log())
-    ran = stage.reelhaul("refresh", "--changes")
+    ran = stage.reelhaul("refresh", "--changes", "--new")
     assert ran.returncode == 0, ran.stderr
-    assert f"{needed:,} movies to fetch" in ran.stdout
+    assert f"{needed:,} of {needed:,} movies fetched" in ran.stdout
     assert not_gone(stage) == dated(server)
     assert gone(stage) == deleted
     assert requests_made(server, before)["details"] == needed
-    cursor = stage.database["cursors"].find_one({"_id": "changes"})
-    assert cursor is not None
 
     # A movie that comes back is no longer marked as gone.
     back = min(deleted)
@@ -140,11 +144,22 @@ def test_refresh_changes_fetches_what_changed_and_moves_the_cursor(stage: Stage)
     assert not_gone(stage) == dated(server)
 
     # A gap longer than TMDB's feed.
-    stage.database["cursors"].update_one({}, {"$set": {"read_to": cursor["read_to"] - timedelta(days=30)}})
+    pages = list(stage.database["pages"].find({"_id": OF_CHANGES}))
+    stage.database["pages"].delete_many({"_id": OF_CHANGES})
+    for page in pages:
+        stage.database["pages"].insert_one(
+            {
+                **page,
+                "_id": f"changes:{earlier(page['day'], 30)}:{page['page']}",
+                "day": earlier(page["day"], 30),
+            }
+        )
     after_gap = stage.reelhaul("refresh", "--changes")
-    assert "30 days of changes are needed" in after_gap.stdout
+    assert "29 days of changes are needed" in after_gap.stdout
     assert "full sweep, 0 messages sent" in after_gap.stdout  # every page is younger than the feed is long
-    assert stage.database["cursors"].find_one({})["read_to"] > cursor["read_to"]  # type: ignore[index]
+    days = {page["day"] for page in stage.database["pages"].find({"_id": OF_CHANGES})}
+    assert len(days) == 16  # TMDB's two weeks, today and the day before them; older pages are forgotten
+    assert "are needed" not in stage.reelhaul("refresh", "--changes").stdout
 
 
 def test_refresh_of_a_shrunken_cell_deletes_surplus_page_records_and_keeps_the_movies(stage: Stage) -> None:
@@ -203,7 +218,7 @@ def test_details_are_fetched_once_and_keep_their_parts_when_refreshed(stage: Sta
     assert stage.reelhaul("backfill", *ALL_YEARS).returncode == 0
     server.change_movies(delete=[8_000_001])
     ran = stage.reelhaul("details", "--append", "credits", "-q")
-    assert ran.returncode == 0, ran.stderr
+    assert (ran.returncode, ran.stderr) == (1, "")  # one is in quarantine
     details = {one["_id"]: one for one in stage.database["details"].find()}
     assert set(details) == set(stage.stored_movies()) - {8_000_001, 8_000_002}
     assert details[8_000_000]["credits"]["cast"]
@@ -217,10 +232,10 @@ def test_details_are_fetched_once_and_keep_their_parts_when_refreshed(stage: Sta
 
     # Nothing is fetched twice; a movie that changed keeps its parts.
     before = len(server.log())
-    assert stage.reelhaul("details", "--append", "credits", "--missing", "-q").returncode == 0
+    assert stage.reelhaul("details", "--append", "credits", "--missing", "-q").returncode == 1
     assert requests_made(server, before) == {"details": 1}  # the one that TMDB rejects
     server.change_movies(upsert=[{**some, "id": 8_000_003, "title": "Renamed", "release_date": "2001-01-01"}])
-    assert stage.reelhaul("refresh", "--changes", "-q").returncode == 0
+    assert stage.reelhaul("refresh", "--changes", "-q").returncode == 1  # TMDB rejects the same one again
     renamed = stage.database["details"].find_one({"_id": 8_000_003})
     assert renamed is not None
     assert renamed["title"] == "Renamed" == stage.stored_movies()[8_000_003]["title"]
@@ -228,8 +243,10 @@ def test_details_are_fetched_once_and_keep_their_parts_when_refreshed(stage: Sta
 
     server.configure(faults=[])
     assert "1 enqueued" in stage.reelhaul("failures", "retry", "--key", "movie:8000002").stdout
-    wait_for(lambda: stage.database["movie_requests"].count_documents({}) == 0, watching=[worker])
-    assert json.loads(stage.reelhaul("failures", "--json").stdout) == []
+    wait_for(lambda: stage.reelhaul("failures", "--json").stdout == "[]\n", watching=[worker])
+    # Its last failure was of a change; the details that were asked for are missing now.
+    assert stage.reelhaul("schedule", "run", "sweep").returncode == 0
+    wait_for(lambda: stage.database["details"].find_one({"_id": 8_000_002}) is not None, watching=[worker])
 
 
 def test_a_404_that_is_not_in_tmdbs_words_marks_no_movie_as_gone(stage: Stage) -> None:
@@ -248,7 +265,7 @@ def test_a_404_that_is_not_in_tmdbs_words_marks_no_movie_as_gone(stage: Stage) -
     assert stage.database["details"].count_documents({}) == len(not_gone(stage))
 
 
-def test_requested_movies_are_fetched_though_redis_lost_every_message(stage: Stage) -> None:
+def test_changed_movies_are_fetched_though_redis_lost_every_message(stage: Stage) -> None:
     server = stage.emulator("--movies", "300")
     assert stage.reelhaul("backfill", *ALL_YEARS, "--detach").returncode == 0
     worker = stage.worker()
@@ -256,14 +273,14 @@ def test_requested_movies_are_fetched_though_redis_lost_every_message(stage: Sta
     worker.send(signal.SIGTERM)
     assert worker.wait(PATIENCE_S) == 0
     needed, _ = change_catalogue(server)
-    assert stage.reelhaul("refresh", "--changes", "--detach").returncode == 0
-    assert stage.database["movie_requests"].count_documents({}) == needed
+    before = len(server.log())
+    assert stage.reelhaul("refresh", "--changes", "--new", "--detach").returncode == 0
     with redis.Redis.from_url(stage.redis_url) as client:
         client.flushdb()
     stage.worker()
     start_beat(stage)
     wait_for(lambda: not_gone(stage) == dated(server))
-    wait_for(lambda: stage.database["movie_requests"].count_documents({}) == 0)
+    assert requests_made(server, before)["details"] == needed
 
 
 def test_expire_deletes_old_pages_which_are_missing_then(stage: Stage) -> None:
@@ -299,7 +316,7 @@ def test_expire_deletes_old_pages_which_are_missing_then(stage: Stage) -> None:
         (("details", "--append", "crew"), "--append: unknown part 'crew'; expected some of"),
         (("details", "--from-ids"), "no list of ids is loaded"),
         (("schedule", "run", "nothing"), "schedule entry 'nothing': expected one of changes"),
-        (("failures", "show", "movie:x"), "movie key 'movie:x': expected movie:ID"),
+        (("failures", "show", "movie:x"), "key 'movie:x': expected, for instance, 18:1999:3"),
         (("movie", " "), "TITLE is empty"),
     ],
 )

@@ -43,12 +43,13 @@ def test_metrics_count_everything_once_with_every_pool(stage: Stage, pool: str) 
     tasks = stored + 1 + movies
     wait_for(lambda: scraped(port).get("reelhaul_task_seconds_count", 0) >= tasks, watching=[worker])
     samples = scraped(port)
-    assert samples['reelhaul_pages_total{outcome="stored"}'] == stored
-    assert samples['reelhaul_pages_total{outcome="quarantined"}'] == 1
-    assert samples['reelhaul_quarantined_total{class="rejected"}'] == 1
-    assert samples['reelhaul_movies_total{change="new"}'] == movies
-    assert samples['reelhaul_details_total{outcome="stored"}'] == movies
-    assert samples['reelhaul_requests_total{status="404"}'] == 1
+    assert samples['reelhaul_fetches_total{kind="page",outcome="stored"}'] == stored
+    assert samples['reelhaul_fetches_total{kind="page",outcome="quarantined"}'] == 1
+    assert samples['reelhaul_quarantined_total{class="rejected",kind="page"}'] == 1
+    assert samples['reelhaul_movies_total{change="new",kind="page"}'] == movies
+    assert samples['reelhaul_fetches_total{kind="movie",outcome="stored"}'] == movies
+    assert samples['reelhaul_requests_total{kind="page",status="404"}'] == 1
+    assert samples['reelhaul_requests_total{kind="movie",status="200"}'] == movies
     requested = sum(value for name, value in samples.items() if name.startswith("reelhaul_requests_total"))
     arrived = sum(row[3] in ("discover", "details") for row in server.log())
     assert requested == arrived == samples["reelhaul_fetch_seconds_count"]
@@ -75,18 +76,18 @@ def test_status_names_what_holds_back_and_draws_charts(stage: Stage, request: py
     begun = stage.reelhaul("backfill", "--years", "2010..2019", "--detach")
     assert begun.returncode == 0, begun.stderr
     # Two threads at a second a page: at most 2 of 20 requests a second.
-    wait_for(lambda: "threads are too few" in str(stage.progress()["held_back_by"]), watching=[worker])
+    wait_for(lambda: "threads are too few" in str(stage.progress()["bottleneck"]), watching=[worker])
     progress = stage.progress()
     assert re.search(
-        r"concurrency: a page takes \d+ ms, 2 threads are too few; add \d+", progress["held_back_by"]
+        r"concurrency: a page takes \d+ ms, 2 threads are too few; add \d+", progress["bottleneck"]
     )
     assert progress["limit_per_s"] == 20
     assert progress["requests_per_s"] <= 3
     assert progress["left_s"] > 0
 
     shown = stage.reelhaul("status", COLUMNS="80")
-    assert "held back by concurrency" in shown.stdout
-    assert " left, " in " ".join(shown.stdout.split())
+    assert "bottleneck: concurrency" in shown.stdout
+    assert " left " in " ".join(shown.stdout.split())
     assert max(map(len, shown.stdout.splitlines())) <= 80
     assert "\x1b" not in shown.stdout
 
@@ -102,7 +103,7 @@ def test_status_names_what_holds_back_and_draws_charts(stage: Stage, request: py
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
     worker.stop()
-    wait_for(lambda: "no worker runs" in str(stage.progress()["held_back_by"]))
+    wait_for(lambda: "no worker runs" in str(stage.progress()["bottleneck"]))
 
 
 def test_watch_updates_until_ctrl_c(stage: Stage) -> None:
@@ -151,7 +152,7 @@ def test_log_has_a_pages_whole_life_under_its_key(stage: Stage) -> None:
             by_page.setdefault(line["page"], []).append(line["event"])
     assert set(stage.stored_pages()) <= set(by_page)
     for page in stage.stored_pages():
-        assert by_page[page][-1] == "page saved", by_page[page]
+        assert by_page[page][-1] == "saved", by_page[page]
         assert "token acquired" in by_page[page], by_page[page]
     assert by_page["18:2017:1"][-1] == "quarantined"
     assert [line["event"] for line in lines].count("refused by TMDB") == 1

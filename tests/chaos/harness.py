@@ -32,7 +32,7 @@ from tests.chaos.outcome import Outcome
 from tests.support.comparison import Comparison, Document, catalogue, compare, expected_cells, expected_pages
 from tests.support.redis_faults import DelayingProxy
 from tests.support.stage import send
-from worker.keys import Window
+from worker.windows import Window
 
 #: Celery's prefix of every key in Redis (worker.app).
 PREFIX = "{reelhaul}:"
@@ -257,7 +257,7 @@ class Rig(Fleet):
         """Delete what is stored, requested and counted; the processes go on."""
         self.emulator.configure(faults=[])
         self.until("all messages done", self.is_idle)
-        for name in ("pages", "movies", "failures", "backfills"):
+        for name in ("pages", "movies", "failures", "requests"):
             self.database[name].delete_many({})
         with self.redis_client() as client:
             client.delete("{reelhaul}:limiter")

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.chaos.harness import Rig
-from worker.keys import PageKey
+from tests.support.comparison import page_key
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
 
@@ -20,7 +20,7 @@ def test_every_message_comes_three_times_in_random_order(rig: Start, report: Rep
     run = rig()
     thrice = sorted(run.pages) * 3
     random.Random(7).shuffle(thrice)  # noqa: S311 -- an order, no secret
-    run.send(refresh=map(PageKey.parse, thrice))
+    run.send(refresh=map(page_key, thrice))
     run.start_workers()
     run.completes()
     run.until("all messages done", run.is_idle)
@@ -39,7 +39,7 @@ def test_two_identical_backfills_at_once(rig: Start, report: Report) -> None:
     run.until_stored(0.5)
     run.backfill()
     run.completes()
-    assert run.database.backfills.count_documents({}) == 1
+    assert run.database.requests.count_documents({}) == 1
     report("the same backfill twice at once, and again", run)
 
 

@@ -28,12 +28,10 @@ def started(run: Rig, share: float = 0.3) -> Rig:
 
 def all_consume(run: Rig) -> None:
     """Assert that every worker stores pages again when there are some to fetch."""
-    seen = {worker.pid: worker.log_text().count('"event": "page saved"') for worker in run.workers}
+    seen = {worker.pid: worker.log_text().count('"event": "saved"') for worker in run.workers}
 
     def each_has_stored() -> bool:
-        return all(
-            worker.log_text().count('"event": "page saved"') > seen[worker.pid] for worker in run.workers
-        )
+        return all(worker.log_text().count('"event": "saved"') > seen[worker.pid] for worker in run.workers)
 
     run.until("all connected", lambda: run.celery_pongs() == len(run.workers))
     run.reelhaul("refresh", "--max-age", "0s", *run.request(), "--detach")

@@ -21,7 +21,7 @@ BROKEN = """
 from worker import tasks
 from worker.app import app
 
-def fetch_and_save(key, fresh_after, deadlines):
+def fetch_and_save(fetch, deadlines):
     raise TypeError("a bug of ours")
 
 tasks.fetch_and_save = fetch_and_save
@@ -38,8 +38,8 @@ FAULTS = (
     RuntimeError("can't start new thread"),
 )
 
-def fetch_and_save(key, fresh_after, deadlines):
-    raise FAULTS[int(key.window) % len(FAULTS)]
+def fetch_and_save(fetch, deadlines):
+    raise FAULTS[int(fetch.key.window) % len(FAULTS)]
 
 tasks.fetch_and_save = fetch_and_save
 """
@@ -50,10 +50,10 @@ from worker.app import app
 
 original = tasks.fetch_and_save
 
-def fetch_and_save(key, fresh_after, deadlines):
-    if int(key.window) % 2 == 0:
+def fetch_and_save(fetch, deadlines):
+    if int(fetch.key.window) % 2 == 0:
         raise TypeError("a bug on this page, and a-token-of-nobody")
-    original(key, fresh_after, deadlines)
+    original(fetch, deadlines)
 
 tasks.fetch_and_save = fetch_and_save
 """

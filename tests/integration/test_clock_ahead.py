@@ -10,14 +10,17 @@ import pytest
 from pymongo.database import Database
 
 from producer.coverage import CoverageIndex
-from producer.enqueue import Backfill, find_missing
+from producer.enqueue import find_missing
+from producer.requests.backfills import Backfill
 from producer.schedule.tasks import begun_within
 from tests.support.redis_faults import LeapingRedis, needs_faketime
 from tests.support.stage import Stage
 from worker.errors import Rejected
-from worker.keys import MovieKey, PageKey
+from worker.keys import ChangesKey, Fetch, MovieKey, PageKey
 from worker.records import Details, Page
+from worker.storage.changes import Scope
 from worker.storage.database import Storage
+from worker.storage.mongo import EPOCH
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 AHEAD = NOW + timedelta(days=400)
@@ -68,7 +71,7 @@ def test_a_page_within_minutes_of_now_is_fresh(storage: Storage) -> None:
 
 
 def test_a_failure_from_the_future_is_ignored(storage: Storage) -> None:
-    storage.failures.add(KEY, Rejected("HTTP 404"), AHEAD)
+    storage.failures.add(Fetch(KEY), Rejected("HTTP 404"), AHEAD)
     moment = NOW - timedelta(days=1)
     assert list(storage.pages.missing([KEY.cell], moment)) == [KEY]
     assert CoverageIndex.read(storage, [moment])[moment].coverage(KEY.cell).quarantined == 0
@@ -86,24 +89,24 @@ def test_a_schedule_entry_claimed_in_the_future_is_due(storage: Storage) -> None
 
 def test_a_backfill_requested_in_the_future_ends(storage: Storage) -> None:
     requested = Backfill({18: "Drama"}, (1999,), timedelta(0), AHEAD)
-    storage.backfills.save(requested.id, requested.to_document())
-    assert [list(missing) for _, missing in find_missing(storage, NOW)] == [[KEY]]
+    storage.requests.save(requested.id, requested.to_document())
+    assert [list(missing) for missing in find_missing(storage, NOW)] == [[Fetch(KEY, NOW)]]
     storage.pages.save(KEY, page(NOW))
-    assert [list(missing) for _, missing in find_missing(storage, NOW)] == []
+    assert [list(missing) for missing in find_missing(storage, NOW)] == []
 
 
-def test_a_cursor_from_the_future_is_ignored(storage: Storage) -> None:
-    storage.change_feed.set_read_to(AHEAD)
-    assert storage.change_feed.read_to() is None
-    storage.change_feed.set_read_to(NOW)
-    assert storage.change_feed.read_to() == NOW
+def test_a_page_of_changes_from_the_future_is_ignored(storage: Storage) -> None:
+    key = ChangesKey("2026-05-01", 1)
+    storage.changes.save(key, Page(1, [{"id": 1}], 1, 1, AHEAD, "0", b""))
+    assert storage.changes.first_unread(AHEAD.date()) is None
+    assert storage.changes.changed(Scope((key.day,), None, new=True)).movies == 0
+    storage.changes.save(key, Page(1, [{"id": 1}], 1, 1, NOW, "0", b""))
+    assert storage.changes.changed(Scope((key.day,), None, new=True)).lacking == {1: NOW}
 
 
-def test_changes_handled_in_the_future_are_not_missed(storage: Storage) -> None:
+def test_a_movie_fetched_in_the_future_is_fetched_again(storage: Storage) -> None:
     storage.pages.save(KEY, page(AHEAD))
-    storage.change_feed.mark_handled([1], AHEAD)
-    assert storage.movies.not_fetched_since([1], NOW) == {1}
-    assert storage.change_feed.not_handled([1], NOW) == {1}
+    assert storage.movies.times([1]) == {1: EPOCH}
     assert [id_ for id_, _ in storage.movies.fetched_before(NOW - timedelta(days=100))] == [1]
 
 
@@ -114,7 +117,7 @@ def test_a_movie_from_the_future_can_go_and_return(storage: Storage) -> None:
     assert [movie["_id"] for movie in storage.movies.each()] == [1]
     storage.movies.tombstone([1], AHEAD)
     movie = {"id": 1, "title": "as it is", "genres": [{"id": 18, "name": "Drama"}]}
-    storage.movies.save_details(MovieKey(1), Details(movie, NOW, b""), keep=False)
+    storage.movies.save_details(MovieKey(1), Details(movie, NOW, b""), whole=False)
     assert [movie["title"] for movie in storage.movies.each()] == ["as it is"]
 
 

@@ -18,7 +18,7 @@ from sandbox.servers import EmbeddedMongo, EmbeddedRedis, EmulatorProcess
 from worker import retry, tasks
 from worker.app import VISIBILITY_S
 from worker.errors import MongoUnavailable
-from worker.keys import PageKey
+from worker.keys import Fetch, PageKey
 from worker.limiter.client import Limiter
 from worker.limiter.rate import Rate
 from worker.retry import LAST_STORAGE_ATTEMPT_S, QUARANTINE_S, TASK_S, WAIT_S, message_outcome, retry_storage
@@ -66,8 +66,8 @@ def tmdb(
     monkeypatch.setattr(limiter, "report_failure", lambda _: None)
     session = build_session("a-token-of-nobody", 4, server.base_url)
     client = TmdbClient(session, server.base_url, limiter, 1.0, {})
+    monkeypatch.setattr(retry, "limiter", lambda: limiter)
     for module in (retry, tasks):
-        monkeypatch.setattr(module, "limiter", lambda: limiter)
         monkeypatch.setattr(module, "tmdb_client", lambda: client)
     for name in ("FIRST_PAUSE_S", "LONGEST_PAUSE_S", "REQUEUE_PAUSE_S", "SLOW_S"):
         monkeypatch.setattr(flakiness, name, SHORT * getattr(flakiness, name))
@@ -143,8 +143,8 @@ def test_a_task_ends_in_time_whatever_tmdb_and_mongodb_do(
 ) -> None:
     tmdb.configure(faults=[fault])
     begun = time.monotonic()
-    with pytest.raises(Reject), message_outcome(KEY, "task") as deadlines:
-        tasks.fetch_and_save(KEY, None, deadlines)
+    with pytest.raises(Reject), message_outcome(Fetch(KEY), "task") as deadlines:
+        tasks.fetch_and_save(Fetch(KEY), deadlines)
     assert time.monotonic() - begun < SHORT * (TASK_S + QUARANTINE_S + 2 * LAST_STORAGE_ATTEMPT_S) + LATE_S
     assert suspended.suspended == suspends
 

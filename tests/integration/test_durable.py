@@ -11,8 +11,9 @@ from pymongo.collection import Collection
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
 from worker.errors import MongoUnavailable, Rejected
-from worker.keys import Cell, MovieKey
+from worker.keys import Cell, ChangesKey, Fetch, MovieKey
 from worker.records import Details, Page
+from worker.storage.changes import Scope
 from worker.storage.database import Storage
 from worker.storage.merge import ROUNDS
 from worker.storage.movies import MovieStore
@@ -84,33 +85,28 @@ def test_a_page_record_is_journalled_after_its_movies(storage: Storage, recorder
 
 def test_every_write_waits_for_a_majority(storage: Storage, recorder: Recorder) -> None:
     movie = Details({"id": 603, "genres": []}, AT, b"")
-    storage.movie_requests.add([603], AT, details=True)
-    storage.movie_requests.add([603], AT + SECOND)
-    storage.movies.save_details(MovieKey(603), movie, keep=True)
+    storage.movies.save_details(MovieKey(603), movie, whole=True)
     storage.movies.tombstone([603], AT + SECOND)
-    storage.change_feed.mark_handled([603], AT)
-    storage.change_feed.set_read_to(AT)
-    storage.change_feed.forget_handled(AT + SECOND)
-    storage.movie_requests.remove(MovieKey(603))
-    storage.backfills.save("it", {"requested_at": AT})
-    storage.backfills.finish(storage.backfills.all()[0], AT)
-    storage.failures.add(CELL.page(2), Rejected("no"), AT)
+    storage.changes.save(ChangesKey(f"{AT:%Y-%m-%d}", 1), page(603))
+    storage.changes.forget(AT.date())
+    storage.pages.save_gone(MovieKey(604), AT)
+    storage.requests.save("it", {"requested_at": AT})
+    storage.requests.finish(storage.requests.all()[0], AT)
+    storage.failures.add(Fetch(CELL.page(2)), Rejected("no"), AT)
     storage.failures.release(storage.failures.quarantined())
     storage.pages.save(CELL.page(1), page(1))
     storage.pages.drop_beyond(CELL, 1, AT + SECOND)
     storage.genres.save({18: "Drama"}, AT)
     storage.schedule.set_state("sweep", outcome="")
-    storage.schedule.advance_reading("sweep", {}, {}, AT)
     storage.schedule.claim("recent", SECOND, AT)
     storage.delete_expired(AT + SECOND)
     storage.id_export.load([b'{"id": 1}'], "a test", AT)
     collections = {
-        *("movies", "details", "movie_requests", "handled_changes", "cursors", "ids"),
-        *("pages", "failures", "backfills", "genres", "schedule"),
+        *("movies", "details", "ids", "pages", "failures", "requests", "genres", "schedule"),
     }
     assert {what for what, _ in recorder.writes()} == collections
     assert [(what, concern) for what, concern in recorder.writes() if concern["w"] != "majority"] == []
-    must_not_be_lost = {"pages", "failures", "cursors"}
+    must_not_be_lost = {"pages", "failures"}
     assert all(concern.get("j") for what, concern in recorder.writes() if what in must_not_be_lost)
 
 
@@ -118,7 +114,7 @@ def test_every_read_is_the_primarys(storage: Storage, recorder: Recorder) -> Non
     stores = [value for value in vars(storage).values() if type(value).__module__.startswith("worker.")]
     values = [value for store in stores for value in vars(store).values()]
     found = [value for value in values if isinstance(value, Collection)]
-    assert {collection.name for collection in found} >= {"movies", "pages", "failures", "cursors", "ids"}
+    assert {collection.name for collection in found} >= {"movies", "pages", "failures", "ids"}
     assert all(collection.read_preference == ReadPreference.PRIMARY for collection in found)
     storage.pages.save(CELL.page(1), page(1))
     storage.pages.save(CELL.page(1), page(1, at=AT + SECOND))
@@ -127,8 +123,8 @@ def test_every_read_is_the_primarys(storage: Storage, recorder: Recorder) -> Non
     storage.pages.is_fresh(CELL.page(1), AT)
     storage.failures.quarantined()
     list(storage.pages.each())
-    storage.movie_requests.get(603)
-    storage.change_feed.read_to()
+    storage.changes.first_unread(AT.date())
+    storage.changes.changed(Scope((f"{AT:%Y-%m-%d}",), None, new=True))
     reads = [command for name, _, command in recorder.sent if name in READS]
     assert len(reads) > 10
     assert not any("$readPreference" in command for command in reads)

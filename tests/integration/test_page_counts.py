@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from producer.coverage import CoverageIndex
 from tests.support.pages import AT, in_threads, put
 from worker.errors import Rejected
-from worker.keys import Cell
+from worker.keys import Cell, Fetch
 from worker.storage.database import Storage
 from worker.storage.page_counts import Count, count_pages
 
@@ -44,7 +44,7 @@ class TestCoverage:
             if stored_at:
                 put(storage, CELL.page(number), total_pages, at=stored_at)
             if failed_at:
-                storage.failures.add(CELL.page(number), Rejected("no"), failed_at)
+                storage.failures.add(Fetch(CELL.page(number)), Rejected("no"), failed_at)
         enqueued = list(storage.pages.missing([CELL], fresh_after))
         coverage = CoverageIndex.read(storage, [fresh_after])[fresh_after].coverage(CELL)
         assert coverage.missing == len(enqueued)
@@ -64,9 +64,9 @@ class TestCoverage:
         put(storage, other.page(1), 1, at=AT - timedelta(milliseconds=1))
         later = AT + timedelta(seconds=61)
         expected = {
-            None: {CELL: Count({1, 2, 3}, 3), other: Count({1}, 1)},
-            AT - timedelta(milliseconds=1): {CELL: Count({2, 3}, None), other: Count({1}, 1)},
-            AT: {CELL: Count({2, 3}, None)},
+            None: {CELL.id: Count({1, 2, 3}, 3), other.id: Count({1}, 1)},
+            AT - timedelta(milliseconds=1): {CELL.id: Count({2, 3}, None), other.id: Count({1}, 1)},
+            AT: {CELL.id: Count({2, 3}, None)},
             later: {},
         }
         latest = storage.mongo.latest()
@@ -78,7 +78,7 @@ class TestCoverage:
         assert sorted(storage.pages.collection.index_information()) == ["_id_", "fetched_at_1", "page_1"]
         assert count_pages(storage.pages, expected, latest) == expected
         put(storage, other.page(1), 1, at=later)
-        assert count_pages(storage.pages, [later], latest) == {later: {other: Count({1}, 1)}}
+        assert count_pages(storage.pages, [later], latest) == {later: {other.id: Count({1}, 1)}}
 
     def test_a_split_cell_counts_its_page_1_and_both_halves(self, storage: Storage) -> None:
         put(storage, KEY, 501)

@@ -90,10 +90,17 @@ def kinds(server: EmulatorProcess) -> list[str]:
     return [row[3] for row in server.log() if row[3] in {"discover", "details"}]
 
 
+def store_popular(stage: Stage, pages: int) -> None:
+    """Store the movies of these pages; no worker runs afterwards."""
+    worker = stage.worker()
+    assert stage.reelhaul("popular", "--pages", str(pages), "-q").returncode == 0
+    worker.stop()
+
+
 def test_backfill_ends_long_before_the_movies_requested_before_it(stage: Stage) -> None:
     server = stage.emulator("--movies", "2100")
-    assert stage.reelhaul("popular", "--pages", "100", "-q").returncode == 0
-    assert stage.reelhaul("details", "--detach").stdout.startswith("2,000 movies to fetch")
+    store_popular(stage, 100)
+    assert ": 2,000 messages sent" in stage.reelhaul("details", "--detach").stdout
     assert stage.reelhaul("backfill", "--years", "2018..2020", "--detach").returncode == 0
     worker = stage.worker()
     wait_for(lambda: stage.progress()["missing"] == 0, watching=[worker])
@@ -107,8 +114,8 @@ def test_backfill_ends_long_before_the_movies_requested_before_it(stage: Stage) 
 
 def test_movies_get_their_share_during_a_backfill(stage: Stage) -> None:
     server = stage.emulator("--movies", "500")
-    assert stage.reelhaul("popular", "--pages", "5", "-q").returncode == 0
-    assert stage.reelhaul("details", "--detach").stdout.startswith("100 movies to fetch")
+    store_popular(stage, 5)
+    assert ": 100 messages sent" in stage.reelhaul("details", "--detach").stdout
     stage.send(cells=[(*cell, 1) for cell in plan_cells(GENRES, range(1900, 2000))])
     worker = stage.worker()
     wait_for(lambda: stage.database["details"].count_documents({}) == 100, watching=[worker])
@@ -121,8 +128,8 @@ def test_movies_get_their_share_during_a_backfill(stage: Stage) -> None:
 
 def test_lost_pages_come_back_while_movies_wait(stage: Stage) -> None:
     stage.emulator("--movies", "200")
-    assert stage.reelhaul("popular", "--pages", "8", "-q").returncode == 0
-    assert stage.reelhaul("details", "--detach").stdout.startswith("160 movies to fetch")
+    store_popular(stage, 8)
+    assert ": 160 messages sent" in stage.reelhaul("details", "--detach").stdout
     assert stage.reelhaul("backfill", "--years", "2018..2020", "--detach").returncode == 0
     stage.environment["REELHAUL_TICK_S"] = "2"
     sweeping = [
@@ -138,8 +145,8 @@ def test_lost_pages_come_back_while_movies_wait(stage: Stage) -> None:
 def test_refresh_overtakes_movies(stage: Stage) -> None:
     stage.environment |= {"REELHAUL_RATE": str(RATE), "REELHAUL_CAPACITY": "1", "REELHAUL_CONCURRENCY": "1"}
     server = stage.emulator("--movies", "60")
-    assert stage.reelhaul("popular", "--pages", "2", "-q").returncode == 0
-    assert stage.reelhaul("details", "--detach").stdout.startswith("40 movies to fetch")
+    store_popular(stage, 2)
+    assert ": 40 messages sent" in stage.reelhaul("details", "--detach").stdout
     refreshed = [(28, str(year), 1) for year in range(2000, 2012)]
     stage.send(refresh=refreshed)
     worker = stage.worker()

@@ -11,7 +11,7 @@ from producer.enqueue import TRUSTED, find_missing
 from tests.support.pages import put
 from tests.support.stage import Stage, wait_for
 from worker.errors import Rejected
-from worker.keys import Cell
+from worker.keys import Cell, Fetch
 from worker.storage.database import Storage
 
 GENRE, YEAR = 18, 2024
@@ -22,7 +22,7 @@ SECOND = timedelta(seconds=1)
 
 
 def finished(stage: Stage) -> bool:
-    return stage.database["backfills"].count_documents({"finished_at": {"$exists": True}}) == 1
+    return stage.database["requests"].count_documents({"finished_at": {"$exists": True}}) == 1
 
 
 def sweep(stage: Stage) -> None:
@@ -75,21 +75,21 @@ Backfill = Callable[[], dict[str, Any]]
 def backfill(storage: Storage) -> Backfill:
     """Reads the only backfill as it is stored: of a single cell, unfinished at first."""
     request = {"genres": [{"id": GENRE, "name": "Drama"}], "years": [YEAR], "max_age_s": None}
-    storage.backfills.save("it", {**request, "requested_at": AT})
-    return lambda: storage.backfills.all()[0]
+    storage.requests.save("it", {"kind": "backfill", **request, "requested_at": AT, "schedule_entry": ""})
+    return lambda: storage.requests.all()[0]
 
 
 def test_requests_are_kept_the_latest_first(storage: Storage) -> None:
     for name, offset in (("a", 0), ("b", 1), ("a", 2)):
-        storage.backfills.save(name, {"requested_at": AT + offset * SECOND})
-    assert [request["_id"] for request in storage.backfills.all()] == ["a", "b"]
+        storage.requests.save(name, {"requested_at": AT + offset * SECOND})
+    assert [request["_id"] for request in storage.requests.all()] == ["a", "b"]
 
 
 class TestReopening:
     def test_a_backfill_is_reopened_before_the_change(self, storage: Storage, backfill: Backfill) -> None:
-        storage.backfills.finish(backfill(), AT)
+        storage.requests.finish(backfill(), AT)
         assert backfill()["finished_at"] == AT
-        with storage.backfills.reopening():
+        with storage.requests.reopening():
             # The block may never end.
             assert "finished_at" not in backfill()
 
@@ -97,23 +97,23 @@ class TestReopening:
         self, storage: Storage, backfill: Backfill
     ) -> None:
         before = backfill()
-        storage.failures.add(KEY, Rejected("no"), AT)
+        storage.failures.add(Fetch(KEY), Rejected("no"), AT)
         storage.failures.release(storage.failures.quarantined())
-        storage.backfills.finish(before, AT)
+        storage.requests.finish(before, AT)
         assert "finished_at" not in backfill()
 
     def test_a_sweep_that_read_during_the_change_cannot_finish_it(
         self, storage: Storage, backfill: Backfill
     ) -> None:
-        with storage.backfills.reopening():
-            storage.backfills.finish(backfill(), AT)
+        with storage.requests.reopening():
+            storage.requests.finish(backfill(), AT)
             assert "finished_at" in backfill()
         assert "finished_at" not in backfill()
 
     def test_a_change_that_fails_reopens_too(self, storage: Storage, backfill: Backfill) -> None:
         def finished_meanwhile() -> None:
-            with storage.backfills.reopening():
-                storage.backfills.finish(backfill(), AT)
+            with storage.requests.reopening():
+                storage.requests.finish(backfill(), AT)
                 raise RuntimeError
 
         with pytest.raises(RuntimeError):
@@ -125,11 +125,11 @@ class TestReopening:
         self, storage: Storage, backfill: Backfill, how: str
     ) -> None:
         if how == "was in quarantine":
-            storage.failures.add(CELL.page(1), Rejected("no"), AT)
+            storage.failures.add(Fetch(CELL.page(1)), Rejected("no"), AT)
         else:
             for number in (1, 2):
                 put(storage, CELL.page(number), 2, AT)
-        storage.backfills.finish(backfill(), AT)
+        storage.requests.finish(backfill(), AT)
         later = AT + SECOND
         if how == "shrinks":
             # As if the worker died before it saved page 1.
@@ -148,13 +148,13 @@ class TestReopening:
             for number in (1, 2):
                 put(storage, CELL.page(number), 2, at)
             if at == AT:
-                storage.backfills.finish(backfill(), AT)
+                storage.requests.finish(backfill(), AT)
         assert "finished_at" in backfill()
 
     def test_finished_at_is_trusted_for_an_hour(self, storage: Storage, backfill: Backfill) -> None:
         """Pages deleted by hand, or lost in a failover, are found missing after that."""
         put(storage, CELL.page(1), 1, AT)
-        storage.backfills.finish(backfill(), AT)
+        storage.requests.finish(backfill(), AT)
         storage.pages.collection.delete_many({})
         for at, found in ((AT, 0), (AT + TRUSTED - SECOND, 0), (AT + TRUSTED, 1), (AT - SECOND, 1)):
             assert len(list(find_missing(storage, at))) == found

@@ -85,11 +85,11 @@ def test_messages_that_are_not_ours_are_rejected_and_logged(rig: Start, tmp_path
         "broken base64": message(call(18, "2020", 1)).replace('"body": "', '"body": "x'),
         "not a movie": message(call("603"), task="reelhaul.fetch_movie"),
         "a huge movie": message(call(10**30), task="reelhaul.fetch_movie"),
-        "not a day": message(call("changes", 0, "yesterday", 1), task="reelhaul.read_changes"),
-        "no schedule entry": message(call("os.system", 0, "2026-01-01", 1), task="reelhaul.read_changes"),
-        "a time beyond 64 bits": message(
-            call("changes", 10**30, "2026-01-01", 1), task="reelhaul.read_changes"
-        ),
+        "not a day": message(call("yesterday", 1), task="reelhaul.fetch_changes"),
+        "no page of changes": message(call("2026-01-01", "$gt"), task="reelhaul.fetch_changes"),
+        "too many popular pages": message(call(1, 0, 10**30), task="reelhaul.fetch_popular"),
+        "totals of nothing": message(call({}, []), task="reelhaul.fetch_totals"),
+        "an unknown part": message(call(603, 0, "../.."), task="reelhaul.fetch_movie"),
     }
     junk = (b"\xff\xfe\x00", b"no JSON", b"5", b"{}", b'{"properties": {}}', b"[[],{},{}]", b"\0" * 99)
     with run.redis_client() as client:

@@ -22,6 +22,7 @@ from worker.limiter.client import Limiter
 from worker.limiter.rate import Rate
 from worker.records import Page
 from worker.tmdb.client import TmdbClient
+from worker.tmdb.endpoints import discover
 from worker.tmdb.session import build_session, ends_by
 
 KEY = PageKey(18, "2020", 1)
@@ -130,7 +131,7 @@ def client(limiter: Limiter, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
 def ask(api: TmdbClient, key: PageKey = KEY) -> Page | ReelhaulError:
     """The page or the error; any other exception fails the test."""
     try:
-        return api.discover(key, time.monotonic() + 5)
+        return api.get(key, discover, time.monotonic() + 5)
     except ReelhaulError as error:
         return error
 

@@ -60,7 +60,8 @@ SWEEP = ("schedule", "run", "sweep")
 
 def save_backfill(stage: Stage, *years: int) -> None:
     request = {"genres": [{"id": 18, "name": "Drama"}], "years": list(years), "max_age_s": 86400.0 * 180}
-    Storage(stage.database).backfills.save("of a test", {**request, "requested_at": AT})
+    facts = {"kind": "backfill", "requested_at": AT, "schedule_entry": ""}
+    Storage(stage.database).requests.save("of a test", {**request, **facts})
 
 
 def run_all(stage: Stage) -> list[str]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.support.pages import AT, in_threads, just_before, page_of, put
 from worker.errors import Unstorable
-from worker.keys import PageKey
+from worker.keys import Fetch, PageKey
 from worker.records import Page, Response
 from worker.storage.database import Storage
 from worker.storage.failures import KEPT_BODY
@@ -154,7 +154,7 @@ class TestMerging:
         put(storage, KEY, 1, at=AT)
         newest = AT + timedelta(seconds=2)
         pages = storage.pages.collection
-        just_before(monkeypatch, pages, "replace_one", lambda: put(storage, KEY, 3, at=newest))
+        just_before(monkeypatch, pages, "update_one", lambda: put(storage, KEY, 3, at=newest))
         put(storage, KEY, 2, at=AT + timedelta(seconds=1))
         _, [record] = contents(storage)
         assert (record["total_pages"], record["fetched_at"]) == (3, newest)
@@ -244,7 +244,7 @@ class TestStorable:
         assert "\n" not in str(raised.value)
         assert raised.value.response == Response(200, page.body)
         assert not storage.pages.is_fresh(KEY, None)
-        storage.failures.add(KEY, raised.value, AT)
+        storage.failures.add(Fetch(KEY), raised.value, AT)
         [failure] = storage.failures.collection.find()
         assert (failure["_id"], failure["class"], failure["status"]) == (KEY.id, "unstorable", 200)
         assert failure["body"] == page.body[:KEPT_BODY]

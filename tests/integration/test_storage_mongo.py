@@ -10,7 +10,7 @@ import pytest
 from tests.chaos.harness import ChaosMongo
 from tests.support.pages import AT, page_of, put
 from worker.errors import MongoUnavailable, Rejected
-from worker.keys import PageKey
+from worker.keys import Fetch, PageKey
 from worker.storage.database import Storage
 from worker.storage.mongo import SECANTUSDB
 
@@ -29,7 +29,7 @@ def test_an_unavailable_server_is_mongo_unavailable() -> None:
             storage.ping,
             lambda: storage.pages.is_fresh(KEY, None),
             lambda: put(storage, KEY),
-            lambda: storage.failures.add(KEY, Rejected("no"), AT),
+            lambda: storage.failures.add(Fetch(KEY), Rejected("no"), AT),
             lambda: list(storage.movies.each()),
             lambda: storage.count_expired(AT),
         ):
@@ -58,7 +58,7 @@ def test_failed_writes_are_mongo_unavailable(tmp_path: Path, error: dict[str, An
         with pytest.raises(MongoUnavailable):
             storage.movies.save_page("popular:1", page_of([{"id": 604}]))
         with pytest.raises(MongoUnavailable):
-            storage.failures.add(KEY, Rejected("no"), AT)
+            storage.failures.add(Fetch(KEY), Rejected("no"), AT)
         server.heal()
         storage.pages.save(KEY, page_of([{"id": 603}]))
         assert storage.pages.is_fresh(KEY, None)

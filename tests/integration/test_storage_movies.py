@@ -33,7 +33,7 @@ def page(*ids: int, at: datetime = AT) -> Page:
 class TestDetails:
     def test_details_are_kept_raw_beside_their_list_item(self, storage: Storage) -> None:
         answer = details(runtime=136, credits={"cast": []}, tagline="", odd={"a.b": 1})
-        storage.movies.save_details(KEY, answer, keep=True)
+        storage.movies.save_details(KEY, answer, whole=True)
         [movie] = storage.movies.each()
         assert movie["genre_ids"] == [28]
         assert (movie["odd"], movie["_meta"]["page"]) == ({"a.b": 1}, "movie:603")
@@ -44,24 +44,41 @@ class TestDetails:
         assert storage.movies.stored_parts(603) == {"credits"}
         assert storage.movies.stored_parts(604) is None
 
-    def test_a_movie_in_no_backfill_is_left_out(self, storage: Storage) -> None:
-        assert storage.movies.save_details(KEY, details(), keep=False) == (0, 0)
-        storage.backfills.save("a", {"genres": [{"id": 18}], "years": [1999], "requested_at": AT})
-        assert storage.movies.save_details(KEY, details(), keep=False) == (0, 0)
-        storage.backfills.save("b", {"genres": [{"id": 0}], "years": [1999], "requested_at": AT})
-        assert storage.movies.save_details(KEY, details(), keep=False) == (1, 0)
-        moved = details(AT + HOUR, release_date="1950-01-01")
-        assert storage.movies.save_details(KEY, moved, keep=False) == (0, 1)
+    def test_details_are_kept_if_asked_for_or_kept_before(self, storage: Storage) -> None:
+        storage.movies.save_details(KEY, details(runtime=136), whole=False)
+        assert storage.movies.details.find_one({"_id": 603}) is None
+        storage.movies.save_details(KEY, details(AT + HOUR, runtime=137), whole=True)
+        storage.movies.save_details(KEY, details(AT + 2 * HOUR, runtime=138), whole=False)
+        stored = storage.movies.details.find_one({"_id": 603})
+        assert stored is not None
+        assert stored["runtime"] == 138
 
     def test_movies_without_details_by_age_and_parts(self, storage: Storage) -> None:
         storage.pages.save(PageKey(28, "1999", 1), page(601, 602, 603))
-        storage.movies.save_details(KEY, details(credits={}), keep=True)
-        assert set(storage.movies.without_details(AT)) == {601, 602}
-        assert set(storage.movies.without_details(AT, ["credits"])) == {601, 602}
-        assert set(storage.movies.without_details(AT, ["keywords"])) == {601, 602, 603}
-        assert set(storage.movies.without_details(AT + HOUR)) == {601, 602, 603}
+        storage.movies.save_details(KEY, details(credits={}), whole=True)
+
+        def without(fresh_after: datetime, *parts: str) -> set[int]:
+            return set(storage.movies.without_details(fresh_after, parts, AT + HOUR))
+
+        assert without(AT) == {601, 602}
+        assert without(AT, "credits") == {601, 602}
+        assert without(AT, "keywords") == {601, 602, 603}
+        assert without(AT + HOUR) == {601, 602, 603}
+        storage.pages.save(PageKey(28, "1999", 2), page(604, at=AT + 2 * HOUR))
+        assert without(AT) == {601, 602}  # 604 was not known yet
+        assert storage.movies.count_known_by(AT + HOUR) == 3
         storage.movies.tombstone([601], AT + HOUR)
-        assert set(storage.movies.without_details(AT)) == {602}
+        assert without(AT) == {602}
+        assert storage.movies.count_known_by(AT + HOUR) == 2
+
+    def test_a_movie_is_as_old_as_its_details(self, storage: Storage) -> None:
+        storage.pages.save(PageKey(28, "1999", 1), page(601, 603))
+        storage.movies.save_details(KEY, details(), whole=True)
+        storage.pages.save(PageKey(28, "1999", 1), page(601, 603, at=AT + HOUR))
+        assert storage.movies.times([601, 603, 604]) == {601: AT + HOUR, 603: AT}
+        assert storage.movies.has_details(603, AT, ())
+        assert not storage.movies.has_details(603, AT + HOUR, ())
+        assert not storage.movies.has_details(603, AT, ["credits"])
 
 
 class TestGone:
@@ -70,7 +87,7 @@ class TestGone:
         events: dict[str, Callable[[], object]] = {
             "gone": lambda: storage.movies.tombstone([603], AT + HOUR),
             "older": lambda: storage.pages.save(cell, page(603, at=AT + HOUR / 2)),
-            "newer": lambda: storage.movies.save_details(KEY, details(AT + 2 * HOUR), keep=False),
+            "newer": lambda: storage.movies.save_details(KEY, details(AT + 2 * HOUR), whole=False),
         }
         for order in permutations(events):
             storage.movies.collection.delete_many({})
@@ -88,4 +105,4 @@ class TestGone:
         storage.pages.save(PageKey(35, "1999", 1), page(603, 604, at=AT + HOUR / 2))
         assert [movie["_id"] for movie in storage.movies.each()] == [604]
         assert storage.movies.count() == 2
-        assert storage.movies.not_fetched_since([603, 604, 605], AT + HOUR) == {604, 605}
+        assert storage.movies.times([603, 604, 605]) == {603: AT + 2 * HOUR, 604: AT + HOUR / 2}

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.pages import AT, page_of, put
 from worker.errors import Rejected
-from worker.keys import Cell
+from worker.keys import Cell, Fetch
 from worker.storage.database import Storage
 
 CELL = Cell(18, "1999")
@@ -64,14 +64,14 @@ class TestMissing:
 
     def test_pages_in_quarantine_are_not_missing(self, storage: Storage) -> None:
         put(storage, KEY, 3)
-        storage.failures.add(CELL.page(2), Rejected("no"), AT)
+        storage.failures.add(Fetch(CELL.page(2)), Rejected("no"), AT)
         other = Cell(35, "1999")
-        storage.failures.add(other.page(1), Rejected("no"), AT)
+        storage.failures.add(Fetch(other.page(1)), Rejected("no"), AT)
         assert self.missing(storage, CELL, other) == ["18:1999:3"]
 
     def test_pages_quarantined_before_a_refresh_are_missing(self, storage: Storage) -> None:
         put(storage, KEY, 2, at=AT)
-        storage.failures.add(CELL.page(2), Rejected("no"), AT - timedelta(seconds=1))
+        storage.failures.add(Fetch(CELL.page(2)), Rejected("no"), AT - timedelta(seconds=1))
         assert self.missing(storage, fresh_after=AT) == ["18:1999:2"]
         assert self.missing(storage) == []
 

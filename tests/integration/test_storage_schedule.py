@@ -25,11 +25,3 @@ def test_one_of_eight_concurrent_claims_succeeds(storage: Storage) -> None:
 
         assert in_threads([[AT + timedelta(days=day)]] * 8, claim) == []
         assert sorted(claims) == [False] * 7 + [True]
-
-
-def test_a_reading_advances_once_from_its_place(storage: Storage) -> None:
-    one, two, three = ({"page": number} for number in (1, 2, 3))
-    storage.schedule.set_state("changes", reading={"at": one, "since": AT})
-    assert storage.schedule.advance_reading("changes", one, two, AT)
-    assert not storage.schedule.advance_reading("changes", one, three, AT)
-    assert storage.schedule.states()["changes"]["reading"] == {"at": two, "after": one, "since": AT}

@@ -2,12 +2,14 @@
 
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 import redis
 
 from tests.support.stage import Stage
 
+AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 SWEEP = "from producer.schedule.entries import sweep; print('swept', sweep())"
 YEARS = ("--genres", "Drama", "--years", "2018..2020")
 
@@ -48,11 +50,26 @@ def test_nothing_is_enqueued_while_more_than_a_hundred_messages_wait(
     assert sweep(requested) == 0
 
 
-def test_requested_movies_are_enqueued_again(requested: Stage, broker: redis.Redis) -> None:
-    requests: list[dict[str, object]] = [
-        {"_id": id_, "since": None, "details": False, "append": []} for id_ in (603, 604)
-    ]
-    requested.database["movie_requests"].insert_many(requests)
+def test_movies_whose_details_were_asked_for_are_enqueued_again(
+    requested: Stage, broker: redis.Redis
+) -> None:
+    known = {
+        "title": "stored",
+        "_meta": {"first_seen": AT, "fetched_at": AT, "page": "18:2018:1", "sha256": ""},
+    }
+    requested.database["movies"].insert_many([{"_id": id_, "id": id_, **known} for id_ in (603, 604)])
+    begun = requested.reelhaul("details", "--detach")
+    assert begun.returncode == 0, begun.stderr
     broker.flushdb()
-    assert sweep(requested) == 3 + len(requests)
-    assert broker.llen("{reelhaul}:movies") == len(requests)
+    assert sweep(requested) == 3 + 2
+    assert broker.llen("{reelhaul}:movies") == 2
+
+
+@pytest.mark.parametrize(("full", "sent"), [("movies", 3), ("pages", 2)])
+def test_movies_and_pages_do_not_wait_for_each_other(
+    requested: Stage, broker: redis.Redis, full: str, sent: int
+) -> None:
+    test_movies_whose_details_were_asked_for_are_enqueued_again(requested, broker)
+    broker.flushdb()
+    broker.lpush(f"{{reelhaul}}:{full}", *["{}"] * 101)
+    assert sweep(requested) == sent

@@ -158,8 +158,7 @@ def test_passing_failure_quarantines_nothing(
 
 
 MALFORMED = """
-from worker.movie_tasks import fetch_movie
-from worker.tasks import app, fetch_page
+from worker.tasks import app, fetch_changes, fetch_movie, fetch_page, fetch_popular, fetch_totals
 year = "2010"
 for args in (
     (), (18,), ("18", year, 1), (18, 2010, 1), (18, year, "1"), (18, "10", 1), (18, year, 0), (None,) * 3,
@@ -169,8 +168,14 @@ for args in (
     (2**31, year, 1), (10**30, year, 1), (18, "0001-01-01/0001-06-30", 1), (18, "2010-01-01/2101-01-01", 1),
 ):
     app.send_task(fetch_page.name, args=args, queue="cells")
-for args in ((0,), (-1,), (2**63,), (10**30,), ("603",)):
-    app.send_task(fetch_movie.name, args=args, queue="cells")
+for task, args in (
+    *((fetch_movie, args) for args in ((0,), (-1,), (2**63,), (10**30,), ("603",), (603, 0, "crew"))),
+    *((fetch_totals, args) for args in ((18,), (18, year, "soon"), (-1, year))),
+    *((fetch_popular, args) for args in ((0,), ("1",), (501,), (1, 0, 0), (1, 0, 501), (1, 0, True))),
+    *((fetch_changes, args) for args in (("2026-13-01", 1), ("20260101", 1), ("2026-01-01", 0))),
+    *((fetch_changes, ("2026-01-01", 1, 0, *flags)) for flags in ((2,), (0, "1"), (True,))),
+):
+    app.send_task(task.name, args=args, queue="cells")
 app.send_task(fetch_page.name, args=(18, year, 1), kwargs={"surplus": 1}, queue="cells")
 """
 

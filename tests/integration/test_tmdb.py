@@ -32,6 +32,7 @@ from worker.limiter.rate import Rate
 from worker.records import Page
 from worker.storage.database import Storage
 from worker.tmdb.client import TmdbClient
+from worker.tmdb.endpoints import details, discover
 from worker.tmdb.session import build_session
 
 RECORDED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "recorded"
@@ -94,7 +95,7 @@ def fetched(tmdb: EmulatorProcess, client: Callable[..., TmdbClient]) -> Iterato
         tmdb.configure(faults=[fault])
         begun = time.monotonic()
         try:
-            return client(tmdb.base_url).discover(PAGE_KEY, time.monotonic() + 30)
+            return client(tmdb.base_url).get(PAGE_KEY, discover, time.monotonic() + 30)
         except ReelhaulError as error:
             return error
         finally:
@@ -258,13 +259,13 @@ class TestLimiter:
     ) -> None:
         assert isinstance(fetched("latency=0"), Page)
         with pytest.raises(KeyRejected):
-            client(tmdb.base_url, "wrong").discover(PAGE_KEY, deadline())
+            client(tmdb.base_url, "wrong").get(PAGE_KEY, discover, deadline())
         assert limiter.state().closed_reason.startswith("TMDB rejects the key")
         with pytest.raises(NoToken, match="TMDB rejects the key"):
-            client(tmdb.base_url).discover(PAGE_KEY, time.monotonic() + 0.2)
+            client(tmdb.base_url).get(PAGE_KEY, discover, time.monotonic() + 0.2)
         client(tmdb.base_url).check_key(deadline())
         assert limiter.state().closed_reason == ""
-        assert client(tmdb.base_url).discover(PAGE_KEY, deadline()).number == 1
+        assert client(tmdb.base_url).get(PAGE_KEY, discover, deadline()).number == 1
 
     def test_a_spurious_401_stops_the_fleet_for_a_minute(
         self,
@@ -275,10 +276,10 @@ class TestLimiter:
     ) -> None:
         tmdb.configure(faults=["error=7:count=1"])
         with pytest.raises(KeyRejected):
-            client(tmdb.base_url).discover(PAGE_KEY, deadline())
+            client(tmdb.base_url).get(PAGE_KEY, discover, deadline())
         assert limiter.state().stopped
         let_a_minute_pass(redis_server, limiter)
-        assert client(tmdb.base_url).discover(PAGE_KEY, deadline()).number == 1
+        assert client(tmdb.base_url).get(PAGE_KEY, discover, deadline()).number == 1
         assert limiter.state().closed_reason == ""
 
     def test_a_key_still_rejected_after_a_minute_keeps_the_fleet_stopped(
@@ -294,9 +295,9 @@ class TestLimiter:
         let_a_minute_pass(redis_server, limiter)
         api = client(tmdb.base_url, "wrong")
         with pytest.raises(KeyRejected):
-            api.discover(PAGE_KEY, deadline())
+            api.get(PAGE_KEY, discover, deadline())
         with pytest.raises(NoToken, match="TMDB rejects the key"):
-            api.discover(PAGE_KEY, time.monotonic() + 0.2)
+            api.get(PAGE_KEY, discover, time.monotonic() + 0.2)
         assert [row[3] for row in tmdb.log()] == ["configuration"]
 
     def test_the_key_check_reports_and_obeys_a_429(
@@ -332,9 +333,9 @@ class TestLimiter:
         api = client(tmdb.base_url)
         for _ in range(3):
             with pytest.raises(ApiFailure):
-                api.discover(PAGE_KEY, deadline())
+                api.get(PAGE_KEY, discover, deadline())
         assert limiter.state().closed_reason == "outage"
-        assert api.discover(PAGE_KEY, deadline()).number == 1
+        assert api.get(PAGE_KEY, discover, deadline()).number == 1
         assert limiter.state().closed_reason == ""
 
     def test_a_refused_connection_is_a_failure(
@@ -343,7 +344,7 @@ class TestLimiter:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
         with pytest.raises(ApiFailure, match=r"\AConnectionError\Z"):
-            client(f"http://127.0.0.1:{port}/3").discover(PAGE_KEY, deadline())
+            client(f"http://127.0.0.1:{port}/3").get(PAGE_KEY, discover, deadline())
         assert limiter.state().granted == 1
 
     @pytest.mark.parametrize("kind", ["a page", "a movie"])
@@ -360,9 +361,9 @@ class TestLimiter:
 
         def ask() -> None:
             if kind == "a page":
-                api.discover(PageKey(18, "2011", 7), deadline())
+                api.get(PageKey(18, "2011", 7), discover, deadline())
             else:
-                api.details(movie, (), deadline())
+                api.get(movie, details, deadline())
 
         tmdb.reset()
         other = threading.Thread(target=ask)
@@ -378,11 +379,11 @@ class TestSecrets:
         self, tmdb: EmulatorProcess, client: Callable[..., TmdbClient], limiter: Limiter
     ) -> None:
         api = client(tmdb.base_url, None, api_key=TOKEN)
-        assert api.discover(PAGE_KEY, deadline()).number == 1
+        assert api.get(PAGE_KEY, discover, deadline()).number == 1
         for fault in ("reset=start", "close", "hang", "status=500/json", "error=34", "truncate", "html"):
             tmdb.configure(faults=[f"{fault}:count=1"])
             with pytest.raises(ReelhaulError) as error:
-                api.discover(PAGE_KEY, deadline())
+                api.get(PAGE_KEY, discover, deadline())
             assert TOKEN not in f"{error.value!r}{error.value}"
             assert error.value.__cause__ is None
             limiter.resume()
@@ -390,7 +391,7 @@ class TestSecrets:
 
     def test_a_connection_error_does_not_show_the_key(self, client: Callable[..., TmdbClient]) -> None:
         with pytest.raises(ApiFailure) as error:
-            client("http://127.0.0.1:1/3", None, api_key=TOKEN).discover(PAGE_KEY, deadline())
+            client("http://127.0.0.1:1/3", None, api_key=TOKEN).get(PAGE_KEY, discover, deadline())
         assert TOKEN not in f"{error.value!r}{error.value}"
 
     @pytest.mark.parametrize("token", ["e", "the", "id", "demo", "0", "page"])
@@ -398,8 +399,8 @@ class TestSecrets:
         self, tmdb: EmulatorProcess, client: Callable[..., TmdbClient], token: str
     ) -> None:
         tmdb.configure(faults=[])
-        whole = client(tmdb.base_url).discover(PAGE_KEY, deadline())
-        assert client(tmdb.base_url, token).discover(PAGE_KEY, deadline()).results == whole.results
+        whole = client(tmdb.base_url).get(PAGE_KEY, discover, deadline())
+        assert client(tmdb.base_url, token).get(PAGE_KEY, discover, deadline()).results == whole.results
 
 
 def assert_stored_as_sent(storage: Storage, page: Page) -> None:
@@ -477,7 +478,7 @@ class TestRecordings:
         body = path.read_bytes()
         sent = json.loads(body)
         key = PageKey(18, "2020", sent["page"])
-        page = client(canned(200, body)).discover(key, deadline())
+        page = client(canned(200, body)).get(key, discover, deadline())
         assert page.body == body
         assert json.dumps(page.results) == json.dumps(sent["results"])
         assert (page.total_pages, page.total_results) == (sent["total_pages"], sent["total_results"])
@@ -493,7 +494,7 @@ class TestRecordings:
         assert status == int(manifest()[path.name]["http_status"])
         kinds: dict[int, type[ReelhaulError]] = {401: KeyRejected, 429: RateLimited}
         with pytest.raises(ReelhaulError) as error:
-            client(canned(status, path.read_bytes())).discover(PAGE_KEY, deadline())
+            client(canned(status, path.read_bytes())).get(PAGE_KEY, discover, deadline())
         assert type(error.value) is kinds.get(status, Rejected)
         if isinstance(error.value, Rejected):
             body = json.loads(path.read_bytes())

@@ -13,7 +13,7 @@ from sandbox.servers import EmulatorProcess
 from tests.support.comparison import expected_cell, page_requests
 from tests.support.stage import Stage, wait_for
 from worker.errors import Rejected
-from worker.keys import Cell, PageKey
+from worker.keys import Cell, Fetch, PageKey
 from worker.storage.database import Storage
 from worker.storage.pages import PageStore
 
@@ -44,8 +44,13 @@ class Records:
     def __init__(self, stage: Stage) -> None:
         self._database = stage.database
         self.storage = Storage(stage.database)
-        request = {"genres": [{"id": GENRE, "name": "Drama"}], "years": [YEAR], "max_age_s": None}
-        self.storage.backfills.save("of a test", {**request, "requested_at": AT, "schedule_entry": ""})
+        request = {
+            "kind": "backfill",
+            "genres": [{"id": GENRE, "name": "Drama"}],
+            "years": [YEAR],
+            "max_age_s": None,
+        }
+        self.storage.requests.save("of a test", {**request, "requested_at": AT, "schedule_entry": ""})
 
     def put(
         self, key: PageKey, ids: Sequence[int], pages: int, results: int, at: datetime = AT, **odd: Any
@@ -88,7 +93,7 @@ class TestGaps:
         assert records.storage.pages.count() == 0
 
     def test_the_only_page_is_in_quarantine(self, stage: Stage, records: Records) -> None:
-        records.storage.failures.add(CELL.page(1), Rejected("HTTP 404"), AT)
+        records.storage.failures.add(Fetch(CELL.page(1)), Rejected("HTTP 404"), AT)
         code, found = verify(stage)
         assert (code, found["pages_missing"]) == (1, 0)
         assert [gap["quarantined"] for gap in found["gaps"]] == [["18:2024:1"]]
@@ -100,7 +105,7 @@ class TestGaps:
         self, stage: Stage, records: Records
     ) -> None:
         records.put_cell()
-        records.storage.failures.add(CELL.page(3), Rejected("HTTP 404"), AT + timedelta(days=1))
+        records.storage.failures.add(Fetch(CELL.page(3)), Rejected("HTTP 404"), AT + timedelta(days=1))
         assert reasons(stage) == (1, ["quarantined"])
 
     def test_a_newer_page_states_more_movies_than_page_1(self, stage: Stage, records: Records) -> None:
@@ -196,7 +201,7 @@ class TestSplitWindows:
         assert reasons(stage) == (1, ["older"])
 
     def test_a_half_has_a_page_in_quarantine(self, stage: Stage, split: Records) -> None:
-        split.storage.failures.add(SECOND.page(2), Rejected("HTTP 404"), AT + timedelta(days=1))
+        split.storage.failures.add(Fetch(SECOND.page(2)), Rejected("HTTP 404"), AT + timedelta(days=1))
         code, found = verify(stage)
         assert (code, [gap["quarantined"] for gap in found["gaps"]]) == (1, [[SECOND.page(2).id]])
 

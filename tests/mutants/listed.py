@@ -8,7 +8,7 @@ from pathlib import Path
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from tests.mutants import api, delivery, limiter, machine, operations, proof, security, store
+from tests.mutants import api, delivery, limiter, machine, operations, proof, requests, security, store
 from tests.mutants.mutant import Mutant
 
 #: One module per area; the mutant of a new promise goes there.
@@ -21,6 +21,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *proof.MUTANTS,
     *machine.MUTANTS,
     *operations.MUTANTS,
+    *requests.MUTANTS,
 )
 #: Rows of docs/guarantees.md, by their first cell, that no single edit can break, and why.
 WITHOUT: dict[str, str] = {}

@@ -95,8 +95,8 @@ MUTANTS = (
         "fault-of-ours-quarantines-on",
         "the worker logs why and stops with status 1, with fewer than five pages in quarantine",
         "worker/retry.py",
-        "        if breaker().fail(key.id, reason):",
-        "        if breaker().fail(key.id, reason) and not key.id:",
+        "        if breaker().fail(fetch.key.id, reason):",
+        "        if breaker().fail(fetch.key.id, reason) and not fetch.key.id:",
         "tests/integration/test_breaker.py::test_bug_on_every_page_stops_the_worker_and_leaves_the_queue[threads]",
     ),
     Mutant(
@@ -120,7 +120,7 @@ MUTANTS = (
         "its pages are requeued; none is quarantined",
         "worker/retry.py",
         "        if _is_host_failure(error):",
-        "        if _is_host_failure(error) and not key.id:",
+        "        if _is_host_failure(error) and not fetch.key.id:",
         "tests/integration/test_breaker.py::test_host_failure_quarantines_no_page",
     ),
     Mutant(

@@ -49,8 +49,8 @@ MUTANTS = (
         "sweep-waits-for-movies",
         "the sweep brings them back, however many movies wait",
         ENTRIES,
-        "sum(number for queue, number in waiting.items() if queue != MOVIES)",
-        "sum(waiting.values())",
+        "send_movies = waiting.pop(MOVIES) <= SHORT_QUEUE",
+        "send_movies = waiting[MOVIES] <= SHORT_QUEUE",
         f"{QUEUES}::test_lost_pages_come_back_while_movies_wait",
     ),
     Mutant(
@@ -65,8 +65,8 @@ MUTANTS = (
         "refresh-never-ends",
         "a complete refresh of the schedule has ended, and the next one runs",
         SCHEDULE,
-        'incomplete(storage(), state.get("backfills", ()))',
-        'set(state.get("backfills", ()))',
+        'incomplete(storage(), state.get("requests", ()))',
+        'set(state.get("requests", ()))',
         "tests/acceptance/test_refresh.py::test_a_complete_refresh_runs_again_though_the_queue_is_never_short",
     ),
     Mutant(
@@ -201,8 +201,8 @@ MUTANTS = (
         "null-means-gone",
         "Only a 404 in TMDB's own words marks a movie as gone",
         "worker/tmdb/responses.py",
-        'if 0 < row["id"] < 2**63]',
-        'if 0 < row["id"] < 2**63 and row.get("adult", False) is not None]',
-        "tests/acceptance/test_refresh.py::test_refresh_changes_fetches_what_changed_and_moves_the_cursor",
+        'if 0 < row["id"] <= LAST_MOVIE]',
+        'if 0 < row["id"] <= LAST_MOVIE and row.get("adult", False) is not None]',
+        "tests/acceptance/test_refresh.py::test_refresh_changes_fetches_what_changed_and_reads_on_from_there",
     ),
 )

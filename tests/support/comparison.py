@@ -10,7 +10,8 @@ from typing import Any
 from pymongo.database import Database
 
 from sandbox.servers import EmulatorProcess
-from worker.keys import PAGE_SIZE, Cell, PageKey, Window
+from worker.keys import PAGE_SIZE, Cell, PageKey, parse_key
+from worker.windows import Window
 
 Document = dict[str, Any]
 
@@ -64,7 +65,7 @@ def compare(
     found.missing = sorted(expected_pages(cells) - pages.keys())
     found.wrong += [f"page {id_}" for id_ in pages.keys() - expected_pages(cells)]
     found.quarantined = [failure["_id"] for failure in database["failures"].find()]
-    incomplete = {PageKey.parse(id_).cell for id_ in found.quarantined}
+    incomplete = {page_key(id_).cell for id_ in found.quarantined}
     stored = defaultdict[Cell, list[int]](list)
     for id_, page in pages.items():
         key = PageKey(page["genre_id"], page["window"], page["page"])
@@ -99,6 +100,13 @@ def _compare_movies(
 def page_requests(server: EmulatorProcess) -> Counter[str]:
     """How often each page of discover was requested, by the page's id."""
     return Counter(page_id(row[4]) for row in server.log() if row[3] == "discover")
+
+
+def page_key(id_: str) -> PageKey:
+    """The key of a cell's page with that id."""
+    key = parse_key(id_)
+    assert isinstance(key, PageKey)
+    return key
 
 
 def page_id(logged: str) -> str:

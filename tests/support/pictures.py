@@ -47,7 +47,7 @@ def _draw(demo: ChildProcess, folder: Path) -> None:
         storage = Storage(client.get_default_database())
         wait_for(lambda: storage.pages.collection.count_documents({"page": 1}) >= OPEN_CELLS, watching=[demo])
         write(IMAGES / "coverage.png", coverage_png(coverage_grid(measure_all(storage))))
-        wait_for(lambda: not measure_all(storage)[0].total.missing, watching=[demo])
+        wait_for(lambda: not measure_all(storage)[0].missing, watching=[demo])
         write_pairs_png(tally(storage.movies.each_genre_ids()), storage.genres.names(), IMAGES / "genres.png")
     with browser_page(folder) as page:
         page.goto(f"{addresses['Flower at']}/tasks")

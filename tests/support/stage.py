@@ -23,10 +23,10 @@ OURS = ("TMDB_", "REDIS_URL", "MONGO_URL", "REELHAUL_")
 PATIENCE_S = float(os.environ.get("TEST_PATIENCE_S", "45"))
 ENQUEUE = """
 import json, sys
-from worker.keys import PageKey
-from worker.tasks import enqueue_pages
+from worker.keys import Fetch, PageKey
+from worker.tasks import enqueue
 for queue, keys in json.load(sys.stdin).items():
-    enqueue_pages([PageKey(*key) for key in keys], 0, queue)
+    enqueue([Fetch(PageKey(*key)) for key in keys], queue)
 """
 
 

@@ -1,68 +1,52 @@
-"""Which pages of the change feed a reading gets, and which movies it requests, however the readings fall."""
+"""Which changed movies must be fetched since when, however the readings of the change feed fall."""
 
-from collections.abc import Iterable
+from collections import defaultdict
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.schedule.changes import LONGEST_GAP, Place, fetched_since, read_page
-from worker.records import Changes
-from worker.storage.database import Storage
+from producer.requests.changes import LONGEST_GAP, Changes, first_day
+from worker.keys import ChangesKey
+from worker.storage.changes import end_of, needed_since
+from worker.storage.mongo import Document
 
 START = datetime(2026, 3, 1, 7, 30, tzinfo=UTC)
 DAY = timedelta(days=1)
 MOMENTS = st.integers(0, 8 * 24 * 60).map(lambda minutes: START + timedelta(minutes=minutes))
 
 
-class MemoryStorage:
-    """The parts of Storage that reading the change feed needs, in memory; movies 1 to 5 are stored."""
+class Feed:
+    """The change feed, two ids per page, and what a fleet that reads it would store and fetch."""
 
-    def __init__(self) -> None:
-        self.movies = self.change_feed = self.movie_requests = self
-        self.fetched_at = dict.fromkeys(range(1, 6), START)
-        self.handled: dict[int, datetime] = {}
-        self.requested: set[int] = set()
+    def __init__(self, changes: list[tuple[int, datetime]], *, with_next_day: bool = True) -> None:
+        self._changes, self._last = changes, DAY if with_next_day else timedelta(0)
+        self.fetched_at = dict.fromkeys(range(1, 8), START)
         self.fetches: list[int] = []
+        self._records: defaultdict[str, dict[ChangesKey, Document]] = defaultdict(dict)
 
-    def add(self, ids: Iterable[int], since: datetime) -> None:  # noqa: ARG002 -- as MovieRequestStore's
-        self.requested |= set(ids)
+    def read(self, first: date, now: datetime, *, again: bool = False) -> None:
+        """Read the days from the first to today, then fetch what must be fetched, a minute later."""
+        for key in Changes(first, again, False, now).days:
+            self._save(key.day, now)
+            needed = needed_since(key.day, self._records[key.day].items(), now if again else None)
+            late = [id_ for id_, moment in needed.items() if self.fetched_at[id_] < moment]
+            self.fetched_at |= dict.fromkeys(late, now + timedelta(minutes=1))
+            self.fetches += late
 
-    def not_fetched_since(self, ids: Iterable[int], moment: datetime) -> set[int]:
-        return {id_ for id_ in ids if id_ not in self.fetched_at or self.fetched_at[id_] < moment}
-
-    def not_handled(self, ids: Iterable[int], moment: datetime) -> set[int]:
-        return {id_ for id_ in ids if id_ not in self.handled or self.handled[id_] < moment}
-
-    def mark_handled(self, ids: Iterable[int], until: datetime) -> None:
-        self.handled |= {id_: max(until, self.handled.get(id_, until)) for id_ in ids}
-
-    def fetch_requested(self, at: datetime) -> None:
-        self.fetched_at |= dict.fromkeys(self.requested, at)
-        self.fetches += self.requested
-        self.requested = set()
-
-
-def feed(changes: list[tuple[int, datetime]], now: datetime, *, with_next_day: bool = True) -> Any:
-    """/movie/changes at a moment, two ids per page; TMDB does not document where a range ends."""
-
-    def ask(day: date, page: int) -> Changes:
-        last = day + DAY if with_next_day else day
-        ids = sorted({id_ for id_, at in changes if at <= now and day <= at.date() <= last})
-        return Changes(ids[2 * page - 2 : 2 * page], max(1, -(-len(ids) // 2)), now)
-
-    return ask
-
-
-def read(storage: MemoryStorage, ask: Any, since: datetime, now: datetime, *, again: bool = False) -> None:
-    """Read the feed to its end, then fetch what was requested."""
-    place: Place | None = Place.first(since, now)
-    while place:
-        page = read_page(ask, cast("Storage", storage), place, again=again)
-        place = place.following(page.total_pages)
-    storage.fetch_requested(now + timedelta(minutes=1))
+    def _save(self, day: str, now: datetime) -> None:
+        """As ChangeStore.save does."""
+        first = date.fromisoformat(day)
+        ids = sorted(
+            {id_ for id_, at in self._changes if at <= now and first <= at.date() <= first + self._last}
+        )
+        for number, start in enumerate(range(0, max(1, len(ids)), 2), start=1):
+            record = self._records[day].setdefault(ChangesKey(day, number), {"first_listed": {}})
+            record |= {"movie_ids": ids[start : start + 2], "fetched_at": now}
+            if now < end_of(day):
+                for id_ in record["movie_ids"]:
+                    record["first_listed"].setdefault(str(id_), now)
 
 
 @given(
@@ -73,66 +57,62 @@ def read(storage: MemoryStorage, ask: Any, since: datetime, now: datetime, *, ag
 def test_every_change_is_stored_once_its_day_is_over(
     changes: list[tuple[int, datetime]], readings: list[datetime], with_next_day: bool
 ) -> None:
-    storage, read_to = MemoryStorage(), START
+    feed, unread = Feed(changes, with_next_day=with_next_day), START.date()
     for now in [*readings, START + 9 * DAY]:
-        read(storage, feed(changes, now, with_next_day=with_next_day), read_to, now)
-        read_to = now
+        feed.read(first_day(unread, now), now)
+        unread = now.date()
     for id_, at in changes:
-        assert storage.fetched_at[id_] >= at
+        assert feed.fetched_at[id_] >= at
     for id_ in range(1, 8):
         days = {at.date() for changed, at in changes if changed == id_}
         # Once when it is first listed, once when its day is over.
-        assert storage.fetches.count(id_) <= 2 * len(days)
+        assert feed.fetches.count(id_) <= 2 * len(days)
 
 
 def test_a_movie_listed_today_is_fetched_once_however_often_the_feed_is_read() -> None:
-    storage, changed_at = MemoryStorage(), START + timedelta(hours=2)
+    changed_at = START + timedelta(hours=2)
+    feed = Feed([(3, changed_at)])
     for minutes in (10, 70, 130):
-        now = changed_at + timedelta(minutes=minutes)
-        read(storage, feed([(3, changed_at)], now), START, now)
-    assert storage.fetches == [3]
+        feed.read(START.date(), changed_at + timedelta(minutes=minutes))
+    assert feed.fetches == [3]
+
+
+def test_a_movie_that_moves_to_another_page_is_not_fetched_again() -> None:
+    feed = Feed([(5, START), (1, START + timedelta(hours=2)), (2, START + timedelta(hours=2))])
+    feed.read(START.date(), START + timedelta(hours=1))
+    feed.read(START.date(), START + timedelta(hours=3))
+    assert feed.fetches == [5, 1, 2]
 
 
 def test_with_again_a_movie_listed_today_is_fetched_at_each_reading() -> None:
-    storage, now = MemoryStorage(), START + timedelta(hours=3)
-    for _ in range(2):
-        read(storage, feed([(3, START)], now), START, now, again=True)
-    assert storage.fetches == [3, 3]
-
-
-@given(st.lists(st.integers(0, 4), min_size=1, max_size=5))
-def test_every_page_of_every_day_is_read_once_in_order(totals: list[int]) -> None:
-    first, now = START.date(), START + (len(totals) - 1) * DAY
-    place: Place | None = Place(ms(now), first.isoformat(), 1)
-    seen = []
-    while place:
-        seen.append((place.day, place.page))
-        place = place.following(totals[(place.listed_on - first).days])
-    assert seen == [
-        (str(first + number * DAY), page)
-        for number, total in enumerate(totals)
-        for page in range(1, max(total, 1) + 1)
-    ]
+    feed = Feed([(3, START)])
+    for hours in (3, 4):
+        feed.read(START.date(), START + timedelta(hours=hours), again=True)
+    assert feed.fetches == [3, 3]
 
 
 @given(MOMENTS, st.timedeltas(timedelta(0), timedelta(days=40)))
-def test_a_reading_begins_a_day_before_the_last_one_but_never_before_tmdbs_feed(
+def test_a_reading_begins_a_day_before_the_first_unread_one_but_never_before_tmdbs_feed(
     now: datetime, ago: timedelta
 ) -> None:
-    assert Place.first(now - ago, now).listed_on == (now - min(ago, LONGEST_GAP) - DAY).date()
+    unread = (now - ago).date()
+    assert first_day(unread, now) == max(unread, (now - LONGEST_GAP).date()) - DAY
+    days = [day.day for day in Changes(first_day(unread, now), False, False, now).days]
+    assert (days[0], days[-1]) == (f"{first_day(unread, now)}", f"{now.date()}")
+    assert days == sorted(set(days))
+    assert len(days) == (now.date() - first_day(unread, now)).days + 1
 
 
 @pytest.mark.parametrize(
-    ("day", "since"),
+    ("fetched_at", "needed"),
     [
-        (date(2026, 2, 27), datetime(2026, 2, 28, tzinfo=UTC)),
-        (date(2026, 2, 28), datetime(2026, 3, 1, tzinfo=UTC)),
-        (date(2026, 3, 1), START),
+        (START, {1: START - timedelta(hours=1)}),
+        (datetime(2026, 3, 2, tzinfo=UTC), {1: datetime(2026, 3, 2, tzinfo=UTC)}),
     ],
 )
-def test_a_movie_must_be_fetched_after_its_day_or_if_listed_today_now(day: date, since: datetime) -> None:
-    assert fetched_since(Place(ms(START), day.isoformat(), 1)) == since
-
-
-def ms(moment: datetime) -> int:
-    return int(moment.timestamp() * 1000)
+def test_a_movie_must_be_fetched_after_its_day_or_since_it_was_listed_today(
+    fetched_at: datetime, needed: dict[int, datetime]
+) -> None:
+    listed = {"1": START - timedelta(hours=1)}
+    record = {"fetched_at": fetched_at, "movie_ids": [1], "first_listed": listed}
+    assert needed_since("2026-03-01", [(ChangesKey("2026-03-01", 1), record)], None) == needed

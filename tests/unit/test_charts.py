@@ -12,8 +12,8 @@ from producer.charts.coverage_html import coverage_html, write
 from producer.charts.grid import UNKNOWN, Grid, coverage_grid
 from producer.charts.png import coverage_png
 from producer.coverage import Coverage
-from producer.enqueue import Backfill
-from producer.progress import Progress
+from producer.requests.backfills import Backfill
+from producer.requests.request import Progress
 from worker.errors import UsageError
 from worker.keys import Cell
 
@@ -28,7 +28,7 @@ FULL, PARTIAL, QUARANTINED, UNOPENED = (
 
 def progress(cells: dict[Cell, Coverage], genres: dict[int, str]) -> Progress:
     years = tuple(sorted({int(cell.window) for cell in cells}))
-    return Progress(Backfill(genres, years, None, AT), Coverage(), {}, {}, cells, 0)
+    return Progress(Backfill(genres, years, None, AT), Coverage(), by_cell=cells)
 
 
 def large() -> Grid:

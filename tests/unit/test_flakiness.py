@@ -11,6 +11,7 @@ from worker.errors import ApiFailure, NotNow, Poison, Rejected
 from worker.keys import GENRE_IDS, MovieKey, PageKey
 from worker.retry import Attempts, Deadlines, ask
 from worker.tmdb import flakiness
+from worker.tmdb.endpoints import KEY_CHECK
 from worker.tmdb.flakiness import COMPARISONS, ENOUGH, FREE_FAILURES, FlakinessWindow
 
 KEY = PageKey(18, "2020", 3)
@@ -26,7 +27,7 @@ class Api:
         self.requested: list[Key] = []
         self.pauses: list[float] = []
 
-    def check_answers(self, key: Key, append: Iterable[str], deadline: float) -> None:  # noqa: ARG002 -- as the client's
+    def check_answers(self, key: Key, request: object, deadline: float) -> None:  # noqa: ARG002 -- as the client's
         self.requested.append(key)
         if self.is_down(key):
             raise ApiFailure("HTTP 500")
@@ -36,9 +37,9 @@ class Api:
 
     def fetch(self, key: Key) -> None:
         """Fetch as a task does."""
-        for attempt in Attempts(key, Deadlines.from_now()):
+        for attempt in Attempts(Deadlines.from_now(), key, lambda _: KEY_CHECK):
             with attempt:
-                self.check_answers(key, (), 0)
+                self.check_answers(key, None, 0)
 
     def fetch_all(self, keys: Iterable[Key]) -> int:
         """Fetch each; return how many succeed. NotNow is waited out by requeueing; Poison is raised."""
@@ -191,7 +192,7 @@ def test_pauses_grow_between_attempts_and_precede_a_requeue(api: Api) -> None:
 
 def test_a_rejection_counts_as_a_success(api: Api, window: FlakinessWindow) -> None:
     for key in pages(30):
-        for attempt in Attempts(key, Deadlines.from_now()):
+        for attempt in Attempts(Deadlines.from_now(), key, lambda _: KEY_CHECK):
             with pytest.raises(Rejected), attempt:
                 raise Rejected("HTTP 404: no")
             break

@@ -8,16 +8,18 @@ from hypothesis import strategies as st
 
 from worker.errors import UsageError
 from worker.keys import (
-    FIRST_YEAR,
     LAST_MOVIE,
-    LAST_YEAR,
     MAX_PAGE,
     Cell,
+    ChangesKey,
+    Key,
     MovieKey,
     PageKey,
-    Window,
+    PopularKey,
+    TotalsKey,
     parse_key,
 )
+from worker.windows import FIRST_YEAR, LAST_YEAR, Window
 
 DAYS = st.dates(date(FIRST_YEAR, 1, 1), date(LAST_YEAR, 12, 31))
 WINDOWS = st.tuples(DAYS, DAYS).map(lambda ends: Window(min(ends), max(ends)))
@@ -126,7 +128,7 @@ class TestPageKey:
     @given(CELLS, st.integers(1, MAX_PAGE))
     def test_an_id_can_be_parsed(self, cell: Cell, page: int) -> None:
         key = cell.page(page)
-        assert PageKey.parse(key.id) == key
+        assert parse_key(key.id) == key
         assert key.cell == cell
 
     def test_the_id_is_genre_window_page(self) -> None:
@@ -154,12 +156,12 @@ class TestPageKey:
     )
     def test_invalid_ids(self, text: str) -> None:
         with pytest.raises(UsageError, match="expected"):
-            PageKey.parse(text)
+            parse_key(text)
 
     @given(st.text())
     def test_any_text_is_an_id_or_invalid(self, text: str) -> None:
         try:
-            key = PageKey.parse(text)
+            key = parse_key(text)
         except UsageError:
             return
         assert key.id == text
@@ -171,12 +173,29 @@ class TestParseKey:
         assert parse_key(f"movie:{id_}") == MovieKey(id_)
 
     @pytest.mark.parametrize(
+        "key",
+        [
+            PageKey(18, "1999", 3),
+            TotalsKey(18, "1999-01-01/1999-06-30"),
+            PopularKey(500),
+            ChangesKey("2026-02-28", 7),
+        ],
+    )
+    def test_an_id_is_parsed_to_its_key_and_similar_keys_are_of_its_kind(self, key: Key) -> None:
+        assert parse_key(key.id) == key
+        others = key.similar()
+        assert (len(others), key in others, {type(other) for other in others}) == (3, False, {type(key)})
+
+    @pytest.mark.parametrize(
         "text",
         [
             *("movie:", "movie:0", "movie:-1", "movie:07", "movie:x", "movie:603 ", "movie:+603"),
             *(f"movie:{LAST_MOVIE + 1}", f"movie:{10**30}", f"movie:{'9' * 5_000}"),
+            *("popular:", "popular:0", "popular:501", "popular:1:1", "popular:01", "popular:٣"),
+            *("changes:2026-01-01", "changes:2026-13-01:1", "changes:20260101:1", "changes:2026-01-01:501"),
+            *("totals:18:1999:1", "totals:18", "totals:x:1999", "totals:18:99"),
         ],
     )
-    def test_invalid_movie_ids(self, text: str) -> None:
+    def test_invalid_ids(self, text: str) -> None:
         with pytest.raises(UsageError, match=r"\A[^\n]{,200}\Z"):
             parse_key(text)

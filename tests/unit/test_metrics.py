@@ -26,7 +26,7 @@ def sample_names() -> set[str]:
     for kind in metrics.KINDS:
         served.observe(kind, 0.1)
     for name in metrics.COUNTED:
-        served.count(name, "any", 1)
+        served.count(name, "page", "any", 1)
     state = SimpleNamespace(closed_reason="", current_per_s=35.0, utilisation=float)
     limiter: Any = SimpleNamespace(state=lambda: state)
     served.registry.register(LimiterCollector(lambda: limiter))
@@ -46,7 +46,7 @@ def test_dashboard_shows_every_counter_and_no_unknown_metric() -> None:
         for panel in DASHBOARD["panels"]
         for target in panel["targets"]
         for label, name in re.findall(r"sum by \((\w+)\) \(\w+\((reelhaul_\w+)\[", target["expr"])
-        if label != "le"
+        if label not in ("le", "kind")
     }
     assert labels == {(f"reelhaul_{name}_total", label) for name, (_, label) in metrics.COUNTED.items()}
 
@@ -66,7 +66,7 @@ folder = Path(sys.argv[1]) / "run" / "metrics-1"
 metrics.share(folder)
 shutil.rmtree(folder.parent)
 metrics.join()
-metrics.count("pages", "stored")
+metrics.count("fetches", "page", "stored")
 print(len(list(folder.iterdir())))
 """
 
@@ -102,9 +102,9 @@ def test_containers_have_separate_metrics_folders(monkeypatch: pytest.MonkeyPatc
 def test_what_a_process_saved_includes_pages_and_single_movies() -> None:
     """Or a fleet that fetches details alone would seem to stand still."""
     before = metrics.accounting().saved
-    metrics.count("details", "stored")
-    metrics.count("details", "fresh")
-    metrics.count("pages", "stored", 2)
+    metrics.count("fetches", "movie", "stored")
+    metrics.count("fetches", "movie", "fresh")
+    metrics.count("fetches", "page", "stored", 2)
     assert metrics.accounting().saved == before + 3
 
 
@@ -115,7 +115,7 @@ from prometheus_client import CollectorRegistry, generate_latest, multiprocess
 from worker.monitoring import metrics
 metrics.share(Path(sys.argv[1]))
 metrics.join()
-metrics.count("pages", "stored", 2)
+metrics.count("fetches", "page", "stored", 2)
 registry = CollectorRegistry()
 multiprocess.MultiProcessCollector(registry, path=sys.argv[1])
 print(generate_latest(registry).decode())
@@ -133,7 +133,7 @@ def test_metrics_of_a_killed_worker_are_dropped(tmp_path: Path) -> None:
             timeout=30,
             env=os.environ | {"PYTHONPATH": str(ROOT)},
         ).stdout
-        assert 'reelhaul_pages_total{outcome="stored"} 2.0' in served
+        assert 'reelhaul_fetches_total{kind="page",outcome="stored"} 2.0' in served
 
 
 def test_unusable_metrics_folder_is_one_line(tmp_path: Path) -> None:

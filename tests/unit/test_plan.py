@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from producer.plan import parse_genres, parse_years, plan_cells
 from worker.errors import UsageError
-from worker.keys import FIRST_YEAR, LAST_YEAR, Cell
+from worker.keys import Cell
+from worker.windows import FIRST_YEAR, LAST_YEAR
 
 KNOWN = {18: "Drama", 35: "Comedy", 878: "Science Fiction"}
 

@@ -8,7 +8,7 @@ import pytest
 
 from worker import retry, tasks
 from worker.errors import ApiFailure, MongoUnavailable, NoToken, RateLimited
-from worker.keys import PageKey
+from worker.keys import Fetch, PageKey
 from worker.retry import Deadlines, ask, retry_storage
 from worker.tasks import fetch_and_save
 from worker.tmdb import flakiness
@@ -41,7 +41,7 @@ def test_a_fresh_page_is_not_requested(monkeypatch: pytest.MonkeyPatch) -> None:
     pages = SimpleNamespace(is_fresh=lambda *_: True)
     monkeypatch.setattr(tasks, "storage", lambda: SimpleNamespace(pages=pages))
     monkeypatch.setattr(tasks, "tmdb_client", lambda: pytest.fail("it was requested"))
-    fetch_and_save(KEY, None, Deadlines.from_now())
+    fetch_and_save(Fetch(KEY), Deadlines.from_now())
 
 
 def test_no_attempt_begins_after_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,10 @@ from worker.errors import UsageError
 
 def test_the_default_schedule_is_a_schedule_file() -> None:
     assert parse_schedule(DEFAULT, "here") == {
-        "changes": ScheduleEntry("changes", "changes", timedelta(hours=1)),
-        "recent": ScheduleEntry("recent", "refresh", timedelta(days=1), (), timedelta(days=1)),
-        "oldest": ScheduleEntry("oldest", "oldest", timedelta(days=7)),
+        "changes": ScheduleEntry("changes", "changes", timedelta(hours=1), timedelta(hours=1)),
+        "recent": ScheduleEntry("recent", "refresh", timedelta(days=1), timedelta(days=1)),
+        "totals": ScheduleEntry("totals", "totals", timedelta(days=7), timedelta(days=1)),
+        "oldest": ScheduleEntry("oldest", "oldest", timedelta(days=7), timedelta(days=7)),
     }
 
 
@@ -26,7 +27,11 @@ def test_a_refresh_names_its_years_and_max_age_defaults_to_its_period() -> None:
     ("text", "line", "problem"),
     [
         ("[a]\ndo = changes\n", "line 2", "not TOML"),
-        ('[a]\nevery = "1h"\n', "line 1", "do is missing: expected one of changes, refresh, oldest, sweep"),
+        (
+            '[a]\nevery = "1h"\n',
+            "line 1",
+            "do is missing: expected one of changes, refresh, totals, oldest, sweep",
+        ),
         ('[a]\ndo = "nothing"\nevery = "1h"\n', "line 2", "do = 'nothing': expected one of"),
         ('[b]\ndo = "sweep"\nevery="1m"\n[a]\ndo = "changes"\n', "line 4", "every is missing"),
         ('[a]\ndo = "changes"\nevery = 3600\n', "line 3", "every = 3600: expected every"),
@@ -35,6 +40,7 @@ def test_a_refresh_names_its_years_and_max_age_defaults_to_its_period() -> None:
         ('[a]\ndo = "changes"\nevery = "1h"\nyears = "recent"\n', "line 4", "years: changes has no such key"),
         ('[a]\ndo = "refresh"\nevery = "1h"\nyears = "now"\n', "line 4", "expected YEAR or FIRST..LAST"),
         ('[a]\ndo = "refresh"\nevery = "1h"\nmax_age = true\n', "line 4", "max_age = True: expected"),
+        ('[a]\ndo = "changes"\nevery = "1h"\nnew = "yes"\n', "line 4", "new = 'yes': expected true or false"),
         ("\nevery = 3\n", "line 2", "every: expected a table"),
         ('a = {do = "changes", every = "x"}\n', "line 1", "expected a length of time"),
     ],

@@ -5,7 +5,8 @@ import io
 import json
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -27,9 +28,11 @@ from worker.errors import (
     Rejected,
     Unparsable,
 )
-from worker.keys import MAX_PAGE, MovieKey, PageKey
+from worker.keys import MAX_PAGE, ChangesKey, MovieKey, PageKey, PopularKey, TotalsKey
 from worker.limiter.client import Limiter, Token
+from worker.tmdb import endpoints
 from worker.tmdb.client import TmdbClient
+from worker.tmdb.endpoints import discover
 from worker.tmdb.responses import LONGEST_PAUSE_S, PAUSE_S, pause_for, retry_after
 
 KEY = PageKey(18, "1999", 3)
@@ -128,7 +131,7 @@ def error_of(
     text = body if isinstance(body, bytes) else json.dumps(body).encode()
     tmdb, limiter = client(status, text, headers)
     with pytest.raises(ReelhaulError) as raised:
-        tmdb.discover(KEY, time.monotonic() + 5)
+        tmdb.get(KEY, discover, time.monotonic() + 5)
     assert "\n" not in str(raised.value)
     return raised.value, limiter.reports
 
@@ -225,7 +228,7 @@ class TestErrorsInA200:
 
     def test_a_page_with_a_code_is_a_page(self) -> None:
         tmdb, limiter = client(200, json.dumps(page_body(status_code=7)).encode())
-        assert tmdb.discover(KEY, time.monotonic() + 5).total_pages == 7
+        assert tmdb.get(KEY, discover, time.monotonic() + 5).total_pages == 7
         assert limiter.reports == []
 
 
@@ -234,7 +237,7 @@ class TestPage:
         movie = {"id": 603, "title": "The Matrix", "softcore": False, "new": {"deep": [1, None, 2.50]}}
         body = json.dumps(page_body(results=[movie, movie], surplus=1)).encode()
         tmdb, limiter = client(200, body)
-        page = tmdb.discover(KEY, time.monotonic() + 5)
+        page = tmdb.get(KEY, discover, time.monotonic() + 5)
         assert (page.number, page.total_pages, page.total_results) == (3, 7, 140)
         assert page.results == [movie, movie]
         assert page.fetched_at == AT
@@ -245,13 +248,13 @@ class TestPage:
     def test_an_empty_page_with_any_totals_is_a_page(self, total_pages: int, total_results: int) -> None:
         body = page_body(results=[], total_pages=total_pages, total_results=total_results)
         tmdb, _ = client(200, json.dumps(body).encode())
-        page = tmdb.discover(KEY, time.monotonic() + 5)
+        page = tmdb.get(KEY, discover, time.monotonic() + 5)
         assert (page.results, page.total_pages) == ([], total_pages)
 
     def test_undeclared_gzip_is_unpacked(self) -> None:
         body = json.dumps(page_body()).encode()
         tmdb, _ = client(200, gzip.compress(body))
-        assert tmdb.discover(KEY, time.monotonic() + 5).body == body
+        assert tmdb.get(KEY, discover, time.monotonic() + 5).body == body
 
     @pytest.mark.parametrize(
         "body",
@@ -290,7 +293,7 @@ class TestPage:
     def test_any_json_becomes_a_page_or_an_error(self, document: Any) -> None:
         tmdb, _ = client(200, json.dumps(document).encode())
         try:
-            page = tmdb.discover(KEY, time.monotonic() + 5)
+            page = tmdb.get(KEY, discover, time.monotonic() + 5)
         except ReelhaulError:
             return
         assert page.results == document["results"]
@@ -321,7 +324,7 @@ class TestReports:
     ) -> None:
         tmdb, limiter = client(status, json.dumps(body).encode(), check=True)
         try:
-            tmdb.discover(KEY, time.monotonic() + 5)
+            tmdb.get(KEY, discover, time.monotonic() + 5)
         except ReelhaulError as error:
             assert status != 200, error  # noqa: PT017 -- the page alone may not raise
         assert [name for name, _ in limiter.reports] == reports
@@ -439,13 +442,13 @@ class TestProbe:
     )
     def test_its_outcome_is_only_reported_to_the_limiter(self, status: int, body: Any, reports: str) -> None:
         tmdb, limiter, adapter = self.probing((status, body), (200, page_body()))
-        assert tmdb.discover(KEY, time.monotonic() + 5).number == 3
+        assert tmdb.get(KEY, discover, time.monotonic() + 5).number == 3
         assert [name for name, _ in limiter.reports] == [reports]
         assert len(adapter.urls) == 2
 
     def test_it_requests_another_page_of_the_same_query(self) -> None:
         tmdb, _, adapter = self.probing(*[(503, b"")] * 20, (200, page_body()))
-        tmdb.discover(KEY, time.monotonic() + 5)
+        tmdb.get(KEY, discover, time.monotonic() + 5)
         *probes, page = (dict(parse_qsl(urlsplit(url).query)) for url in adapter.urls)
         assert page.pop("page") == "3"
         numbers = [int(probe.pop("page")) for probe in probes]
@@ -458,8 +461,15 @@ class TestProbe:
     @pytest.mark.parametrize(
         ("ask", "path"),
         [
-            (lambda client, until: client.changes(date(2026, 1, 1), 1, until), "/3/movie/changes"),
-            (lambda client, until: client.popular(1, until), "/3/movie/popular"),
+            (
+                lambda client, until: client.get(ChangesKey("2026-01-01", 1), endpoints.changes, until),
+                "/3/movie/changes",
+            ),
+            (lambda client, until: client.get(PopularKey(1), endpoints.popular, until), "/3/movie/popular"),
+            (
+                lambda client, until: client.get(TotalsKey(18, "1999"), endpoints.totals, until),
+                "/3/discover/movie",
+            ),
             (lambda client, until: client.search("moon", until), "/3/search/movie"),
             (lambda client, until: client.genres(until), "/3/movie/popular"),
         ],
@@ -476,7 +486,8 @@ class TestProbe:
     def test_a_movie_is_probed_by_another_movie_with_the_same_parts(self) -> None:
         movie = {"id": 603, "genres": []}
         tmdb, limiter, adapter = self.probing((404, error_body(34)), (200, movie))
-        assert tmdb.details(MovieKey(603), ["credits"], time.monotonic() + 5).movie == movie
+        with_credits = partial(endpoints.details, append=["credits"])
+        assert tmdb.get(MovieKey(603), with_credits, time.monotonic() + 5).movie == movie
         probe, request = map(urlsplit, adapter.urls)
         assert (probe.path == request.path, probe.query) == (False, request.query)
         assert [name for name, _ in limiter.reports] == ["success"]
@@ -486,19 +497,19 @@ class TestProbe:
     )
     def test_a_failed_key_check_does_not_fail_the_page(self, answer: tuple[int, Any]) -> None:
         tmdb, _, adapter = self.probing(answer, (200, page_body()), key=True)
-        assert tmdb.discover(KEY, time.monotonic() + 5).number == 3
+        assert tmdb.get(KEY, discover, time.monotonic() + 5).number == 3
         assert "/configuration" in adapter.urls[0]
 
     def test_a_probe_whose_key_is_rejected_stops_the_fleet(self) -> None:
         tmdb, limiter, _ = self.probing((401, error_body(7)), (200, page_body()))
         with pytest.raises(KeyRejected):
-            tmdb.discover(KEY, time.monotonic() + 5)
+            tmdb.get(KEY, discover, time.monotonic() + 5)
         assert [name for name, _ in limiter.reports] == ["stop"]
 
     def test_nothing_is_requested_after_the_deadline(self) -> None:
         tmdb, _, adapter = self.probing((200, page_body()))
         with pytest.raises(NoToken):
-            tmdb.discover(KEY, time.monotonic() - 0.001)
+            tmdb.get(KEY, discover, time.monotonic() - 0.001)
         assert adapter.urls == []
 
 
@@ -509,16 +520,20 @@ class TestCheckAnswers:
     @pytest.mark.parametrize("status", [400, 404, 422])
     def test_a_rejection_in_tmdbs_words_is_an_answer(self, key: PageKey | MovieKey, status: int) -> None:
         tmdb, _ = client(status, json.dumps(error_body(34)).encode())
-        tmdb.check_answers(key, [], time.monotonic() + 5)
+        tmdb.check_answers(key, self.request_of(key), time.monotonic() + 5)
+
+    @staticmethod
+    def request_of(key: PageKey | MovieKey) -> Callable[[Any], Any]:
+        return discover if isinstance(key, PageKey) else endpoints.details
 
     @pytest.mark.parametrize("key", [KEY, MovieKey(603)])
     @pytest.mark.parametrize(("status", "body"), [(500, b""), (200, b"{}"), (404, HTML), (302, b"")])
     def test_anything_else_is_a_failure(self, key: PageKey | MovieKey, status: int, body: bytes) -> None:
         tmdb, _ = client(status, body)
         with pytest.raises(ApiFailure):
-            tmdb.check_answers(key, [], time.monotonic() + 5)
+            tmdb.check_answers(key, self.request_of(key), time.monotonic() + 5)
 
     def test_another_page_than_requested_is_a_failure(self) -> None:
         tmdb, _ = client(200, json.dumps(page_body(page=4)).encode())
         with pytest.raises(ApiFailure):
-            tmdb.check_answers(KEY, [], time.monotonic() + 5)
+            tmdb.check_answers(KEY, discover, time.monotonic() + 5)

@@ -32,13 +32,12 @@ BUCKETS = {
     "store": (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.3, 1, 5, 20),
     "task": (0.01, 0.1, 0.2, 0.3, 0.5, 1, 3, 10, 30, 56),
 }
-#: Counters: help text and label.
+#: Counters: help text and label; each also has the label `kind`: page, totals, popular, changes or movie.
 COUNTED = {
     "requests": ("Requests to TMDB by HTTP status; error: no complete response.", "status"),
-    "pages": ("Pages by outcome: stored, fresh or quarantined.", "outcome"),
-    "details": ("Single movies by outcome: stored, fresh, gone or quarantined.", "outcome"),
-    "movies": ("Movies on stored pages by change: new, changed or unchanged.", "change"),
-    "quarantined": ("Quarantined pages and movies by class of failure.", "class"),
+    "fetches": ("Pages and single movies by outcome: stored, fresh, gone or quarantined.", "outcome"),
+    "movies": ("Movies received by change: new, changed or unchanged.", "change"),
+    "quarantined": ("Quarantined pages and single movies by class of failure.", "class"),
 }
 
 
@@ -90,15 +89,15 @@ class PrometheusMetrics:
             for kind, about in KINDS.items()
         }
         self._counts = {
-            name: PrometheusCounter(f"reelhaul_{name}", about, [label], registry=self.registry)
+            name: PrometheusCounter(f"reelhaul_{name}", about, ["kind", label], registry=self.registry)
             for name, (about, label) in COUNTED.items()
         }
 
     def observe(self, kind: str, took_s: float) -> None:
         self._seconds[kind].observe(took_s)
 
-    def count(self, name: str, label: str, number: int) -> None:
-        self._counts[name].labels(label).inc(number)
+    def count(self, name: str, kind: str, label: str, number: int) -> None:
+        self._counts[name].labels(kind, label).inc(number)
 
 
 class _Process:
@@ -126,13 +125,13 @@ def spent(kind: str) -> Iterator[None]:
             process.prometheus.observe(kind, took_s)
 
 
-def count(name: str, label: object, number: int = 1) -> None:
+def count(name: str, kind: str, label: str, number: int = 1) -> None:
     """Add to one of COUNTED."""
-    if name in ("pages", "details") and label == "stored":
+    if name == "fetches" and label == "stored":
         # Two threads may lose a count here; the sum is only shown to a person.
         _process.accounting.saved += number
     if _process.prometheus and number:
-        _process.prometheus.count(name, str(label), number)
+        _process.prometheus.count(name, kind, label, number)
 
 
 def accounting() -> TimeAccounting:

@@ -5,15 +5,14 @@ from datetime import datetime
 
 from pymongo.database import Database
 
-from worker.storage.backfills import BackfillStore
-from worker.storage.change_feed import ChangeFeedStore
+from worker.storage.changes import ChangeStore
 from worker.storage.failures import FailureStore
 from worker.storage.genres import GenreStore
 from worker.storage.id_export import IdExport
 from worker.storage.mongo import Document, Mongo, own_now, translate_errors
-from worker.storage.movie_requests import MovieRequestStore
 from worker.storage.movies import MovieStore
 from worker.storage.pages import PageStore
+from worker.storage.requests import RequestStore
 from worker.storage.schedule import ScheduleStore
 
 #: Fields that hold when a document was last requested from TMDB. Pages come first: a page whose movies were
@@ -35,11 +34,10 @@ class Storage:
     def __init__(self, database: Database[Document], now: Callable[[], datetime] = own_now) -> None:
         self.mongo = mongo = Mongo(database, now)
         self.movies = MovieStore(mongo)
-        self.backfills = BackfillStore(mongo)
-        self.failures = FailureStore(mongo, self.backfills)
-        self.pages = PageStore(mongo, self.movies, self.failures, self.backfills)
-        self.movie_requests = MovieRequestStore(mongo)
-        self.change_feed = ChangeFeedStore(mongo)
+        self.requests = RequestStore(mongo)
+        self.failures = FailureStore(mongo, self.requests)
+        self.pages = PageStore(mongo, self.movies, self.failures, self.requests)
+        self.changes = ChangeStore(mongo, self.pages, self.movies, self.failures)
         self.genres = GenreStore(mongo)
         self.schedule = ScheduleStore(mongo)
         self.id_export = IdExport(mongo)
@@ -59,7 +57,7 @@ class Storage:
 
     def delete_expired(self, before: datetime) -> dict[str, int]:
         """Delete what `count_expired` counts; returns how many of each collection."""
-        with self.backfills.reopening(), self.mongo.long_query():
+        with self.requests.reopening(), self.mongo.long_query():
             return {
                 name: self.mongo.journalled[name].delete_many({field: {"$lt": before}}).deleted_count
                 for name, field in _TIMES.items()

@@ -11,7 +11,7 @@ from typing import NamedTuple, Self, TypeGuard, TypeVar
 import structlog
 
 from worker.errors import UsageError
-from worker.keys import PageKey
+from worker.keys import Key, MovieKey, PageKey, parse_key
 from worker.storage.mongo import EPOCH, Document
 
 T = TypeVar("T")
@@ -19,6 +19,8 @@ log = structlog.get_logger(__name__)
 
 #: Selects times, and no other type that a field may hold.
 ANY_TIME = {"$gte": EPOCH}
+#: Selects the ids of single movies among those of pages.
+OF_MOVIES = {"$gte": "movie:", "$lt": "movie;"}
 #: Collections for which a left-out document was logged already.
 _logged: set[str] = set()
 
@@ -67,11 +69,23 @@ def has_rank(record: Document, latest: datetime) -> bool:
     return isinstance(at, datetime) and at <= latest and isinstance(record.get("sha256"), str)
 
 
-def with_keys(records: Iterable[Document]) -> Iterator[tuple[PageKey, Document]]:
+def with_keys(records: Iterable[Document]) -> Iterator[tuple[Key, Document]]:
     """Each page record with its key."""
     for record in records:
-        if key := parse_id("pages", record["_id"], PageKey.parse):
+        if key := parse_id("pages", record["_id"], parse_key):
             yield key, record
+
+
+def of_cells(records: Iterable[Document]) -> Iterator[tuple[PageKey, Document]]:
+    """Each record of a cell's page with its key."""
+    for key, record in with_keys(records):
+        if isinstance(key, PageKey):
+            yield key, record
+
+
+def movie_ids(records: Iterable[Document]) -> set[int]:
+    """The movies of which these are the records."""
+    return {key.movie_id for key, _ in with_keys(records) if isinstance(key, MovieKey)}
 
 
 def parse_id(collection: str, id_: object, parse: Callable[[str], T]) -> T | None:

@@ -1,32 +1,33 @@
 """The collection `failures`: pages and movies in quarantine, each with the response that failed."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from worker.errors import NotEver
-from worker.keys import MovieKey, PageKey, parse_key
+from worker.keys import Fetch, Key, MovieKey, parse_key
 from worker.records import Response
-from worker.storage.backfills import BackfillStore
-from worker.storage.documents import ANY_TIME, log_unreadable, parse_id
-from worker.storage.mongo import Document, Mongo, translate_errors
+from worker.storage.documents import ANY_TIME, OF_MOVIES, log_unreadable, movie_ids, parse_id
+from worker.storage.mongo import EPOCH, Document, Mongo, translate_errors
+from worker.storage.requests import RequestStore
 
 #: Bytes of a failed response's body that are kept.
 KEPT_BODY = 64 * 1024
 #: Headers that say nothing about the page, and may say something about us.
 _DROPPED_HEADERS = {"set-cookie", "authorization"}
 #: Shown for what a failure lacks.
-_DEFAULTS: Document = {"class": "unknown", "reason": "", "status": 0, "attempts": 0}
+_DEFAULTS: Document = {"class": "unknown", "reason": "", "status": 0, "attempts": 0, "options": ()}
 
 
 class FailureStore:
     """The quarantine. Every method raises MongoUnavailable."""
 
-    def __init__(self, mongo: Mongo, backfills: BackfillStore) -> None:
-        self._mongo, self._backfills = mongo, backfills
+    def __init__(self, mongo: Mongo, requests: RequestStore) -> None:
+        self._mongo, self._requests = mongo, requests
         self.collection = mongo.journalled["failures"]
 
-    def add(self, key: PageKey | MovieKey, failure: NotEver, at: datetime) -> None:
+    def add(self, fetch: Fetch[Key], failure: NotEver, at: datetime) -> None:
         """Quarantine the page or movie, with the response."""
+        key = fetch.key
         response = failure.response or Response(0, b"")
         headers = {
             _storable(name): _storable(value)
@@ -35,6 +36,7 @@ class FailureStore:
         }
         facts = {
             **key._asdict(),
+            "options": list(fetch.options),
             "class": type(failure).__name__.lower(),
             "reason": _storable(str(failure)[:500]),
             "status": response.status,
@@ -45,7 +47,7 @@ class FailureStore:
         with translate_errors():
             self.collection.update_one({"_id": key.id}, update, upsert=True)
 
-    def get(self, key: PageKey | MovieKey) -> Document | None:
+    def get(self, key: Key) -> Document | None:
         """The failure, body included."""
         with translate_errors():
             return self.collection.find_one({"_id": key.id})
@@ -57,9 +59,25 @@ class FailureStore:
             found = self.collection.find({"_id": {"$in": ids}, "last_at": times}, {"_id": 1})
             return {failure["_id"] for failure in found}
 
-    def quarantined(self) -> dict[PageKey | MovieKey, Document]:
+    def times(self, ids: Iterable[str]) -> dict[str, datetime]:
+        """When those of the ids that are in quarantine failed last; times in the future are ignored."""
+        times = self._mongo.since(EPOCH)
+        found: dict[str, datetime] = {}
+        for batch in self._mongo.batches(ids):
+            with translate_errors():
+                failures = self.collection.find({"_id": {"$in": batch}, "last_at": times}, {"last_at": 1})
+                found.update((failure["_id"], failure["last_at"]) for failure in failures)
+        return found
+
+    def movies_failed_since(self, moment: datetime) -> set[int]:
+        """Ids of the movies that failed since then."""
+        query = {"_id": OF_MOVIES, "last_at": self._mongo.since(moment)}
+        with translate_errors():
+            return movie_ids(self.collection.find(query, {"_id": 1}))
+
+    def quarantined(self) -> dict[Key, Document]:
         """All in quarantine that were not stored since, without bodies."""
-        found: dict[PageKey | MovieKey, Document] = {}
+        found: dict[Key, Document] = {}
         with translate_errors():
             for failure in self.collection.find({}, {"body": 0, "headers": 0}):
                 key = parse_id("failures", failure["_id"], parse_key)
@@ -74,18 +92,18 @@ class FailureStore:
             if key not in stored or stored[key] < failure["last_at"] <= latest
         }
 
-    def release(self, failures: Mapping[PageKey | MovieKey, Document]) -> None:
+    def release(self, failures: Mapping[Key, Document]) -> None:
         """Take them out of quarantine unless they failed again since; backfills lack them from now on."""
-        with self._backfills.reopening(), translate_errors():
+        with self._requests.reopening(), translate_errors():
             for key, failure in failures.items():
                 self.collection.delete_one({"_id": key.id, "last_at": failure["last_at"]})
 
-    def _stored_at(self, keys: Mapping[PageKey | MovieKey, Document]) -> dict[PageKey | MovieKey, datetime]:
+    def _stored_at(self, keys: Mapping[Key, Document]) -> dict[Key, datetime]:
         """When those that are stored were last requested."""
-        stored: dict[PageKey | MovieKey, datetime] = {}
+        stored: dict[Key, datetime] = {}
         database = self._mongo.database
         for batch in self._mongo.batches(keys):
-            pages = {key.id: key for key in batch if isinstance(key, PageKey)}
+            pages = {key.id: key for key in batch}
             movies = [key.movie_id for key in batch if isinstance(key, MovieKey)]
             with translate_errors():
                 times = {"_id": {"$in": list(pages)}, "fetched_at": ANY_TIME}

@@ -39,20 +39,15 @@ class MovieStore:
         with translate_errors(page.body):
             return merge(self.collection, versions_of(name, page), self._mongo.latest())
 
-    def save_details(self, key: MovieKey, details: Details, *, keep: bool) -> Saved:
-        """Merge the list item that the details imply; with `keep`, the details too.
-
-        Without `keep`, a movie that is neither stored nor in a cell of any backfill is left out.
-        """
-        latest, item = self._mongo.latest(), list_item(details.movie)
+    def save_details(self, key: MovieKey, details: Details, *, whole: bool) -> Saved:
+        """Merge the list item that the details imply, and the details if `whole` or if some are stored."""
+        latest = self._mongo.latest()
         with translate_errors(details.body):
-            if keep:
-                whole = version_of(details.movie, details.fetched_at, key.id, details.body)
-                merge(self.details, {key.movie_id: whole}, latest)
-            elif not self._belongs(item):
-                return Saved(0, 0)
-            version = version_of(item, details.fetched_at, key.id, details.body)
-            return merge(self.collection, {key.movie_id: version}, latest)
+            if whole or self.stored_parts(key.movie_id) is not None:
+                document = version_of(details.movie, details.fetched_at, key.id, details.body)
+                merge(self.details, {key.movie_id: document}, latest)
+            item = version_of(list_item(details.movie), details.fetched_at, key.id, details.body)
+            return merge(self.collection, {key.movie_id: item}, latest)
 
     def stored_parts(self, movie_id: int) -> set[str] | None:
         """The appended parts that the stored details hold; None when no details are stored."""
@@ -114,34 +109,55 @@ class MovieStore:
                 for movie in self.collection.find(query, {"_meta.first_seen": 1}):
                     yield movie["_id"], movie["_meta"]["first_seen"]
 
-    def not_fetched_since(self, ids: Collection[int], moment: datetime) -> set[int]:
-        """Those of the movies whose list item, or stored details, were not requested since then."""
-        fresh: set[int] = set()
-        outdated: set[int] = set()
+    def times(self, ids: Iterable[int]) -> dict[int, datetime]:
+        """When those of the movies that are stored were last requested, or last said to be gone.
+
+        With stored details, when the older of both was requested. Times in the future count as EPOCH.
+        """
+        found: dict[int, datetime] = {}
         latest = self._mongo.latest()
+
+        def known(at: datetime | None) -> datetime:
+            return at if at and at <= latest else EPOCH
+
         for batch in self._mongo.batches(ids):
             query = {"_id": {"$in": batch}}
             with translate_errors():
                 for movie in self.collection.find(query, {"_meta": 1}):
                     meta = movie["_meta"]
-                    if any(moment <= meta.get(name, EPOCH) <= latest for name in ("fetched_at", "gone_at")):
-                        fresh.add(movie["_id"])
-                older = {**query, **self._fetched_before(moment), **_NOT_GONE}
-                outdated.update(one["_id"] for one in self.details.find(older, {"_id": 1}))
-        return set(ids) - fresh | outdated
+                    found[movie["_id"]] = max(known(meta["fetched_at"]), known(meta.get("gone_at")))
+                for one in self.details.find({**query, **_NOT_GONE}, {"_meta": 1}):
+                    if one["_id"] in found:
+                        found[one["_id"]] = min(found[one["_id"]], known(one["_meta"]["fetched_at"]))
+        return found
 
-    def without_details(self, fresh_after: datetime, append: Collection[str] = ()) -> Iterator[int]:
-        """Ids, in no order, of movies that lack details requested since then with all of the parts.
+    def has_details(self, movie_id: int, fresh_after: datetime | None, parts: Collection[str]) -> bool:
+        """Whether details with the parts are stored that were requested since then; or the movie is gone."""
+        since = self._mongo.since(fresh_after or EPOCH)
+        query: Document = {"_id": movie_id, "_meta.fetched_at": since, **_with_parts(parts)}
+        gone = {"_id": movie_id, "_meta.gone_at": since}
+        with translate_errors():
+            return bool(
+                self.details.find_one(query, {"_id": 1}) or self.collection.find_one(gone, {"_id": 1})
+            )
 
-        Movies that are gone are left out. All are found before the first is yielded.
+    def without_details(
+        self, fresh_after: datetime, parts: Collection[str], first_seen: datetime
+    ) -> array[int]:
+        """Ids of movies that lack details requested since `fresh_after` with all of the parts.
+
+        Movies that are gone are left out, and those first seen after `first_seen`.
         """
-        query: Document = {"_meta.fetched_at": self._mongo.since(fresh_after)}
-        query.update((part, {"$exists": True}) for part in append)
+        query = {"_meta.fetched_at": self._mongo.since(fresh_after), **_with_parts(parts)}
         with self._mongo.long_query():
             complete = {one["_id"] for one in self.details.find(query, {"_id": 1}, batch_size=READ_BATCH)}
-            movies = self.collection.find(_NOT_GONE, {"_id": 1}, batch_size=READ_BATCH)
-            lacking = array("q", (movie["_id"] for movie in movies if movie["_id"] not in complete))
-        yield from lacking
+            movies = self.collection.find(_known_by(first_seen), {"_id": 1}, batch_size=READ_BATCH)
+            return array("q", (movie["_id"] for movie in movies if movie["_id"] not in complete))
+
+    def count_known_by(self, moment: datetime) -> int:
+        """How many movies were first seen by that moment and are not gone."""
+        with self._mongo.long_query():
+            return self.collection.count_documents(_known_by(moment))
 
     def fetched_before(self, moment: datetime) -> list[tuple[int, str]]:
         """Each movie last requested before that moment: its id, and the page that it was on then."""
@@ -161,19 +177,18 @@ class MovieStore:
         times = [{"_meta.fetched_at": {"$lt": moment}}, {"_meta.fetched_at": {"$gt": self._mongo.latest()}}]
         return {"$or": times}
 
-    def _belongs(self, item: Document) -> bool:
-        """Whether the movie is stored, or in a cell of any backfill."""
-        if self.collection.find_one({"_id": item["id"]}, {"_id": 1}):
-            return True
-        genres, year = {*item["genre_ids"], 0}, str(item.get("release_date"))[:4]
-        requests = self._mongo.database["backfills"].find({}, {"years": 1, "genres.id": 1})
-        return year.isdecimal() and any(
-            int(year) in request["years"] and genres & {genre["id"] for genre in request["genres"]}
-            for request in requests
-        )
-
 
 def list_item(details: Document) -> Document:
     """The list item that a movie's details imply: without the fields that only details have, genres by id."""
     item = {name: value for name, value in details.items() if name not in _ONLY_DETAILS}
     return {**item, "genre_ids": [genre["id"] for genre in details["genres"]]}
+
+
+def _known_by(moment: datetime) -> Document:
+    """Select movies that were first seen by that moment and are not gone."""
+    return {"_id": {"$gt": 0}, "_meta.first_seen": {"$lte": moment}, **_NOT_GONE}
+
+
+def _with_parts(parts: Collection[str]) -> Document:
+    """Select details that hold the parts."""
+    return {part: {"$exists": True} for part in parts}

@@ -7,16 +7,27 @@ from datetime import datetime
 from pymongo.errors import DuplicateKeyError
 
 from worker.errors import MongoUnavailable
-from worker.keys import Cell, PageKey
+from worker.keys import Cell, Key, ListKey, MovieKey, PagedList, PageKey, PopularKey, TotalsKey
 from worker.records import Page
-from worker.storage.backfills import BackfillStore
-from worker.storage.documents import ANY_TIME, PageRecord, Totals, has_rank, total_pages, with_keys
+from worker.storage.documents import (
+    ANY_TIME,
+    OF_MOVIES,
+    PageRecord,
+    Totals,
+    has_rank,
+    movie_ids,
+    of_cells,
+    total_pages,
+)
 from worker.storage.failures import FailureStore
 from worker.storage.merge import ROUNDS, Saved
-from worker.storage.mongo import READ_BATCH, Document, Mongo, translate_errors
+from worker.storage.mongo import EPOCH, READ_BATCH, Document, Mongo, translate_errors
 from worker.storage.movies import MovieStore
+from worker.storage.requests import RequestStore
 
 _TOTALS = {"total_pages": 1, "total_results": 1, "fetched_at": 1}
+#: Selects the pages of cells: their ids begin with a digit.
+_OF_CELLS = {"_id": {"$lt": ":"}}
 
 
 class PageStore:
@@ -27,9 +38,9 @@ class PageStore:
     """
 
     def __init__(
-        self, mongo: Mongo, movies: MovieStore, failures: FailureStore, backfills: BackfillStore
+        self, mongo: Mongo, movies: MovieStore, failures: FailureStore, requests: RequestStore
     ) -> None:
-        self._mongo, self._movies, self._failures, self._backfills = mongo, movies, failures, backfills
+        self._mongo, self._movies, self._failures, self._requests = mongo, movies, failures, requests
         self.collection = mongo.journalled["pages"]
 
     def create_indexes(self) -> None:
@@ -38,23 +49,54 @@ class PageStore:
             self.collection.create_index("fetched_at")
             self.collection.create_index("page")
 
-    def is_fresh(self, key: PageKey, fresh_after: datetime | None) -> bool:
+    def is_fresh(self, key: Key, fresh_after: datetime | None) -> bool:
         """Whether the page is stored and was not requested before `fresh_after`."""
         return key.id in self._stored([key.id], fresh_after)
 
-    def totals(self, cell: Cell) -> Totals | None:
-        """What the cell's page 1 says; None when that is not stored."""
-        with translate_errors():
-            record = self.collection.find_one({"_id": cell.page(1).id}, _TOTALS)
-        return Totals.of(record) if record else None
+    def totals(self, key: Key) -> Totals | None:
+        """What the page says about its list; None when it is not stored."""
+        return self._totals([key.id]).get(key.id)
 
-    def save(self, key: PageKey, page: Page) -> Saved:
+    def times(self, ids: Iterable[str]) -> dict[str, datetime]:
+        """When those of the ids that have a record were last requested; times in the future are ignored."""
+        found: dict[str, datetime] = {}
+        for batch in self._mongo.batches(ids):
+            query = {"_id": {"$in": batch}, "fetched_at": self._mongo.since(EPOCH)}
+            with translate_errors():
+                records = self.collection.find(query, {"fetched_at": 1})
+                found.update((record["_id"], record["fetched_at"]) for record in records)
+        return found
+
+    def save(self, key: PageKey | PopularKey, page: Page) -> Saved:
         """Save the page's movies, then its record; Unstorable when MongoDB cannot hold them."""
         saved = self._movies.save_page(key.id, page)
-        reopening = self._backfills.reopening() if self._adds_missing(key, page) else nullcontext()
-        with reopening, translate_errors(page.body):
-            self._save_record(key, page)
+        adds_missing = isinstance(key, PageKey) and self._adds_missing(key, page)
+        with self._requests.reopening() if adds_missing else nullcontext():
+            self.save_record(key, page)
         return saved
+
+    def save_record(self, key: Key, page: Page, earliest: Document | None = None) -> None:
+        """Save the record of a page unless a newer one is stored; Unstorable.
+
+        `earliest`: further fields, times of which the earliest is kept whatever record is newer.
+        """
+        record = {
+            **key._asdict(),
+            "total_pages": page.total_pages,
+            "total_results": page.total_results,
+            "movie_ids": [movie["id"] for movie in page.results],
+            "fetched_at": page.fetched_at,
+            "sha256": page.sha256,
+        }
+        with translate_errors(page.body):
+            if earliest:
+                self.collection.update_one({"_id": key.id}, {"$min": earliest}, upsert=True)
+            self._replace(key, record)
+
+    def save_gone(self, key: MovieKey, at: datetime) -> None:
+        """Record that TMDB has no such movie, in place of the movie."""
+        with translate_errors():
+            self.collection.update_one({"_id": key.id}, {"$max": {"fetched_at": at}}, upsert=True)
 
     def drop_beyond(self, cell: Cell, last_page: int, fetched_at: datetime) -> int:
         """Delete the cell's records beyond `last_page`; returns how many.
@@ -62,14 +104,14 @@ class PageStore:
         `last_page` is what a page 1 requested at `fetched_at` says; call this before saving that page. Movies
         are kept, and so are records requested later.
         """
-        known = self.totals(cell)
+        known = self.totals(cell.page(1))
         if known is None or known.fetched_at > fetched_at:
             return 0
         kept = set(cell.rest(last_page))
         surplus = [key for key in cell.rest(known.pages) if key not in kept]
         if not surplus:
             return 0
-        with self._backfills.reopening():  # until page 1 is saved, what is deleted here is missing
+        with self._requests.reopening():  # until page 1 is saved, what is deleted here is missing
             # If the cell was split before, its halves have pages of their own.
             dropped = sum(self.drop_beyond(key.cell, 0, fetched_at) for key in surplus if key.cell != cell)
             for batch in self._mongo.batches(key.id for key in surplus):
@@ -78,29 +120,52 @@ class PageStore:
                     dropped += self.collection.delete_many(query).deleted_count
         return dropped
 
-    def missing(self, cells: Iterable[Cell], fresh_after: datetime | None) -> Iterator[PageKey]:
-        """The pages that the cells lack, roughly in the cells' order.
+    def movies_gone_since(self, moment: datetime) -> set[int]:
+        """Ids of the movies of which TMDB said since then that it has none, and that were not stored."""
+        query = {"_id": OF_MOVIES, "fetched_at": self._mongo.since(moment)}
+        with translate_errors():
+            return movie_ids(self.collection.find(query, {"_id": 1}))
 
-        A cell without page 1 lacks that page; its others are not known yet. A page in quarantine is not
+    def missing(self, lists: Iterable[PagedList], fresh_after: datetime | None) -> Iterator[ListKey]:
+        """The pages that the lists lack, roughly in the lists' order.
+
+        A list without page 1 lacks that page; its others are not known yet. A page in quarantine is not
         missing.
         """
-        for batch in self._mongo.batches(cells):
-            lengths = self._lengths(batch, fresh_after)
-            needed: list[PageKey] = []
-            for cell in batch:
-                length = lengths.get(cell)
-                rest = [cell.page(1)] if length is None else cell.rest(length)
-                if rest and rest[0].cell != cell:
-                    yield from self.missing((key.cell for key in rest), fresh_after)
+        for batch in self._mongo.batches(lists):
+            lengths = self._stored([wanted.page(1).id for wanted in batch], fresh_after)
+            needed: list[ListKey] = []
+            for wanted in batch:
+                first = wanted.page(1)
+                length = lengths.get(first.id)
+                rest = [first] if length is None else wanted.rest(length)
+                if length is not None and rest and rest[0].page == 1:  # split
+                    halves = (key.cell for key in rest if isinstance(key, PageKey))
+                    yield from self.missing(halves, fresh_after)
                 else:
                     needed += rest
             yield from self._not_done(needed, fresh_after)
 
+    def changed_cells(self, cells: Iterable[Cell], since: datetime) -> Iterator[tuple[Cell, datetime]]:
+        """The cells of which page 1 states other totals than was last found, or was requested since then.
+
+        With when the totals were found. Cells of which either is not stored are left out.
+        """
+        for batch in self._mongo.batches(cells):
+            found = self._totals(TotalsKey(*cell).id for cell in batch)
+            stored = self._totals(cell.page(1).id for cell in batch)
+            for cell in batch:
+                latest, first = found.get(TotalsKey(*cell).id), stored.get(cell.page(1).id)
+                if latest and first and latest.fetched_at >= since:
+                    is_newer = first.fetched_at >= latest.fetched_at
+                    if is_newer or first[:2] != latest[:2]:
+                        yield cell, latest.fetched_at
+
     def oldest(self) -> datetime | None:
-        """When the oldest page was requested; None when there is none."""
+        """When the oldest page of a cell was requested; None when there is none."""
         with translate_errors():
             record = self.collection.find_one(
-                {"fetched_at": ANY_TIME}, {"fetched_at": 1}, sort=[("fetched_at", 1)]
+                {"fetched_at": ANY_TIME, **_OF_CELLS}, {"fetched_at": 1}, sort=[("fetched_at", 1)]
             )
         return record["fetched_at"] if record else None
 
@@ -111,14 +176,14 @@ class PageStore:
             records = self.collection.find(
                 {"fetched_at": {"$lt": moment}}, {"fetched_at": 1}, batch_size=READ_BATCH
             )
-            for key, record in with_keys(records):
+            for key, record in of_cells(records):
                 found[key.cell] = min(found.get(key.cell, moment), record["fetched_at"])
         return found
 
     def count_fetched_before(self, moment: datetime) -> int:
-        """How many pages were last requested before that moment."""
+        """How many pages of cells were last requested before that moment."""
         with translate_errors():
-            return self.collection.count_documents({"fetched_at": {"$lt": moment}})
+            return self.collection.count_documents({"fetched_at": {"$lt": moment}, **_OF_CELLS})
 
     def count(self) -> int:
         """How many pages are stored, by the collection's metadata: inexact after MongoDB was killed."""
@@ -129,22 +194,22 @@ class PageStore:
         """What the page 1 of each cell says."""
         with translate_errors():
             records = self.collection.find({"page": 1}, _TOTALS, batch_size=READ_BATCH)
-            return {key.cell: totals for key, record in with_keys(records) if (totals := Totals.of(record))}
+            return {key.cell: totals for key, record in of_cells(records) if (totals := Totals.of(record))}
 
     def each(self) -> Iterator[PageRecord]:
-        """Every stored page, in no order; flat memory."""
+        """Every stored page of a cell, in no order; flat memory."""
         fields = {**_TOTALS, "page": 1, "movie_ids": 1}
         with translate_errors():
-            for key, record in with_keys(self.collection.find({}, fields)):
+            for key, record in of_cells(self.collection.find(_OF_CELLS, fields)):
                 yield PageRecord.of(key, record)
 
-    def _lengths(self, cells: Sequence[Cell], fresh_after: datetime | None) -> dict[Cell, int]:
-        """The total_pages of each cell whose page 1 is stored and fresh."""
-        firsts = {cell.page(1).id: cell for cell in cells}
-        found = self._stored(list(firsts), fresh_after)
-        return {firsts[id_]: length for id_, length in found.items()}
+    def _totals(self, ids: Iterable[str]) -> dict[str, Totals]:
+        """What those of the ids that are stored say."""
+        with translate_errors():
+            records = self.collection.find({"_id": {"$in": list(ids)}}, _TOTALS)
+            return {record["_id"]: totals for record in records if (totals := Totals.of(record))}
 
-    def _not_done(self, keys: Sequence[PageKey], fresh_after: datetime | None) -> Iterator[PageKey]:
+    def _not_done(self, keys: Sequence[ListKey], fresh_after: datetime | None) -> Iterator[ListKey]:
         """Those neither stored nor in quarantine since `fresh_after`."""
         for batch in self._mongo.batches(keys):
             ids = [key.id for key in batch]
@@ -160,25 +225,18 @@ class PageStore:
             records = self.collection.find(query, {"total_pages": 1})
             return {record["_id"]: total for record in records if (total := total_pages(record)) is not None}
 
-    def _save_record(self, key: PageKey, page: Page) -> None:
-        record = {
-            "_id": key.id,
-            **key._asdict(),
-            "total_pages": page.total_pages,
-            "total_results": page.total_results,
-            "movie_ids": [movie["id"] for movie in page.results],
-            "fetched_at": page.fetched_at,
-            "sha256": page.sha256,
-        }
-        rank, latest = (page.fetched_at, page.sha256), self._mongo.latest()
+    def _replace(self, key: Key, record: Document) -> None:
+        """Set the record's fields unless the stored ones rank higher."""
+        rank, latest = (record["fetched_at"], record["sha256"]), self._mongo.latest()
         for _ in range(ROUNDS):
             with suppress(DuplicateKeyError):
-                self.collection.insert_one(record)
+                self.collection.insert_one({"_id": key.id, **record})
                 return
             stored = self.collection.find_one({"_id": key.id}, {"fetched_at": 1, "sha256": 1})
             if stored and has_rank(stored, latest) and rank <= (stored["fetched_at"], stored["sha256"]):
                 return
-            if stored and self.collection.replace_one(stored, record).matched_count:
+            unchanged = {name: (stored or {}).get(name) for name in ("_id", "fetched_at", "sha256")}
+            if stored and self.collection.update_one(unchanged, {"$set": record}).matched_count:
                 return
             # It was replaced or deleted since it was read.
         raise MongoUnavailable(
@@ -189,7 +247,7 @@ class PageStore:
         """Whether this is a page 1 that makes its cell lack pages that were not missing before."""
         if key.page != 1:
             return False
-        known = self.totals(key.cell)
+        known = self.totals(key)
         if known is None:
             return self._failures.get(key) is not None
         return not set(key.cell.rest(page.total_pages)) <= set(key.cell.rest(known.pages))

@@ -33,10 +33,3 @@ class ScheduleStore:
                 return self.collection.update_one(due, claimed, upsert=True).acknowledged
             except DuplicateKeyError:
                 return False
-
-    def advance_reading(self, name: str, here: Document, following: Document, at: datetime) -> bool:
-        """Move an entry's reading of changes from `here` to `following`; False if it has moved already."""
-        reading = {"at": following, "after": here, "since": at}
-        with translate_errors():
-            query = {"_id": name, "reading.at": here}
-            return self.collection.update_one(query, {"$set": {"reading": reading}}).matched_count > 0

@@ -6,11 +6,10 @@ here. worker.tmdb.responses interprets complete responses.
 
 import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
-from datetime import date
 from http.client import HTTPException
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 import requests
@@ -19,11 +18,11 @@ from requests.structures import CaseInsensitiveDict
 from urllib3.exceptions import HTTPError
 
 from worker.errors import ApiFailure, KeyRejected, NotEver, NoToken, RateLimited, Unparsable
-from worker.keys import PAGES, USED_MOVIE_IDS, MovieKey, PageKey, another
+from worker.keys import PAGES, Key, PopularKey, another
 from worker.limiter.client import Limiter, Token
 from worker.monitoring.metrics import count, spent
 from worker.monitoring.redaction import Redactor
-from worker.records import Changes, Details, Page, Response
+from worker.records import Page, Response
 from worker.tmdb import endpoints
 from worker.tmdb.connections import Connections
 from worker.tmdb.endpoints import KEY_CHECK, ApiRequest
@@ -67,49 +66,27 @@ class TmdbClient:
         # Prepared once: merging them for each request is a third of the time that requests takes.
         self._headers = CaseInsensitiveDict({name: str(value) for name, value in session.headers.items()})
 
-    def discover(self, key: PageKey, deadline: float) -> Page:
-        """One page of the cell's movies; Claimed when another thread is fetching it."""
-        return self._get(
-            lambda page: endpoints.discover(key.cell.page(page)), key.page, deadline, claim=key.id
-        )
+    def get(self, key: Key, request: Callable[[Any], ApiRequest[T]], deadline: float) -> T:
+        """What `request(key)` asks for; Claimed when another thread is fetching it."""
+        return self._get(request(key), lambda: request(key.similar()[0]), deadline, claim=key.id)
 
-    def details(self, key: MovieKey, append: Iterable[str], deadline: float) -> Details:
-        """One movie, with the parts appended; Claimed when another thread is fetching it."""
-        parts = tuple(append)
-        return self._get(
-            lambda id_: endpoints.details(id_, parts), key.movie_id, deadline, USED_MOVIE_IDS, claim=key.id
-        )
-
-    def check_answers(self, key: PageKey | MovieKey, append: Iterable[str], deadline: float) -> None:
-        """Request a page or movie only to see whether TMDB answers; ApiFailure if it does not.
+    def check_answers(self, key: Key, request: Callable[[Any], ApiRequest[Any]], deadline: float) -> None:
+        """Send `request(key)` only to see whether TMDB answers; ApiFailure if it does not.
 
         A page beyond the last and a rejection (no such movie) are answers too.
         """
-        parts = tuple(append)
         with suppress(NotEver):
-            if isinstance(key, PageKey):
-                self._get(lambda page: endpoints.discover(key.cell.page(page)).probe(), key.page, deadline)
-            else:
-                self._get(
-                    lambda id_: endpoints.details(id_, parts).probe(), key.movie_id, deadline, USED_MOVIE_IDS
-                )
-
-    def changes(self, day: date, page: int, deadline: float) -> Changes:
-        """A page of the ids that changed on the day (UTC)."""
-        return self._get(lambda number: endpoints.changes(day, number), page, deadline)
-
-    def popular(self, page: int, deadline: float) -> Page:
-        """A page of all movies, the most popular first."""
-        return self._get(endpoints.popular, page, deadline)
+            self._get(request(key).probe(), lambda: request(key.similar()[0]), deadline)
 
     def search(self, title: str, deadline: float) -> Page:
         """The first page of the movies with a similar title."""
-        return self._get(lambda page: endpoints.search(title, page), 1, deadline)
+        other = endpoints.search(title, another(1, PAGES))
+        return self._get(endpoints.search(title, 1), lambda: other, deadline)
 
     def genres(self, deadline: float) -> dict[int, str]:
         """Names by genre id, in English."""
-        genres: dict[int, str] = self._get(endpoints.genres, 0, deadline)
-        return genres
+        other = endpoints.popular(PopularKey(another(1, PAGES)))
+        return self._get(endpoints.genres(), lambda: other, deadline)
 
     def check_key(self, deadline: float) -> None:
         """Check the key with one request. If the key works, a stopped limiter opens.
@@ -120,13 +97,12 @@ class TmdbClient:
 
     def _get(
         self,
-        request: Callable[[int], ApiRequest[T]],
-        number: int,
+        request: ApiRequest[T],
+        similar: Callable[[], ApiRequest[Any]],
         deadline: float,
-        numbers: Sequence[int] = PAGES,
         claim: str | None = None,
     ) -> T:
-        """Send `request(number)`, and if the limiter wants a probe, first another number's request."""
+        """Send the request; first `similar()`, if the limiter wants a probe."""
         # The connection first: tokens that waited for connections would be used late, in a burst.
         with ExitStack() as held:
             if self._connections:
@@ -139,9 +115,9 @@ class TmdbClient:
                 if token.key:
                     self._check_key_again(token)
                 elif token.probe:
-                    self._probe(token, request(another(number, numbers)))
+                    self._probe(token, similar())
                 else:
-                    return self._ask(token, request(number))
+                    return self._ask(token, request)
         raise NoToken("no time for another request")
 
     def _check_key_again(self, token: Token) -> None:
@@ -160,7 +136,7 @@ class TmdbClient:
     def _ask(self, token: Token, request: ApiRequest[T], *, stops_fleet: bool = True) -> T:
         """Send the request, parse the response, report the outcome to the limiter."""
         try:
-            answer = request.parse(self._send(request.path, request.query), token.at)
+            answer = request.parse(self._send(request), token.at)
         except RateLimited as error:
             pause_s = pause_for(error.retry_after_s)
             log.warning("refused by TMDB", reason=str(error), pause_s=pause_s)
@@ -183,11 +159,11 @@ class TmdbClient:
             self._limiter.report_success(token)
         return answer
 
-    def _send(self, path: str, query: Mapping[str, object]) -> Response:
+    def _send(self, wanted: ApiRequest[Any]) -> Response:
         """Send one GET; return a response with status 200, raise for others."""
         request = requests.PreparedRequest()
         request.method, request.headers = "GET", self._headers
-        request.url = f"{self._base_url}{path}?{urlencode({**query, **self._params})}"
+        request.url = f"{self._base_url}{wanted.path}?{urlencode({**wanted.query, **self._params})}"
         session, status = self._session, "error"
         try:
             # Session.send would read cookies and follow redirects.
@@ -210,7 +186,7 @@ class TmdbClient:
             # The text may hold the URL, and with it the key: name only the class.
             raise ApiFailure(type(error).__name__) from None
         finally:
-            count("requests", status)
+            count("requests", wanted.kind, status)
         if response.status != 200:
             raise_for_status(response)
         return response

@@ -6,15 +6,16 @@ only if similar pages succeed each time after it has failed.
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
-from typing import NoReturn
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 import structlog
 
 from worker.errors import ApiFailure, NotNow, Poison
-from worker.keys import MovieKey, PageKey
+from worker.keys import Key
 from worker.limiter.client import Limiter
 from worker.tmdb.client import TmdbClient
+from worker.tmdb.endpoints import ApiRequest
 
 log = structlog.get_logger(__name__)
 
@@ -58,18 +59,18 @@ _window = FlakinessWindow()
 
 
 class Suspicion:
-    """Counts the failures of one page or movie; compares them with similar ones. No key: no comparison."""
+    """Counts the failures of one key's request; compares them with similar ones. No key: no comparison."""
 
     def __init__(
         self,
-        key: PageKey | MovieKey | None,
-        append: Iterable[str],
+        key: Key | None,
+        request: Callable[[Any], ApiRequest[Any]] | None,
         until: float,
         client: Callable[[], TmdbClient],
         limiter: Callable[[], Limiter],
     ) -> None:
-        """Comparisons start until `until` (time.monotonic()), and append the same parts."""
-        self._key, self._append, self._until = key, tuple(append), until
+        """`request(key)` is what failed; comparisons start until `until` (time.monotonic())."""
+        self._key, self._request, self._until = key, request, until
         self._client, self._limiter = client, limiter
         self._begun = time.monotonic()
         self._failures = self._comparisons = 0
@@ -110,9 +111,11 @@ class Suspicion:
 
     def _compare(self, failure: ApiFailure) -> None:
         """Request similar pages; NotNow when one of them fails too."""
-        for other in self._key.similar() if self._key else ():
+        if not self._key or not self._request:
+            return
+        for other in self._key.similar():
             try:
-                self._client().check_answers(other, self._append, self._until)
+                self._client().check_answers(other, self._request, self._until)
             except ApiFailure as same:
                 _window.record(other.id, succeeded=False)
                 self._requeue(f"{failure}; {other.id} fails too: {same}")

@@ -13,13 +13,15 @@ of one of its two forms: `status_code` and `status_message`, or `errors`. Proxie
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from math import isinf
 from typing import Any, NoReturn, TypeGuard
 
 from worker.errors import ApiFailure, KeyRejected, RateLimited, Rejected, Unparsable
-from worker.records import Changes, Details, Page, Response
+from worker.keys import LAST_MOVIE
+from worker.records import Details, Page, Response
 
 #: Seconds to pause after a 429 without Retry-After (seen in 2023) or with 0 (seen until 2019).
 PAUSE_S = 1.0
@@ -124,28 +126,19 @@ def _raise_for_code(code: Any, response: Response) -> NoReturn:
     raise Unparsable(text, response)
 
 
-def _parse_list(response: Response, number: int) -> dict[str, Any]:
-    """Page `number` of a list: `results` with ids, and `total_pages`."""
-    document = _parse_object(response)
-    results, page = document.get("results"), document.get("page")
-    if not isinstance(results, list) or not all(map(_has_id, results)):
-        raise Unparsable("results is not a list of objects with ids", response)
-    if not _is_count(document.get("total_pages")):
-        raise Unparsable("total_pages is not a count", response)
-    if page != number:
-        raise Unparsable(f"page {page!r} instead of {number}", response)
-    return document
-
-
 def parse_page(number: int) -> Callable[[Response, datetime], Page]:
-    """A parser of page `number` of a list of movies; Unparsable for any other body."""
+    """A parser of page `number` of a list; Unparsable for any other body."""
 
     def parse(response: Response, fetched_at: datetime) -> Page:
-        document = _parse_list(response, number)
-        results, total_pages = document["results"], document["total_pages"]
-        total_results = document.get("total_results")
-        if not _is_count(total_results):
-            raise Unparsable("total_results is not a count", response)
+        document = _parse_object(response)
+        results = document.get("results")
+        total_pages, total_results = document.get("total_pages"), document.get("total_results")
+        if not isinstance(results, list) or not all(map(_has_id, results)):
+            raise Unparsable("results is not a list of objects with ids", response)
+        if not _is_count(total_pages) or not _is_count(total_results):
+            raise Unparsable("total_pages or total_results is not a count", response)
+        if document.get("page") != number:
+            raise Unparsable(f"page {document.get('page')!r} instead of {number}", response)
         if results and total_pages < number:
             raise Unparsable(f"movies on page {number} of {total_pages}", response)
         return Page(
@@ -182,17 +175,16 @@ def _has_id(item: Any) -> bool:
     return isinstance(item, dict) and type(item.get("id")) is int
 
 
-def parse_changes(number: int) -> Callable[[Response, datetime], Changes]:
-    """A parser of page `number` of /movie/changes: the ids only.
+def parse_changes(number: int) -> Callable[[Response, datetime], Page]:
+    """A parser of page `number` of /movie/changes; ids that cannot be requested are left out.
 
     `adult` is null in up to 11 of 100 rows: too many to mean that the movie is gone. Its details show that.
     """
+    parse_whole = parse_page(number)
 
-    def parse(response: Response, fetched_at: datetime) -> Changes:
-        document = _parse_list(response, number)
-        # Other ids cannot be requested.
-        ids = [row["id"] for row in document["results"] if 0 < row["id"] < 2**63]
-        return Changes(ids, document["total_pages"], fetched_at)
+    def parse(response: Response, fetched_at: datetime) -> Page:
+        page = parse_whole(response, fetched_at)
+        return replace(page, results=[row for row in page.results if 0 < row["id"] <= LAST_MOVIE])
 
     return parse
 

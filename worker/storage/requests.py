@@ -1,4 +1,4 @@
-"""The collection `backfills`: what was requested, from which the missing pages are computed."""
+"""The collection `requests`: what was asked for, from which what is missing is computed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,18 +7,18 @@ from datetime import datetime
 from worker.storage.mongo import Document, Mongo, translate_errors
 
 
-class BackfillStore:
-    """Requests for backfills. Every method raises MongoUnavailable."""
+class RequestStore:
+    """Backfills and the other requests. Every method raises MongoUnavailable."""
 
     def __init__(self, mongo: Mongo) -> None:
         self._mongo = mongo
-        self.collection = mongo.database["backfills"]
+        self.collection = mongo.database["requests"]
 
-    def save(self, backfill_id: str, request: Document) -> None:
+    def save(self, request_id: str, request: Document) -> None:
         """Save the request; the same request again replaces it and is unfinished."""
         again = {"$set": request, "$unset": {"finished_at": ""}}
         with translate_errors():
-            self.collection.update_one({"_id": backfill_id}, again, upsert=True)
+            self.collection.update_one({"_id": request_id}, again, upsert=True)
 
     def all(self, *, unfinished: bool = False) -> list[Document]:
         """All requests, or those not known to be finished; the latest first."""
@@ -35,15 +35,15 @@ class BackfillStore:
         with translate_errors():
             self.collection.update_one(unchanged, {"$set": {"finished_at": at}})
 
-    def correct_date(self, backfill_id: str, requested_at: datetime) -> None:
+    def correct_date(self, request_id: str, requested_at: datetime) -> None:
         """Replace a request's date if that is too far in the future."""
-        ahead = {"_id": backfill_id, "requested_at": {"$gt": self._mongo.latest()}}
+        ahead = {"_id": request_id, "requested_at": {"$gt": self._mongo.latest()}}
         with translate_errors():
             self.collection.update_one(ahead, {"$set": {"requested_at": requested_at}})
 
     @contextmanager
     def reopening(self) -> Iterator[None]:
-        """Mark all backfills as unfinished, since the block makes pages missing.
+        """Mark all requests as unfinished, since the block makes something missing.
 
         Once before the block, which may fail half-way, and once after it, since a sweep in between may not
         have seen the change.
