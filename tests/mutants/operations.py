@@ -24,7 +24,7 @@ MUTANTS = (
     Mutant(
         "infinity-is-exported",
         "`export` writes JSON that a strict parser reads",
-        "producer/export.py",
+        "worker/storage/raw.py",
         "return _encode(_without_infinities(item))",
         "return json.dumps(item).encode()",
         "tests/integration/test_export.py::test_an_infinity_or_nan_is_exported_as_null",

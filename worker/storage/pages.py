@@ -15,6 +15,7 @@ from worker.storage.failures import FailureStore
 from worker.storage.merge import ROUNDS, Saved
 from worker.storage.mongo import READ_BATCH, Document, Mongo, translate_errors
 from worker.storage.movies import MovieStore
+from worker.storage.selection import POPULAR_PAGES, popular_ids
 
 _TOTALS = {"total_pages": 1, "total_results": 1, "fetched_at": 1}
 
@@ -130,6 +131,11 @@ class PageStore:
         with translate_errors():
             records = self.collection.find({"page": 1}, _TOTALS, batch_size=READ_BATCH)
             return {key.cell: totals for key, record in with_keys(records) if (totals := Totals.of(record))}
+
+    def popular_ids(self) -> list[int]:
+        """Ids of the most popular movies, by rank, each once."""
+        with translate_errors():
+            return popular_ids(self.collection.find(POPULAR_PAGES, {"movie_ids": 1}))
 
     def each(self) -> Iterator[PageRecord]:
         """Every stored page, in no order; flat memory."""
