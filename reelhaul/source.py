@@ -36,6 +36,12 @@ class Source:
 
     def __init__(self, url: str) -> None:
         try:
+            if not str(url).startswith(("mongodb://", "mongodb+srv://")):
+                raise TypeError  # noqa: TRY301 -- with pymongo's own
+            # Half a minute, pymongo's own, is long for a typing error in a notebook; an address may say more.
+            patience = (
+                {} if "serverselectiontimeoutms=" in url.lower() else {"serverSelectionTimeoutMS": 5_000}
+            )
             self._client: MongoClient[Document] = MongoClient(
                 url,
                 tz_aware=True,
@@ -43,7 +49,7 @@ class Source:
                 datetime_conversion=DatetimeConversion.DATETIME_CLAMP,
                 unicode_decode_error_handler="replace",
                 appname="reelhaul.read",
-                serverSelectionTimeoutMS=5_000,
+                **patience,
             )
         # Nothing of the address is quoted: it may be half a password.
         except (PyMongoError, ValueError, TypeError):
