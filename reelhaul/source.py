@@ -39,9 +39,9 @@ class Source:
             if not str(url).startswith(("mongodb://", "mongodb+srv://")):
                 raise TypeError  # noqa: TRY301 -- with pymongo's own
             # Half a minute, pymongo's own, is long for a typing error in a notebook; an address may say more.
-            patience = (
-                {} if "serverselectiontimeoutms=" in url.lower() else {"serverSelectionTimeoutMS": 5_000}
-            )
+            patience: dict[str, Any] = {}
+            if "serverselectiontimeoutms=" not in url.lower():
+                patience["serverSelectionTimeoutMS"] = 5_000
             self._client: MongoClient[Document] = MongoClient(
                 url,
                 tz_aware=True,

@@ -97,6 +97,8 @@ def _write_lines(wanted: _Wanted, file: Path, *, quiet: bool) -> int:
     movies = storage().movies
     with _progress(wanted, quiet=quiet) as advance:
         if wanted.popular is None:
+            if wanted.selection.is_filter and not wanted.details:
+                movies.create_read_index()
             documents = movies.each(wanted.selection, details=wanted.details)
         else:
             ids = storage().pages.popular_ids()[: wanted.popular]
@@ -127,7 +129,6 @@ def _write_table(wanted: _Wanted, file: Path, *, quiet: bool) -> int:
 @contextmanager
 def _progress(wanted: _Wanted, *, quiet: bool) -> Iterator[Callable[[int], None]]:
     """A progress bar; of a filter's movies the number is not known."""
-    storage().movies.create_read_index()
     total = wanted.popular
     if wanted.selection == ALL and total is None and not wanted.details:
         total = storage().movies.count()

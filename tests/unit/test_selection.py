@@ -32,6 +32,12 @@ def test_query() -> None:
         ],
         "_meta.fetched_at": {"$gte": AT},
     }
+    one = Selection((18,), (1999, 2000))
+    assert one.query() == {
+        "_meta.gone_at": None,
+        "genre_ids": 18,
+        "release_date": {"$gte": "1999", "$lt": "2001"},
+    }
     assert "genres.id" in wanted.query(details=True)
     assert Selection((18, ANY_GENRE)).query() == ALL.query()
 

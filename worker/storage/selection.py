@@ -36,14 +36,23 @@ class Selection:
         """The query of `movies`, or of `details`, which name their genres differently."""
         query: dict[str, Any] = {"_meta.gone_at": None}
         if self.genre_ids is not None and ANY_GENRE not in self.genre_ids:
-            query["genres.id" if details else "genre_ids"] = {"$in": list(self.genre_ids)}
+            query["genres.id" if details else "genre_ids"] = _any_of(self.genre_ids)
         if self.years is not None:
             # Dates are text, `1999-05-01`, which a four-digit year precedes.
             spans = [{"$gte": f"{first:04}", "$lt": f"{last + 1:04}"} for first, last in spans_of(self.years)]
-            query["$or"] = [{"release_date": span} for span in spans]
+            query |= (
+                {"release_date": spans[0]}
+                if len(spans) == 1
+                else {"$or": [{"release_date": s} for s in spans]}
+            )
         if self.since is not None:
             query["_meta.fetched_at"] = {"$gte": self.since}
         return query
+
+
+def _any_of(values: tuple[int, ...]) -> Any:
+    """Select one of the values; the embedded MongoDB uses no index for `$in`."""
+    return values[0] if len(values) == 1 else {"$in": list(values)}
 
 
 #: Every movie that is not gone.
