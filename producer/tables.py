@@ -12,7 +12,7 @@ from pyarrow import csv, parquet
 from producer.export import open_target, parse_format
 
 #: Parquet's row groups have at least this size in memory, so that filters can skip them and none fills it.
-_ROW_GROUP = 32_000_000
+_ROW_GROUP = 16_000_000
 
 Write = Callable[[pa.RecordBatch], None]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reelhaul import UnknownColumn
@@ -38,6 +38,7 @@ def rows(documents: list[dict[str, Any]], *columns: str, **options: Any) -> list
     return [tuple(row.values()) for row in batch.to_pylist()]
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine draws slowly
 @given(st.lists(DOCUMENT, max_size=4), st.booleans())
 def test_any_documents_fit(documents: list[dict[str, Any]], details: bool) -> None:
     layout = Layout(details=details, raw=True, names=NAMES)
