@@ -44,7 +44,7 @@ class StaleData(Error):
         noun, verb = ("page", "is") if pages == 1 else ("pages", "are")
         super().__init__(
             f"{pages:,} {noun} {verb} missing or older than {format_duration(max_age)}, at least "
-            f"{format_seconds(takes_s)} at the limit; fetch=True fetches first, `reelhaul backfill` too"
+            f"{format_seconds(max(1, takes_s))} at the limit; fetch=True or `reelhaul backfill` fetches"
         )
         self.pages, self.takes_s, self.max_age = pages, takes_s, max_age
 

@@ -10,6 +10,7 @@ QUEUES = "tests/integration/test_queues.py"
 LAYOUT = "tests/unit/test_layout.py"
 CONTAINERS = "tests/acceptance/test_compose.py"
 SURROUNDINGS = "tests/acceptance/test_surroundings.py"
+DATA = "tests/acceptance/test_data.py"
 SETTINGS = "tests/unit/test_settings.py"
 
 MUTANTS = (
@@ -68,6 +69,30 @@ MUTANTS = (
         'gzip.GzipFile("", "wb", fileobj=file, mtime=0)',
         'gzip.GzipFile("", "wb", fileobj=file, mtime=__import__("time").time_ns() % 2**31)',
         "tests/integration/test_export.py::test_every_format_holds_the_same_rows_and_the_same_bytes_each_time",
+    ),
+    Mutant(
+        "rows-are-in-another-order",
+        "What is exported to Parquet is what TMDB sent, row by row",
+        "reelhaul/reading.py",
+        '.sort("_id", 1)',
+        '.sort("popularity", 1)',
+        f"{DATA}::test_exported_rows_equal_the_catalogue_in_pandas_polars_and_duckdb",
+    ),
+    Mutant(
+        "unknown-column-is-a-traceback",
+        "A full disk or bad input to `export` is one line",
+        "producer/cli/export.py",
+        "        raise UsageError(str(error)) from None",
+        "        raise",
+        f"{DATA}::test_bad_input_is_one_line_and_leaves_no_file",
+    ),
+    Mutant(
+        "reading-needs-pydantic",
+        "Reading needs pymongo and pyarrow alone",
+        "reelhaul/freshness.py",
+        "from worker.limiter.rate import Rate",
+        "from worker.limiter.rate import Rate\nimport worker.settings",
+        "tests/integration/test_reelhaul.py::test_it_needs_none_of_the_fleets_packages",
     ),
     Mutant(
         "movies-before-pages",
