@@ -44,10 +44,10 @@ def movies(  # noqa: PLR0913 -- all but the first are optional
 
     ::
 
-        table = reelhaul.movies("mongodb://127.0.0.1/reelhaul", genres=["Drama"], years=range(1990, 2027))
-        table.to_pandas()
-        polars.from_arrow(table)
-        duckdb.sql("SELECT release_date, avg(vote_average) FROM table GROUP BY ALL")
+        drama = reelhaul.movies("mongodb://127.0.0.1/reelhaul", genres=["Drama"], years=range(1990, 2027))
+        drama.to_pandas()
+        polars.from_arrow(drama)
+        duckdb.sql("SELECT year(release_date), avg(vote_average) FROM drama GROUP BY ALL")
 
     `columns`: names, in your order; all without it. `since`: only movies that were requested from TMDB
     since then. `details`: whole documents, as `reelhaul details` fetched them, instead of list items. `raw`:
@@ -160,9 +160,9 @@ class _Reading:
         self._source, self._details = source, details
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        if self._selection.is_filter and not self._details:
-            self._source.create_index()
         with self._stack, translated():
+            if self._selection.is_filter and not self._details:
+                self._source.create_index()
             found = self._source.database[_collection(details=self._details)].find(
                 self._selection.query(details=self._details), self.layout.projection
             )
