@@ -1,4 +1,4 @@
-# Everything a contributor runs. Needs Python 3.11 to 3.13 and make; `make lock` needs uv too.
+# Everything a contributor runs. Needs Python 3.11 to 3.13 (the embedded MongoDB) and make; `make lock` needs uv too.
 PYTHON ?= python3
 UV ?= uv
 # Passed on to the command: make test ARGS="-k limiter"
@@ -7,7 +7,7 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-PACKAGES := worker producer sandbox
+PACKAGES := worker producer reelhaul sandbox
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test chaos mutants check format bench bench-limit pictures lock clean $(VENV)
@@ -38,7 +38,7 @@ format: $(STAMP) ## format the sources and fix what ruff can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(STAMP) ## every benchmark: the limit, status of 200,000 pages, 1.2 million ids; takes minutes
+bench: $(STAMP) ## every benchmark: the limit, status, ids, export of a million movies, an index; half an hour
 	$(BIN)/python -m benchmarks $(ARGS)
 
 bench-limit: $(STAMP) ## how well the shared limit is kept and used, by the emulator's log
@@ -47,11 +47,11 @@ bench-limit: $(STAMP) ## how well the shared limit is kept and used, by the emul
 pictures: $(STAMP) ## draw docs/images from a demo run in a browser (needs chromium)
 	$(BIN)/python -m tests.support.pictures
 
-lock: ## resolve requirements.lock for Python 3.11 to 3.13 (needs uv)
+lock: ## resolve both locks for Python 3.11 to 3.14 (needs uv)
 	$(UV) pip compile --universal --python-version 3.11 --all-extras --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 		--quiet $(ARGS) --output-file requirements.lock pyproject.toml
-	$(UV) pip compile --universal --python-version 3.11 --extra build --extra export --generate-hashes \
+	$(UV) pip compile --universal --python-version 3.11 --extra build --extra fleet --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 		--quiet --constraints requirements.lock --output-file requirements-service.lock pyproject.toml
 

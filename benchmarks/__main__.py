@@ -4,7 +4,7 @@ import importlib
 import sys
 
 #: Modules with a `main(arguments)` that returns an exit code.
-NAMES = ("limit", "status", "ids")
+NAMES = ("limit", "status", "ids", "export", "read_index")
 
 
 def main(arguments: list[str]) -> int:

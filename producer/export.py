@@ -1,52 +1,94 @@
-"""Write stored movies to a file: JSON Lines, one raw list item per line, in the order of ids."""
+"""Files of stored movies: their formats by suffix, and JSON Lines, which need no further package.
+
+JSON Lines hold documents as TMDB sent them. The others have columns: producer.tables.
+"""
 
 import gzip
-import json
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NamedTuple
 
 from worker.errors import UsageError
 from worker.monitoring.files import replace_file
-from worker.storage.database import Storage
+from worker.storage.mongo import Document
+from worker.storage.raw import to_json
+
+#: Raw documents, one a line.
+LINES = (".jsonl", ".ndjson")
+#: Formats that compress by themselves.
+BINARY = (".parquet", ".arrow")
+_COMPRESSED = (".gz", ".zst")
+_EXPECTED = (
+    "expected a file that ends in .parquet, .arrow, .csv or .jsonl, the last two also with .gz or .zst"
+)
 
 
-def export_movies(storage: Storage, target: Path, on_movie: Callable[[], None] = lambda: None) -> int:
-    """Write every stored movie as TMDB sent it; returns how many. Gzipped if `target` ends in .gz.
+class Format(NamedTuple):
+    """A file's format, and how the file as a whole is compressed; both are suffixes."""
+
+    name: str
+    compression: str
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether documents are written as TMDB sent them, without columns."""
+        return self.name in LINES
+
+    @property
+    def needs_pyarrow(self) -> bool:
+        """Whether the extra `data` is needed."""
+        return not self.is_raw or self.compression == ".zst"
+
+
+def parse_format(target: Path) -> Format:
+    """The format that the file's suffix names; UsageError for another suffix, and for a folder."""
+    compression = target.suffix if target.suffix in _COMPRESSED else ""
+    name = Path(target.name.removesuffix(compression)).suffix
+    if name not in (*LINES, *BINARY, ".csv") or (compression and name in BINARY):
+        raise UsageError(f"{target}: {_EXPECTED}")
+    with suppress(OSError):  # a name that is too long: opening the file says so
+        if target.is_dir():
+            raise UsageError(f"{target}: cannot be written: it is a folder")
+    return Format(name, compression)
+
+
+def write_lines(
+    documents: Iterable[Document], target: Path, on_rows: Callable[[int], None] = lambda _: None
+) -> int:
+    """Write each document on a line; returns how many.
 
     The file appears complete or not at all. Raises UsageError when it cannot be written.
     """
-    if not target.name.removesuffix(".gz").endswith((".jsonl", ".ndjson")):
-        raise UsageError(f"{target}: expected a file that ends in .jsonl or .jsonl.gz")
     written = 0
-    try:
-        with replace_file(target) as file, gzip.open(file, "wb") if target.suffix == ".gz" else file as lines:
-            for movie in storage.movies.each():
-                item = {name: value for name, value in movie.items() if name not in ("_id", "_meta")}
-                lines.write(_line(item) + b"\n")
-                written += 1
-                on_movie()
-    except OSError as error:
-        raise UsageError(f"{target}: cannot be written: {error.strerror or error}") from None
+    with open_target(target, parse_format(target).compression) as file:
+        for document in documents:
+            file.write(to_json(document) + b"\n")
+            written += 1
+            on_rows(1)
     return written
 
 
-def _line(item: dict[str, Any]) -> bytes:
+@contextmanager
+def open_target(target: Path, compression: str) -> Iterator[IO[Any]]:
+    """Yield a file that takes the place of `target` when the block ends; UsageError when that fails."""
     try:
-        return _encode(item)
-    except ValueError:  # it holds an infinity or NaN: an older version or somebody else stored it
-        return _encode(_without_infinities(item))
+        with replace_file(target) as file, _compressed(file, compression) as inner:
+            yield inner
+    except OSError as error:
+        raise UsageError(f"{target}: cannot be written: {error.strerror or error}") from None
 
 
-def _encode(item: Any) -> bytes:
-    return json.dumps(item, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+@contextmanager
+def _compressed(file: IO[Any], compression: str) -> Iterator[Any]:
+    if compression == ".gz":
+        # Neither name nor time inside, so that the same data gives the same file.
+        with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as inner:
+            yield inner
+    elif compression == ".zst":
+        import pyarrow as pa  # noqa: PLC0415 -- of an extra
 
-
-def _without_infinities(value: Any) -> Any:
-    """The same value with null for each number that JSON cannot express."""
-    if isinstance(value, dict):
-        return {name: _without_infinities(part) for name, part in value.items()}
-    if isinstance(value, list):
-        return [_without_infinities(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        with pa.CompressedOutputStream(file, "zstd") as inner:
+            yield inner
+    else:
+        yield file

@@ -1,21 +1,147 @@
 """`reelhaul export`: write the stored movies to a file."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
 from producer.cli.options import Quiet
 from producer.cli.render import console, counted, progress_bar
-from producer.export import export_movies
-from worker.clients import storage
+from producer.export import parse_format, write_lines
+from producer.plan import parse_genres, parse_years
+from worker.clients import about_now, storage
+from worker.durations import parse_duration
+from worker.errors import MongoUnavailable, UsageError
+from worker.settings import settings
+from worker.storage.selection import ALL, Selection
 
 
-def export(
-    file: Annotated[Path, typer.Argument(help="FILE.jsonl or FILE.jsonl.gz", metavar="FILE.jsonl")],
+class _Wanted(NamedTuple):
+    """What to write."""
+
+    selection: Selection
+    details: bool
+    #: The number of most popular movies, in order of rank; None: all, by id.
+    popular: int | None
+    columns: list[str] | None
+    raw: bool
+
+
+def export(  # noqa: PLR0913, PLR0917 -- a command's options
+    file: Annotated[
+        Path, typer.Argument(help="FILE.parquet, .arrow, .csv[.gz|.zst] or .jsonl[.gz|.zst]", metavar="FILE")
+    ],
+    genres: Annotated[
+        str | None, typer.Option(help="Names and ids: Drama,35", metavar="NAME|ID,...", show_default="all")
+    ] = None,
+    years: Annotated[
+        str | None, typer.Option(help="Years of first release.", metavar="FIRST..LAST", show_default="all")
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="Some columns, in this order.", metavar="NAME,...", show_default="all")
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(help="Only what was fetched since then: 7d, 2026-05-01.", metavar="LENGTH|DATE"),
+    ] = None,
+    details: Annotated[bool, typer.Option("--details", help="Whole documents, not list items.")] = False,
+    popular: Annotated[
+        int | None, typer.Option(help="The N most popular movies, in order of rank.", metavar="N", min=1)
+    ] = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Add a column with the fields that have none, as JSON.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write the stored movies to a file, one JSON object a line, as TMDB sent them."""
-    with progress_bar("movies", storage().movies.count(), quiet=quiet) as advance:
-        written = export_movies(storage(), file, advance)
-    console(quiet=quiet).print(f"{counted(written, 'movie')} written to {file}")
+    """Write the stored movies to a file: a table, or one JSON object a line, as TMDB sent them."""
+    form = parse_format(file)
+    if form.is_raw and (columns is not None or raw):
+        raise UsageError(f"{file}: JSON Lines hold whole documents, without --columns and --raw")
+    if popular is not None and (genres, years, since) != (None, None, None):
+        raise UsageError("--popular is a list of its own, without --genres, --years and --since")
+    wanted = _Wanted(
+        _selection(genres, years, since),
+        details,
+        popular,
+        None if columns is None else [name.strip() for name in columns.split(",")],
+        raw,
+    )
+    write = _write_lines if form.is_raw else _write_table
+    with _data_extra(form.name + form.compression if form.needs_pyarrow else ""):
+        written = write(wanted, file, quiet=quiet)
+    console(quiet=quiet).print(f"{counted(written, 'movie')} written to {file}", soft_wrap=True)
+
+
+def _selection(genres: str | None, years: str | None, since: str | None) -> Selection:
+    chosen_years = None if years is None else tuple(parse_years(years))
+    moment = None if since is None else _parse_since(since)
+    if genres is None or genres.strip().lower() == "all":
+        return Selection(None, chosen_years, moment)
+    known = storage().genres.names()
+    if not known:
+        raise UsageError("no genres are known yet: `reelhaul backfill` gets them from TMDB")
+    return Selection(tuple(parse_genres(genres, known)), chosen_years, moment)
+
+
+def _parse_since(text: str) -> datetime:
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        return about_now() - parse_duration(text, "--since")
+
+
+def _write_lines(wanted: _Wanted, file: Path, *, quiet: bool) -> int:
+    movies = storage().movies
+    with _progress(wanted, quiet=quiet) as advance:
+        if wanted.popular is None:
+            if wanted.selection.is_filter and not wanted.details:
+                movies.create_read_index()
+            documents = movies.each(wanted.selection, details=wanted.details)
+        else:
+            ids = storage().pages.popular_ids()[: wanted.popular]
+            documents = movies.in_order(ids, details=wanted.details)
+        return write_lines(documents, file, advance)
+
+
+def _write_table(wanted: _Wanted, file: Path, *, quiet: bool) -> int:
+    import reelhaul
+    from producer.tables import write_table
+
+    url, (selection, details, top, columns, raw) = settings().mongo_url.get_secret_value(), wanted
+    try:
+        layout = reelhaul.Layout(columns, details=details, raw=raw, ranked=top is not None)
+        with _progress(wanted, quiet=quiet) as advance:
+            if top is None:
+                genres, years, since = selection.genre_ids, selection.years, selection.since
+                batches = reelhaul.iter_movies(url, genres, years, columns, since, details=details, raw=raw)
+            else:
+                batches = reelhaul.iter_popular(url, top, columns, details=details, raw=raw)
+            return write_table(batches, layout.schema, file, advance)
+    except reelhaul.Unavailable as error:
+        raise MongoUnavailable(str(error)) from None
+    except reelhaul.Error as error:
+        raise UsageError(str(error)) from None
+
+
+@contextmanager
+def _progress(wanted: _Wanted, *, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """A progress bar; of a filter's movies the number is not known."""
+    total = wanted.popular
+    if wanted.selection == ALL and total is None and not wanted.details:
+        total = storage().movies.count()
+    with progress_bar("movies", total, quiet=quiet) as advance:
+        yield advance
+
+
+@contextmanager
+def _data_extra(suffix: str) -> Iterator[None]:
+    """For what needs pyarrow, if `suffix` is given: UsageError names the extra that is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if not suffix or str(error.name).partition(".")[0] != "pyarrow":
+            raise
+        raise UsageError(f"{suffix} files need pyarrow: pip install 'reelhaul[data]'") from None

@@ -6,6 +6,12 @@ import sys
 from producer.cli.health import health
 from worker.errors import MongoUnavailable, RedisUnavailable, ReelhaulError
 
+#: Modules of the extra `fleet`, without which the data can be read and nothing else.
+FLEET = {
+    "celery", "kombu", "redis", "requests", "flower", "pydantic", "pydantic_settings", "dotenv", "typer",
+    "rich", "structlog", "prometheus_client",
+}  # fmt: skip
+
 
 def main() -> None:
     """Run the command line."""
@@ -15,6 +21,12 @@ def main() -> None:
                 health(role)  # as the registry would, half a second of imports sooner
             case _:
                 _run()
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        if package not in FLEET:
+            raise
+        sys.stderr.write(f"reelhaul: the module {package} is missing: pip install 'reelhaul[fleet]'\n")
+        sys.exit(2)
     except ReelhaulError as error:
         from worker.settings import redacted
 

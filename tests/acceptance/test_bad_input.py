@@ -30,7 +30,10 @@ def assert_one_line(ended: subprocess.CompletedProcess[str], pattern: str) -> No
     ("arguments", "pattern"),
     [
         (["backfill", "--years", "2020..2010"], r"reelhaul: --years '2020..2010': 2020 comes after 2010"),
-        (["export", "movies.csv"], r"reelhaul: movies.csv: expected a file that ends in .jsonl"),
+        (
+            ["export", "movies.txt"],
+            r"reelhaul: movies.txt: expected a file that ends in .parquet, .arrow, .csv",
+        ),
         (["export", "nowhere/movies.jsonl"], r"reelhaul: nowhere/movies.jsonl: cannot be written"),
     ],
 )

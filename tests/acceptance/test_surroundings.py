@@ -47,6 +47,7 @@ CALLS = [
     ["schedule", "run", "sweep"],
     ["expire", "--yes"],
     ["export", "FILE.jsonl"],
+    ["export", "FILE.parquet"],
     ["limit"],
     ["limit", "set", "20/s"],
     ["limit", "pause", "--for", "1s"],
@@ -190,6 +191,7 @@ def test_unwritable_file(furnished: Stage, place: str) -> None:
     lines = errors(call_all(furnished, file=place))
     for call in (
         "export FILE.jsonl",
+        "export FILE.parquet",
         "status --html FILE.html",
         "status --png FILE.png",
         "genres --png FILE.png",
@@ -290,12 +292,26 @@ def test_missing_extra_is_named(stage: Stage, command: str, modules: str) -> Non
 
 
 def test_without_extras_help_lists_every_command_and_the_others_work(stage: Stage) -> None:
-    modules = f"{SANDBOX},matplotlib,pyarrow,pymongoarrow"
+    modules = f"{SANDBOX},matplotlib,pyarrow"
     shown = without(stage, modules, "--help")
     assert shown.returncode == 0, shown.stderr
     for name in COMMANDS:
         assert f" {name} " in shown.stdout
     assert without(stage, modules, "limit").returncode == 0
     assert without(stage, modules, "export", "file.jsonl").returncode == 0
+    for name in ("movies.parquet", "movies.csv", "movies.jsonl.zst"):
+        table = without(stage, modules, "export", name)
+        assert (table.returncode, table.stdout) == (2, "")
+        suffix = name.removeprefix("movies")
+        assert table.stderr == f"reelhaul: {suffix} files need pyarrow: pip install 'reelhaul[data]'\n"
+        assert not (stage.folder / name).exists()
     drawn = without(stage, modules, "genres", "--png", "x.png")
     assert (drawn.returncode, drawn.stderr.count("\n")) == (2, 1)
+
+
+@pytest.mark.parametrize("module", ["celery", "typer", "redis", "pydantic_settings", "structlog"])
+def test_without_the_fleet_every_command_names_the_extra(stage: Stage, module: str) -> None:
+    for command in ("status",) if module == "celery" else ("status", "export"):  # an export sends no message
+        ended = without(stage, module, command, "movies.parquet")
+        assert (ended.returncode, ended.stdout) == (2, "")
+        assert ended.stderr == f"reelhaul: the module {module} is missing: pip install 'reelhaul[fleet]'\n"

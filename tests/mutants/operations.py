@@ -10,6 +10,7 @@ QUEUES = "tests/integration/test_queues.py"
 LAYOUT = "tests/unit/test_layout.py"
 CONTAINERS = "tests/acceptance/test_compose.py"
 SURROUNDINGS = "tests/acceptance/test_surroundings.py"
+DATA = "tests/acceptance/test_data.py"
 SETTINGS = "tests/unit/test_settings.py"
 
 MUTANTS = (
@@ -24,10 +25,74 @@ MUTANTS = (
     Mutant(
         "infinity-is-exported",
         "`export` writes JSON that a strict parser reads",
-        "producer/export.py",
+        "worker/storage/raw.py",
         "return _encode(_without_infinities(item))",
         "return json.dumps(item).encode()",
         "tests/integration/test_export.py::test_an_infinity_or_nan_is_exported_as_null",
+    ),
+    Mutant(
+        "impossible-dates-end-the-export",
+        "A column has one type, whatever the documents hold",
+        "reelhaul/schema.py",
+        "    except ValueError:",
+        "    except ZeroDivisionError:",
+        "tests/unit/test_schema.py::test_dates",
+    ),
+    Mutant(
+        "fractions-are-cut",
+        "A column has one type, whatever the documents hold",
+        "reelhaul/schema.py",
+        "if value.is_integer() and",
+        "if True and",
+        "tests/unit/test_schema.py::test_documents_that_disagree",
+    ),
+    Mutant(
+        "gone-movies-are-read",
+        "Only a 404 in TMDB's own words marks a movie as gone",
+        "worker/storage/selection.py",
+        'query: dict[str, Any] = {"_meta.gone_at": None}',
+        "query: dict[str, Any] = {}",
+        "tests/integration/test_reelhaul.py::TestMovies::test_filters",
+    ),
+    Mutant(
+        "stale-page-1-counts",
+        "`max_age` counts the stale pages that `reelhaul fresh` counts",
+        "reelhaul/freshness.py",
+        "if pages is None or pages.length is None:",
+        "if pages is None:",
+        "tests/integration/test_reelhaul.py::TestFreshness::test_counts_what_the_producer_counts",
+    ),
+    Mutant(
+        "gzip-holds-the-time",
+        "The same data gives the same bytes, in any format",
+        "producer/export.py",
+        'gzip.GzipFile("", "wb", fileobj=file, mtime=0)',
+        'gzip.GzipFile("", "wb", fileobj=file, mtime=__import__("time").time_ns() % 2**31)',
+        "tests/integration/test_export.py::test_every_format_holds_the_same_rows_and_the_same_bytes_each_time",
+    ),
+    Mutant(
+        "rows-are-in-another-order",
+        "What is exported to Parquet is what TMDB sent, row by row",
+        "reelhaul/reading.py",
+        '.sort("_id", 1)',
+        '.sort("popularity", 1)',
+        f"{DATA}::test_exported_rows_equal_the_catalogue_in_pandas_polars_and_duckdb",
+    ),
+    Mutant(
+        "unknown-column-is-a-traceback",
+        "A full disk or bad input to `export` is one line",
+        "producer/cli/export.py",
+        "        raise UsageError(str(error)) from None",
+        "        raise",
+        f"{DATA}::test_bad_input_is_one_line_and_leaves_no_file",
+    ),
+    Mutant(
+        "reading-needs-pydantic",
+        "Reading needs pymongo and pyarrow alone",
+        "reelhaul/freshness.py",
+        "from worker.limiter.rate import Rate",
+        "from worker.limiter.rate import Rate\nimport worker.settings",
+        "tests/integration/test_reelhaul.py::test_it_needs_none_of_the_fleets_packages",
     ),
     Mutant(
         "movies-before-pages",

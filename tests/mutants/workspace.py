@@ -27,7 +27,7 @@ NO_KILL = (
 )
 NO_KILL_MESSAGE = "Script attempted to access nonexistent global variable"
 #: The packages that mutants edit.
-PACKAGES = ("worker", "producer", "sandbox")
+PACKAGES = ("worker", "producer", "reelhaul", "sandbox")
 PYTEST = ("-m", "pytest", "-x", "-q", "-p", "tests.mutants.witness", "-p", "no:cacheprovider")
 
 
@@ -63,7 +63,7 @@ class Workspace:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes((root / name).read_bytes())
         self._python = self._interpreter(folder / "venv")
-        code = "import producer, sandbox, worker; print(producer.__file__, sandbox.__file__, worker.__file__)"
+        code = "import producer, reelhaul, sandbox, worker as w; print(producer.__file__, reelhaul.__file__, sandbox.__file__, w.__file__)"
         found = self.python(code, folder).split()
         if not all(Path(path).is_relative_to(self._tree) for path in found):
             raise RuntimeError(f"the tests would import {found}, not the copy in {self._tree}")

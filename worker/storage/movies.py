@@ -10,6 +10,7 @@ from worker.keys import MovieKey
 from worker.records import Details, Page
 from worker.storage.merge import Saved, merge, version_of, versions_of
 from worker.storage.mongo import EPOCH, READ_BATCH, Document, Mongo, translate_errors
+from worker.storage.selection import ALL, READ_INDEX, Selection
 
 #: Parts that append_to_response may name for a movie (TMDB API reference, movie/details).
 PARTS = (
@@ -72,16 +73,32 @@ class MovieStore:
         with translate_errors():
             return self.collection.estimated_document_count()
 
-    def each(self) -> Iterator[Document]:
-        """Every stored movie that is not gone, with its `_meta`, by ascending id; flat memory."""
+    def create_read_index(self) -> None:
+        """Create the index for queries by genre and date."""
+        with self._mongo.long_query():
+            self.collection.create_index(READ_INDEX)
+
+    def each(self, selection: Selection = ALL, *, details: bool = False) -> Iterator[Document]:
+        """Every selected movie, or its details, with its `_meta`, by ascending id; flat memory."""
+        collection = self.details if details else self.collection
         with translate_errors():
             # SecantusDB sorts before its first answer; the rest is quick.
             with self._mongo.long_query():
-                movies = self.collection.find(_NOT_GONE).sort("_id", 1)
+                query = selection.query(details=details)
+                movies = collection.find(query).sort("_id", 1).allow_disk_use(True)
                 first = next(movies, None)
             if first:
                 yield first
             yield from movies
+
+    def in_order(self, ids: Iterable[int], *, details: bool = False) -> Iterator[Document]:
+        """Those of the movies, or of their details, that are stored and not gone, in the order of the ids."""
+        collection = self.details if details else self.collection
+        for batch in self._mongo.batches(ids):
+            with translate_errors():
+                found = collection.find({"_id": {"$in": batch}, **_NOT_GONE})
+                movies = {movie["_id"]: movie for movie in found}
+            yield from (movies[id_] for id_ in batch if id_ in movies)
 
     def each_genre_ids(self) -> Iterator[list[int]]:
         """The genre ids of every stored movie that is not gone, in no order; flat memory."""

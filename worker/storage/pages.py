@@ -24,6 +24,7 @@ from worker.storage.merge import ROUNDS, Saved
 from worker.storage.mongo import EPOCH, READ_BATCH, Document, Mongo, translate_errors
 from worker.storage.movies import MovieStore
 from worker.storage.requests import RequestStore
+from worker.storage.selection import POPULAR_PAGES, popular_ids
 
 _TOTALS = {"total_pages": 1, "total_results": 1, "fetched_at": 1}
 #: Selects the pages of cells: their ids begin with a digit.
@@ -195,6 +196,11 @@ class PageStore:
         with translate_errors():
             records = self.collection.find({"page": 1}, _TOTALS, batch_size=READ_BATCH)
             return {key.cell: totals for key, record in of_cells(records) if (totals := Totals.of(record))}
+
+    def popular_ids(self) -> list[int]:
+        """Ids of the most popular movies, by rank, each once."""
+        with translate_errors():
+            return popular_ids(self.collection.find(POPULAR_PAGES, {"movie_ids": 1}))
 
     def each(self) -> Iterator[PageRecord]:
         """Every stored page of a cell, in no order; flat memory."""
