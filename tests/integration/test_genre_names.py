@@ -81,7 +81,10 @@ def test_a_genre_that_tmdb_dropped_is_shown_but_not_planned(tmdb: EmulatorProces
 
 
 def test_without_a_key_what_is_stored_is_shown(
-    tmdb: EmulatorProcess, storage: Storage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmdb: EmulatorProcess,
+    storage: Storage,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("TMDB_TOKEN", "")
     settings.cache_clear()
@@ -96,7 +99,10 @@ def test_without_a_key_what_is_stored_is_shown(
 
 
 def test_an_unanswered_request_is_one_line_and_no_error(
-    tmdb: EmulatorProcess, storage: Storage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmdb: EmulatorProcess,
+    storage: Storage,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr("producer.cli.genre_names.SHORT_PATIENCE_S", 1.0)
     stored(storage, 300, g28="Action")
@@ -114,9 +120,7 @@ def test_an_unanswered_request_is_one_line_and_no_error(
     assert requests(tmdb) == 0
 
 
-def test_a_wrong_key_does_not_stop_the_fleet(
-    tmdb: EmulatorProcess, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wrong_key_does_not_stop_the_fleet(tmdb: EmulatorProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMDB_TOKEN", "wrong-token-of-nobody")
     _forget()
     assert known_genres() == {}
