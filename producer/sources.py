@@ -28,7 +28,7 @@ _CHUNK = 1 << 18
 
 
 class NotPublished(UsageError):
-    """Nothing is at that address: HTTP 404, or the 403 that object stores send for a file that is not there."""
+    """Nothing is at that address: HTTP 404, or 403, as object stores say it."""
 
 
 def unmetered(_size: int | None) -> AbstractContextManager[Callable[[int], None]]:

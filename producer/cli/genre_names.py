@@ -31,8 +31,8 @@ def current_genres() -> dict[int, str]:
 def known_genres(tmdb: TmdbClient | None = None) -> dict[int, str]:
     """Every genre known, names by id: for showing what is stored. Raises MongoUnavailable only.
 
-    Without a key, or while TMDB does not answer, what is stored has to do; one line on stderr says why, unless
-    no key is set. `tmdb`: a client whose key was checked, if the caller has one.
+    Without a key, or while TMDB does not answer, what is stored has to do; one line on stderr says why, but
+    not that there is no key. `tmdb`: a client whose key was checked, if the caller has one.
     """
     if settings().key is not None and not _fresh():
         try:

@@ -47,7 +47,7 @@ def load(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="A file (JSON Lines, gzip or not), a URL, or latest: today's list of TMDB, else yesterday's.",
+            help="A file (JSON Lines, gzip or not), a URL, or latest: TMDB's list of today, else yesterday.",
         ),
     ],
     quiet: Quiet = False,

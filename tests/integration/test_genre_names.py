@@ -120,7 +120,8 @@ def test_an_unanswered_request_is_one_line_and_no_error(
     assert requests(tmdb) == 0
 
 
-def test_a_wrong_key_does_not_stop_the_fleet(tmdb: EmulatorProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("tmdb")
+def test_a_wrong_key_does_not_stop_the_fleet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMDB_TOKEN", "wrong-token-of-nobody")
     _forget()
     assert known_genres() == {}
