@@ -92,6 +92,15 @@ def test_the_order_of_a_page_and_a_file_does_not_matter(storage: Storage, tmp_pa
     assert left[0] == left[1]
 
 
+def test_the_order_of_lines_does_not_matter(storage: Storage, tmp_path: Path) -> None:
+    movies, left = [item(1, "one"), item(2), item(1, "other")], []
+    for lines in (movies, movies[::-1]):
+        import_movies(storage, written(tmp_path, lines), AT)
+        left.append(stored(storage))
+        storage.movies.collection.delete_many({})
+    assert left[0] == left[1]
+
+
 def test_a_movie_that_stands_twice_counts_once_as_new(storage: Storage, tmp_path: Path) -> None:
     far_apart = [item(1), *(item(id_) for id_ in range(2, 300)), item(1)]
     done = import_movies(storage, written(tmp_path, far_apart), AT)
