@@ -78,8 +78,8 @@ def require_loaded(export: IdExport) -> Loaded:
     loaded = export.current()
     if loaded is None:
         raise UsageError(
-            "no list of ids is loaded: get a movie_ids_MM_DD_YYYY.json.gz of TMDB's daily id exports, "
-            "then run `reelhaul ids load FILE` (FILE may be its address)"
+            "no list of ids is loaded: `reelhaul ids load latest` loads TMDB's newest, "
+            "`reelhaul ids load FILE` a movie_ids_MM_DD_YYYY.json.gz that you have"
         )
     return loaded
 

@@ -127,7 +127,10 @@ class EmulatorProcess(EmbeddedServer):
 
     @property
     def environment(self) -> dict[str, str]:
-        return {"TMDB_BASE_URL": self.base_url}
+        return {
+            "TMDB_BASE_URL": self.base_url,
+            "REELHAUL_IDS_URL": f"http://{HOST}:{self.port}/p/exports",
+        }
 
     def _command(self, port: int, folder: Path) -> list[str]:  # noqa: ARG002 -- it keeps no files
         for module in ("starlette", "uvicorn", "httptools"):

@@ -71,6 +71,8 @@ class Settings(BaseSettings):
     reelhaul_allow_http: bool = False
     #: TMDB's address, up to and including its version.
     tmdb_base_url: str = "https://api.themoviedb.org/3"
+    #: Folder of TMDB's daily id exports, for `reelhaul ids load latest`. No key is sent there.
+    reelhaul_ids_url: str = "https://files.tmdb.org/p/exports"
     #: Redis: the broker and the limiter.
     redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
     #: MongoDB, with the name of the database.
@@ -114,6 +116,18 @@ class Settings(BaseSettings):
                 "the key would go unencrypted to another machine: use https://, or set REELHAUL_ALLOW_HTTP=1"
             )
         return value
+
+    @field_validator("reelhaul_ids_url")
+    @classmethod
+    def _check_ids(cls, value: str) -> str:
+        try:
+            address = urlsplit(value)
+            valid = bool(address.scheme in ("http", "https") and address.hostname) and address.port != 0
+        except ValueError:
+            valid = False
+        if not valid or "@" in address.netloc or address.query or address.fragment:
+            raise ValueError("expected http(s)://HOST/FOLDER")
+        return value.rstrip("/")
 
     @field_validator("tmdb_token", "tmdb_api_key")
     @classmethod

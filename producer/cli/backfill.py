@@ -7,20 +7,16 @@ from typing import Annotated
 import typer
 
 from producer.cli.follow import run_request
+from producer.cli.genre_names import current_genres
 from producer.cli.options import Detach, Genres, MaxAge, Quiet, Years, parse_max_age
 from producer.cli.render import console
-from producer.cli.tmdb import checked_tmdb
 from producer.plan import parse_genres, parse_years
 from producer.progress import measure
 from producer.requests.backfills import Backfill
 from worker.clients import fleet_now, storage
 from worker.errors import UsageError
 from worker.keys import ANY_GENRE
-from worker.retry import ask
 from worker.settings import settings
-
-#: Names of genres change once in years: request them again when they are older.
-GENRES_AGE = timedelta(days=30)
 
 
 def backfill(  # noqa: PLR0913, PLR0917 -- a command's options
@@ -51,20 +47,9 @@ def new_backfill(genres: str | None, years: Sequence[int], max_age: timedelta) -
     """A backfill requested now; `genres` None: each year as a whole."""
     chosen: Mapping[int, str] = {ANY_GENRE: "any genre"}
     if genres is not None:
-        names = _genre_names()
+        names = current_genres()
         chosen = {genre_id: names[genre_id] for genre_id in parse_genres(genres, names)}
     return Backfill(chosen, tuple(years), max_age, fleet_now())
-
-
-def _genre_names() -> dict[int, str]:
-    """TMDB's genres by id, requested unless they are stored."""
-    now = fleet_now()
-    names = storage().genres.names(now - GENRES_AGE)
-    if not names:
-        with checked_tmdb() as tmdb:
-            storage().genres.save(ask(tmdb.genres), now)
-        names = storage().genres.names()
-    return names
 
 
 def _show_plan(wanted: Backfill) -> None:

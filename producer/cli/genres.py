@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from producer.charts.coverage_html import write
+from producer.cli.genre_names import genre_name, known_genres
 from producer.cli.options import AsJson, Quiet, png_extra
 from producer.cli.render import console, plain_table, print_json, progress_bar
 from worker.clients import storage
@@ -56,12 +57,12 @@ def genres(
     quiet: Quiet = False,
 ) -> None:
     """List the genres, how many stored movies each has, and which occur together."""
-    names = storage().genres.names()
+    names = known_genres()
     with progress_bar("movies", storage().movies.count(), quiet=quiet or as_json) as advance:
         counts = tally(storage().movies.each_genre_ids(), advance)
     if not counts.movies and not names:
         raise UsageError("nothing is stored yet: `reelhaul backfill --help`")
-    names = names | {id_: f"genre {id_}" for id_ in counts.single if id_ not in names}
+    names |= {id_: genre_name(id_, names) for id_ in counts.single}
     if png:
         write_pairs_png(counts, names, png)
     if as_json:

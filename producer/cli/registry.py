@@ -21,6 +21,7 @@ COMMANDS = {
     "genres": "producer.cli.genres:genres",
     "schedule": "producer.cli.schedule:schedule",
     "expire": "producer.cli.retention:expire",
+    "import": "producer.cli.import_file:import_file",
     "export": "producer.cli.export:export",
     "limit": "producer.cli.limit:limit",
     "ids": "producer.cli.ids:ids",

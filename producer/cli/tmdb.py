@@ -12,14 +12,15 @@ PATIENCE_S = 60.0
 
 
 @contextmanager
-def checked_tmdb() -> Iterator[TmdbClient]:
+def checked_tmdb(wait_s: float = PATIENCE_S) -> Iterator[TmdbClient]:
     """A client whose key TMDB accepts; afterwards the host's connections go back to the workers.
 
-    With a wrong key the check stops nobody else; any other request would stop the fleet.
+    With a wrong key the check stops nobody else; any other request would stop the fleet. It takes `wait_s` at
+    most.
     """
     try:
         client = tmdb_client()
-        ask(client.check_key, PATIENCE_S)
+        ask(client.check_key, wait_s)
         yield client
     finally:
         close_api_client()

@@ -77,6 +77,20 @@ def test_list_shows_what_is_missing_and_what_is_gone(stage: Stage) -> None:
     assert (code, facts["gone"], facts["newer"]) == (0, [], 3)
 
 
+def test_the_latest_list_needs_no_name(stage: Stage) -> None:
+    server = stage.emulator("--movies", "50")
+    before = datetime.now(UTC)
+    loaded = stage.reelhaul("ids", "load", "latest")
+    assert loaded.returncode == 0, loaded.stderr
+    names = [address(server, f"movie_ids_{at:%m_%d_%Y}.json.gz") for at in (before, datetime.now(UTC))]
+    assert loaded.stdout in [f"50 movies loaded from {name}\n" for name in names]
+    assert verified(stage)[1]["missing"] == sorted(catalogue(server))
+    away = stage.reelhaul("ids", "load", "latest", REELHAUL_IDS_URL=f"http://127.0.0.1:{server.port}/none")
+    assert (away.returncode, away.stdout, away.stderr.count("\n")) == (2, "", 1)
+    assert "HTTP 404" in away.stderr
+    assert len(verified(stage)[1]["missing"]) == 50
+
+
 def test_bad_list_is_one_line_and_changes_nothing(stage: Stage) -> None:
     good = b'{"adult":false,"id":7,"original_title":"Seven","popularity":1.5,"video":false}\n'
     for name, content in (("good.json", good), ("bad.json", good + b"{}\n"), ("empty.json.gz", b"")):

@@ -1,6 +1,7 @@
 """The commands `movie`, `popular`, `genres` and `details`, and `backfill --no-genre`."""
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import redis
@@ -92,9 +93,72 @@ def test_search_shows_what_tmdb_finds_and_stores_nothing(stage: Stage) -> None:
     assert stage.stored_movies() == {}
 
 
+def test_one_movie_is_shown_from_tmdb_or_as_it_is_stored(stage: Stage) -> None:
+    server = stage.emulator("--movies", "40")
+    item = next(iter(catalogue(server).values()))
+    id_ = str(item["id"])
+    shown = stage.reelhaul("movie", id_)
+    assert shown.returncode == 0, shown.stderr
+    words = " ".join(shown.stdout.split())
+    whole = json.loads(stage.reelhaul("movie", id_, "--json").stdout)
+    assert {"id", "budget", "runtime", "genres", "overview", "title", "imdb_id"} <= whole.keys()
+    for text in (item["title"], f"${whole['budget']:,}", whole["genres"][0]["name"], item["overview"]):
+        assert " ".join(text.split()) in words
+    assert words.endswith("from TMDB just now, not stored")
+    assert stage.database["details"].count_documents({}) == stage.database["movies"].count_documents({}) == 0
+
+    stage.worker()
+    assert stage.reelhaul("popular", "--pages", "2", "-q").returncode == 0
+    assert stage.reelhaul("details", "--append", "credits", "-q").returncode == 0
+    arrivals = server.stats()["arrivals"]
+    stored = stage.reelhaul("movie", id_, "--json", TMDB_TOKEN="")
+    assert json.loads(stored.stdout) == {**whole, "credits": json.loads(stored.stdout)["credits"]}
+    assert "details stored on 20" in stage.reelhaul("movie", id_).stdout
+    assert server.stats()["arrivals"] == arrivals
+    # Nothing older than the retention counts.
+    outdated = {"_meta.fetched_at": datetime.now(UTC) - timedelta(days=181)}
+    stage.database["details"].update_one({"_id": item["id"]}, {"$set": outdated})
+    assert "not stored" in stage.reelhaul("movie", id_).stdout
+
+
+def test_a_number_is_an_id_unless_it_is_called_a_title(stage: Stage) -> None:
+    server = stage.emulator("--movies", "40")
+    server.change_movies(upsert=[{**next(iter(catalogue(server).values())), "id": 900_001, "title": "1917"}])
+    missing = stage.reelhaul("movie", "1917")
+    assert (missing.returncode, missing.stdout, missing.stderr) == (1, "TMDB has no movie 1917\n", "")
+    found = stage.reelhaul("movie", "1917", "--title", "--json")
+    assert [movie["id"] for movie in json.loads(found.stdout)] == [900_001]
+    assert "open" in stage.reelhaul("limit").stdout
+
+
+def test_genres_have_names_before_the_first_backfill(stage: Stage) -> None:
+    server = stage.emulator("--movies", "300")
+    stage.worker()
+    assert stage.reelhaul("popular", "--pages", "3", "-q").returncode == 0
+    stage.database["genres"].drop()
+    without_key = stage.reelhaul("genres", "--pairs", TMDB_TOKEN="")
+    assert (without_key.returncode, without_key.stderr) == (0, "")
+    assert "genre 18" in without_key.stdout
+    shown = stage.reelhaul("genres", "--pairs")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "Drama" in shown.stdout
+    assert "genre " not in shown.stdout.split("\n", 1)[1]
+    stage.database["genres"].drop()
+    figures = json.loads(stage.reelhaul("genres", "--json").stdout)
+    assert len(figures["genres"]) == 19
+    stage.database["genres"].drop()
+    title = next(iter(catalogue(server).values()))["title"]
+    assert "genre " not in stage.reelhaul("movie", title).stdout.split("\n", 1)[1].split("\n\n")[0]
+    stage.database["genres"].drop()
+    away = stage.reelhaul("genres", TMDB_TOKEN="wrong-token-of-nobody")  # noqa: S106 -- the emulator rejects it
+    assert away.returncode == 0
+    assert "genre 18" in away.stdout
+    assert away.stderr.startswith("names of genres are not up to date: TMDB rejects the key")
+
+
 def test_genres_are_counted_and_drawn(stage: Stage) -> None:
     server = stage.emulator("--movies", "2000")
-    assert stage.reelhaul("genres").returncode == 2  # nothing is stored yet
+    assert stage.reelhaul("genres", TMDB_TOKEN="").returncode == 2  # nothing is stored or known yet
     stage.worker()
     assert stage.reelhaul("backfill", "--years", "2018..2019", "-q").returncode == 0
     stored = stage.stored_movies().values()

@@ -1,4 +1,4 @@
-"""Where `reelhaul ids load` reads from: files and addresses."""
+"""Where `reelhaul ids load` reads from: files, addresses, and the newest list that TMDB has."""
 
 import gzip
 import json
@@ -11,19 +11,21 @@ from typing import Any
 
 import pytest
 
-from producer.cli.ids import opened
+from producer.daily_ids import load_latest
+from producer.sources import opened
 from sandbox.embedded import free_port
 from sandbox.servers import EmulatorProcess
 from tests.support.id_list import lines
 from worker.errors import UsageError
 from worker.storage.database import Storage
+from worker.storage.id_export import LONGEST_LINE
 
 AT = datetime(2026, 5, 16, 9, tzinfo=UTC)
 NAME = "movie_ids_05_15_2026.json.gz"
 
 
 def lines_of(source: str) -> list[bytes]:
-    with opened(source) as found:
+    with opened(source, LONGEST_LINE) as found:
         return list(found)
 
 
@@ -61,6 +63,8 @@ class FilesHost(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.content = b"".join(lines(range(1, 9_000)))
         self.requests: list[dict[str, str]] = []
+        #: HTTP status by path of what is not there.
+        self.absent: dict[str, int] = {}
 
     def address(self, path: str) -> str:
         return f"http://127.0.0.1:{self.server_port}{path}"
@@ -72,7 +76,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.server.requests.append({name.lower(): value for name, value in self.headers.items()})
         content, path = self.server.content, self.path.partition("?")[0]
-        if path == "/moved":
+        if path in self.server.absent:
+            self._head(self.server.absent[path], {"Content-Length": "0"})
+        elif path == "/moved":
             self._head(302, {"Location": "/plain", "Content-Length": "0"})
         elif path == "/none":
             self._head(404, {"Content-Length": "0"})
@@ -132,6 +138,36 @@ def test_a_failed_download_is_one_line_without_the_query(files_host: FilesHost) 
         lines_of(f"http://127.0.0.1:{free_port()}/a?secret")
 
 
+TODAYS, YESTERDAYS = "/p/movie_ids_01_01_2027.json.gz", "/p/movie_ids_12_31_2026.json.gz"
+NEW_YEAR = datetime(2027, 1, 1, 7, 59, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("absent", "expected"), [({}, TODAYS), ({TODAYS: 404}, YESTERDAYS), ({TODAYS: 403}, YESTERDAYS)]
+)
+def test_the_latest_list_is_todays_or_else_yesterdays(
+    files_host: FilesHost, storage: Storage, absent: dict[str, int], expected: str
+) -> None:
+    files_host.absent = absent
+    loaded = load_latest(storage, files_host.address("/p"), NEW_YEAR)
+    assert loaded == (8_999, files_host.address(expected))
+    current = storage.id_export.current()
+    assert current is not None
+    assert (current.source, current.loaded_at) == (files_host.address(expected), NEW_YEAR)
+
+
+def test_without_a_latest_list_the_previous_one_stays(files_host: FilesHost, storage: Storage) -> None:
+    storage.id_export.load(lines([7]), NAME, AT)
+    for absent, words in (
+        ({TODAYS: 404, YESTERDAYS: 403}, f"{YESTERDAYS}: .* HTTP 403; .*; today's is not there either"),
+        ({TODAYS: 500}, f"{TODAYS}: expected the list, got HTTP 500"),
+    ):
+        files_host.absent = absent
+        with pytest.raises(UsageError, match=words):
+            load_latest(storage, files_host.address("/p"), NEW_YEAR)
+        assert storage.id_export.ids().tolist() == [7]
+
+
 def test_the_emulators_list_is_its_catalogue(storage: Storage) -> None:
     with EmulatorProcess("--movies", "5000") as server:
         address = f"http://127.0.0.1:{server.port}/p/exports/{NAME}"
@@ -145,7 +181,7 @@ def test_the_emulators_list_is_its_catalogue(storage: Storage) -> None:
         server.change_movies(upsert=[odd], delete=[json.loads(lines_of(address)[0])["id"]])
         listed = list(map(json.loads, lines_of(address)))
         assert server.stats()["arrivals"] == 0
-        with opened(address) as found:
+        with opened(address, LONGEST_LINE) as found:
             assert storage.id_export.load(found, NAME, AT) == len(listed) == 5_000
     assert listed[-1] == odd
     assert list(listed[0]) == ["adult", "id", "original_title", "popularity", "video"]

@@ -58,7 +58,7 @@ MUTANTS = (
         "no-json",
         NO_PAGE,
         RESPONSES,
-        ", parse_constant=_no_constant)",
+        ", parse_constant=no_constant)",
         ")",
         f"{FAULTS}[hostile=nan-Unparsable]",
     ),

@@ -7,12 +7,14 @@ MERGE = "worker/storage/merge.py"
 MONGO = "worker/storage/mongo.py"
 MERGE_TESTS = "tests/integration/test_storage_merge.py"
 MERGING = f"{MERGE_TESTS}::TestMerging"
+IMPORT_TESTS = "tests/integration/test_import_file.py"
 PAGE_TESTS = "tests/integration/test_storage_pages.py"
 FAILED_WRITES = "tests/integration/test_storage_mongo.py::test_failed_writes_are_mongo_unavailable"
 CLOCK_TESTS = "tests/integration/test_clock_ahead.py"
 
 ENDS = "Every planned page ends in `pages` or in `failures`, whatever dies"
 ORDER = "What is stored does not depend on how often, or in which order, pages are delivered"
+IMPORT = "`import` takes a file whole, or not at all when something in it is no movie"
 OLDER = "An older response never replaces a newer one"
 AHEAD = "A clock that was ahead blocks nothing"
 HOSTILE = "stored as it came, or in `failures` with a reason; no worker ends, no page is stuck"
@@ -42,6 +44,22 @@ MUTANTS = (
         'and rank <= (stored["fetched_at"], stored["sha256"]):',
         "and False:",
         f"{MERGING}::test_older_never_replaces_newer",
+    ),
+    Mutant(
+        "unchecked-import",
+        IMPORT,
+        "producer/import_file.py",
+        "_movies(file, checking, check=True)",
+        "_movies(file, checking, check=False)",
+        f"{IMPORT_TESTS}::test_a_bad_line_is_named_and_nothing_is_stored",
+    ),
+    Mutant(
+        "import-that-always-wins",
+        OLDER,
+        "worker/storage/imports.py",
+        "version_of(movie, fetched_at, ",
+        "version_of(movie, storage.mongo.now(), ",
+        f"{IMPORT_TESTS}::test_what_was_fetched_later_stays",
     ),
     Mutant(
         "ties",

@@ -145,6 +145,7 @@ def test_unknown_words_exit_with_2(
         (["limit", "pause", "--for", ""], "--for '': expected a length of time"),
         (["movie", " "], "TITLE is empty: expected words of a title"),
         (["movie", "caf\udce9"], "TITLE 'caf\\udce9': not UTF-8"),
+        (["movie", "0"], "ID 0: expected 1..9223372036854775807; for a title, add --title"),
         (["backfill"], "no TMDB key: set TMDB_TOKEN"),
         (["refresh"], "no TMDB key: set TMDB_TOKEN"),
         (["details"], "no TMDB key: set TMDB_TOKEN"),

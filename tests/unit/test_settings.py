@@ -35,6 +35,7 @@ def test_defaults() -> None:
     assert chosen.mongo_url.get_secret_value() == "mongodb://127.0.0.1:27017/reelhaul"
     assert chosen.reelhaul_rate == Rate(35, 1)
     assert chosen.reelhaul_rate.per_s + chosen.reelhaul_capacity <= 40
+    assert chosen.reelhaul_ids_url == "https://files.tmdb.org/p/exports"
     assert chosen.key is None
 
 
@@ -115,6 +116,7 @@ def test_missing_key_is_one_line_that_says_where_to_get_one() -> None:
         *(("REELHAUL_TIMEOUT_S", value) for value in ("0", "-1", "12.1", "31", "soon", "nan", "inf")),
         *(("REELHAUL_LOG_LEVEL", value) for value in ("LOUD", "info", "INFO ")),
         *(("TMDB_BASE_URL", value) for value in ("api.themoviedb.org/3", "https://api.themoviedb.org", "ftp://a/3")),
+        *(("REELHAUL_IDS_URL", value) for value in ("files", "ftp://a/b", "https:///b", "http://a:b/c", "https://a/?b")),
         *((name, "fifteen-letters") for name in ("TMDB_TOKEN", "TMDB_API_KEY")),
         *(("REDIS_URL", value) for value in ("127.0.0.1:6379", "http://127.0.0.1/", "mongodb://a")),
         *(("MONGO_URL", value) for value in ("127.0.0.1:27017", "redis://127.0.0.1/", "reelhaul")),
@@ -206,6 +208,7 @@ def test_kombu_and_redis_py_agree_on_valid_addresses(monkeypatch: pytest.MonkeyP
             for end in "/?#"
         ),
         ("TMDB_BASE_URL", f"https://user:{SECRET}@proxy/3"),
+        ("REELHAUL_IDS_URL", f"https://user:{SECRET}@proxy/ids"),
         ("TMDB_TOKEN", SECRET[:-1]),
         ("TMDB_API_KEY", f"{SECRET}\n{SECRET}"),
     ],

@@ -56,6 +56,13 @@ class MovieStore:
             stored = self.details.find_one({"_id": movie_id}, dict.fromkeys(PARTS, 1))
         return None if stored is None else set(stored) & set(PARTS)
 
+    def stored_details(self, movie_id: int, fresh_after: datetime) -> Document | None:
+        """The details, with their `_meta`; None unless they are stored and were requested since then."""
+        with translate_errors():
+            return self.details.find_one(
+                {"_id": movie_id, "_meta.fetched_at": self._mongo.since(fresh_after)}
+            )
+
     def tombstone(self, ids: Collection[int], at: datetime) -> int:
         """Mark as gone the movies not requested since; returns how many were not gone before."""
         changed = 0

@@ -92,7 +92,7 @@ def _message(body: bytes) -> str:
 def _parse_object(response: Response) -> dict[str, Any]:
     """The JSON object of a 200; raises the error that TMDB may have sent with it."""
     try:
-        document = json.loads(response.body, parse_float=_finite, parse_constant=_no_constant)
+        document = json.loads(response.body, parse_float=finite, parse_constant=no_constant)
     except (ValueError, RecursionError) as error:
         raise Unparsable(f"not JSON: {type(error).__name__}", response) from None
     if not isinstance(document, dict):
@@ -103,14 +103,16 @@ def _parse_object(response: Response) -> dict[str, Any]:
     return document
 
 
-def _finite(digits: str) -> float:
+def finite(digits: str) -> float:
+    """For JSON decoders: the float; ValueError when it is beyond a double."""
     number = float(digits)
     if isinf(number):  # 1e999 could not be stored and returned unchanged
         raise ValueError(f"{digits:.50} is beyond a double")
     return number
 
 
-def _no_constant(name: str) -> NoReturn:
+def no_constant(name: str) -> NoReturn:
+    """For JSON decoders: ValueError for NaN and infinities, which Python would accept."""
     raise ValueError(f"{name} is not JSON")
 
 

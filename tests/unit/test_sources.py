@@ -2,7 +2,7 @@
 
 import pytest
 
-from producer.cli.ids import named_source
+from producer.sources import named_source
 from worker.errors import UsageError
 
 
