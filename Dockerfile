@@ -8,6 +8,7 @@ RUN pip install --require-hashes --only-binary :all: -r requirements-service.loc
 COPY pyproject.toml LICENSE README.md ./
 COPY worker worker
 COPY producer producer
+COPY reelhaul reelhaul
 COPY sandbox sandbox
 RUN pip install --no-deps --no-build-isolation .
 

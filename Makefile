@@ -7,7 +7,7 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-PACKAGES := worker producer sandbox
+PACKAGES := worker producer reelhaul sandbox
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test chaos mutants check format bench bench-limit pictures lock clean $(VENV)

@@ -27,7 +27,7 @@ NO_KILL = (
 )
 NO_KILL_MESSAGE = "Script attempted to access nonexistent global variable"
 #: The packages that mutants edit.
-PACKAGES = ("worker", "producer", "sandbox")
+PACKAGES = ("worker", "producer", "reelhaul", "sandbox")
 PYTEST = ("-m", "pytest", "-x", "-q", "-p", "tests.mutants.witness", "-p", "no:cacheprovider")
 
 

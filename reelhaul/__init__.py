@@ -1,0 +1,1 @@
+"""The stored movies, for analysts."""
