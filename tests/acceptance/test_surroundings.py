@@ -297,5 +297,10 @@ def test_without_extras_help_lists_every_command_and_the_others_work(stage: Stag
         assert f" {name} " in shown.stdout
     assert without(stage, modules, "limit").returncode == 0
     assert without(stage, modules, "export", "file.jsonl").returncode == 0
+    trained = without(stage, modules, "export", "--training-set", "x")
+    assert (trained.returncode, trained.stderr) == (
+        2,
+        "reelhaul: --training-set needs pyarrow: pip install 'reelhaul[export]'\n",
+    )
     drawn = without(stage, modules, "genres", "--png", "x.png")
     assert (drawn.returncode, drawn.stderr.count("\n")) == (2, 1)
