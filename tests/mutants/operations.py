@@ -11,6 +11,7 @@ LAYOUT = "tests/unit/test_layout.py"
 CONTAINERS = "tests/acceptance/test_compose.py"
 SURROUNDINGS = "tests/acceptance/test_surroundings.py"
 SETTINGS = "tests/unit/test_settings.py"
+TRAINING = "tests/unit/test_training.py"
 
 MUTANTS = (
     Mutant(
@@ -28,6 +29,30 @@ MUTANTS = (
         "return _encode(_without_infinities(item))",
         "return json.dumps(item).encode()",
         "tests/integration/test_export.py::test_an_infinity_or_nan_is_exported_as_null",
+    ),
+    Mutant(
+        "training-set-splits-by-place",
+        "A movie is on the same side of every training set",
+        "reelhaul/training.py",
+        'rows["test" if is_test(movie_id) else "train"]',
+        'rows["test" if row % 5 == 0 else "train"]',
+        f"{TRAINING}::test_movies_are_on_the_side_of_their_id_with_one_boolean_a_genre",
+    ),
+    Mutant(
+        "overview-on-both-sides",
+        "no overview is in it twice",
+        "reelhaul/training.py",
+        "    seen.add(overview_key)\n",
+        "",
+        f"{TRAINING}::test_no_overview_is_on_both_sides_or_twice_on_one",
+    ),
+    Mutant(
+        "half-a-training-set",
+        "the whole folder is written or nothing",
+        "reelhaul/training.py",
+        "        shutil.rmtree(partial, ignore_errors=True)\n        raise",
+        "        raise",
+        f"{TRAINING}::TestFolder::test_a_failure_halfway_leaves_the_older_one",
     ),
     Mutant(
         "movies-before-pages",
