@@ -1,4 +1,4 @@
-"""`reelhaul export`: write the stored movies to a file."""
+"""`reelhaul export`: write the stored movies to a file, or as a training set."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,8 +32,15 @@ class _Wanted(NamedTuple):
 
 def export(  # noqa: PLR0913, PLR0917 -- a command's options
     file: Annotated[
-        Path, typer.Argument(help="FILE.parquet, .arrow, .csv[.gz|.zst] or .jsonl[.gz|.zst]", metavar="FILE")
-    ],
+        Path | None,
+        typer.Argument(help="FILE.parquet, .arrow, .csv[.gz|.zst] or .jsonl[.gz|.zst]", metavar="FILE"),
+    ] = None,
+    training_set: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write a folder: overviews and genres, to train and test a classifier.", metavar="DIR"
+        ),
+    ] = None,
     genres: Annotated[
         str | None, typer.Option(help="Names and ids: Drama,35", metavar="NAME|ID,...", show_default="all")
     ] = None,
@@ -57,6 +64,15 @@ def export(  # noqa: PLR0913, PLR0917 -- a command's options
     quiet: Quiet = False,
 ) -> None:
     """Write the stored movies to a file: a table, or one JSON object a line, as TMDB sent them."""
+    if training_set and not file:
+        if popular is not None or columns is not None or details or raw:
+            raise UsageError(
+                "--training-set has columns of its own: only --genres, --years and --since apply"
+            )
+        _write_training_set(_selection(genres, years, since), training_set, quiet=quiet)
+        return
+    if training_set or not file:
+        raise UsageError("export: expected a FILE or --training-set DIR, one of them")
     form = parse_format(file)
     if form.is_raw and (columns is not None or raw):
         raise UsageError(f"{file}: JSON Lines hold whole documents, without --columns and --raw")
@@ -70,7 +86,7 @@ def export(  # noqa: PLR0913, PLR0917 -- a command's options
         raw,
     )
     write = _write_lines if form.is_raw else _write_table
-    with _data_extra(form.name + form.compression if form.needs_pyarrow else ""):
+    with _data_extra(f"{form.name}{form.compression} files need" if form.needs_pyarrow else ""):
         written = write(wanted, file, quiet=quiet)
     console(quiet=quiet).print(f"{counted(written, 'movie')} written to {file}", soft_wrap=True)
 
@@ -126,6 +142,26 @@ def _write_table(wanted: _Wanted, file: Path, *, quiet: bool) -> int:
         raise UsageError(str(error)) from None
 
 
+def _write_training_set(chosen: Selection, target: Path, *, quiet: bool) -> None:
+    with _data_extra("--training-set needs"):
+        import reelhaul
+        from reelhaul.training import COLUMNS, NoMovies, write_training_set
+    url, genres = settings().mongo_url.get_secret_value(), chosen.genre_ids
+    try:
+        with progress_bar("movies", storage().movies.count(), quiet=quiet) as advance:
+            batches = reelhaul.iter_movies(url, genres, chosen.years, COLUMNS, chosen.since)
+            counts = write_training_set(batches, storage().genres.names(), target, on_movie=advance)
+    except NoMovies:
+        raise UsageError("no movie with an overview is stored: `reelhaul backfill --help`") from None
+    except OSError as error:
+        raise UsageError(f"{target}: cannot be written: {error.strerror or error}") from None
+    except reelhaul.Error as error:
+        raise UsageError(str(error)) from None
+    sides = f"{counted(counts.movies['train'], 'movie')} to train, {counts.movies['test']:,} to test"
+    left_out = f"left out: {counts.without_overview:,} without overview, {counts.duplicates:,} duplicate"
+    console(quiet=quiet).print(f"{sides} written to {target}; {left_out}", soft_wrap=True)
+
+
 @contextmanager
 def _progress(wanted: _Wanted, *, quiet: bool) -> Iterator[Callable[[int], None]]:
     """A progress bar; of a filter's movies the number is not known."""
@@ -137,11 +173,11 @@ def _progress(wanted: _Wanted, *, quiet: bool) -> Iterator[Callable[[int], None]
 
 
 @contextmanager
-def _data_extra(suffix: str) -> Iterator[None]:
-    """For what needs pyarrow, if `suffix` is given: UsageError names the extra that is missing."""
+def _data_extra(what_needs: str) -> Iterator[None]:
+    """For what needs pyarrow, if `what_needs` is given: UsageError names the extra that is missing."""
     try:
         yield
     except ModuleNotFoundError as error:
-        if not suffix or str(error.name).partition(".")[0] != "pyarrow":
+        if not what_needs or str(error.name).partition(".")[0] != "pyarrow":
             raise
-        raise UsageError(f"{suffix} files need pyarrow: pip install 'reelhaul[data]'") from None
+        raise UsageError(f"{what_needs} pyarrow: pip install 'reelhaul[data]'") from None

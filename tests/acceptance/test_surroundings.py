@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -47,6 +48,7 @@ CALLS = [
     ["schedule", "run", "sweep"],
     ["expire", "--yes"],
     ["export", "FILE.jsonl"],
+    ["import", "MINE", "--fetched-at", f"{datetime.now(UTC) - timedelta(days=2):%Y-%m-%d}"],
     ["export", "FILE.parquet"],
     ["limit"],
     ["limit", "set", "20/s"],
@@ -87,6 +89,7 @@ def stored(
         (stage.folder / LIST).write_text('{"id": 1, "adult": false, "video": false}\n')
         assert stage.reelhaul("ids", "load", LIST, "-q").returncode == 0
         (stage.folder / "readme").write_text("a file, no folder")
+        (stage.folder / "mine.jsonl").write_text('{"id": 1, "title": "Mine", "genre_ids": []}\n')
         names = stage.database.list_collection_names()
         yield stage, {name: list(stage.database[name].find()) for name in names}
         with pymongo.MongoClient[dict[str, object]](mongo_url) as client:
@@ -108,7 +111,7 @@ def call_all(stage: Stage, file: str = "file", **changes: str) -> dict[str, subp
     """Make every call and return their results; fail if one wrote a traceback or several lines of errors."""
     results = {}
     for call in CALLS:
-        arguments = [argument.replace("FILE", file).replace("LIST", LIST) for argument in call]
+        arguments = [argument.replace("FILE", file).replace("LIST", LIST).replace("MINE", "mine.jsonl") for argument in call]
         result = stage.reelhaul(*arguments, **changes)
         assert result.returncode in (0, 1, 2), f"{call}: {result.stdout}{result.stderr}"
         assert "Traceback" not in result.stdout + result.stderr, f"{call}: {result.stdout}{result.stderr}"
@@ -305,6 +308,11 @@ def test_without_extras_help_lists_every_command_and_the_others_work(stage: Stag
         suffix = name.removeprefix("movies")
         assert table.stderr == f"reelhaul: {suffix} files need pyarrow: pip install 'reelhaul[data]'\n"
         assert not (stage.folder / name).exists()
+    trained = without(stage, modules, "export", "--training-set", "x")
+    assert (trained.returncode, trained.stderr) == (
+        2,
+        "reelhaul: --training-set needs pyarrow: pip install 'reelhaul[data]'\n",
+    )
     drawn = without(stage, modules, "genres", "--png", "x.png")
     assert (drawn.returncode, drawn.stderr.count("\n")) == (2, 1)
 

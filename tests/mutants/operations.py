@@ -12,6 +12,7 @@ CONTAINERS = "tests/acceptance/test_compose.py"
 SURROUNDINGS = "tests/acceptance/test_surroundings.py"
 DATA = "tests/acceptance/test_data.py"
 SETTINGS = "tests/unit/test_settings.py"
+TRAINING = "tests/unit/test_training.py"
 
 MUTANTS = (
     Mutant(
@@ -82,8 +83,14 @@ MUTANTS = (
         "unknown-column-is-a-traceback",
         "A full disk or bad input to `export` is one line",
         "producer/cli/export.py",
-        "        raise UsageError(str(error)) from None",
-        "        raise",
+        "            return write_table(batches, layout.schema, file, advance)\n"
+        "    except reelhaul.Unavailable as error:\n"
+        "        raise MongoUnavailable(str(error)) from None\n"
+        "    except reelhaul.Error as error:",
+        "            return write_table(batches, layout.schema, file, advance)\n"
+        "    except reelhaul.Unavailable as error:\n"
+        "        raise MongoUnavailable(str(error)) from None\n"
+        "    except ZeroDivisionError as error:",
         f"{DATA}::test_bad_input_is_one_line_and_leaves_no_file",
     ),
     Mutant(
@@ -93,6 +100,30 @@ MUTANTS = (
         "from worker.limiter.rate import Rate",
         "from worker.limiter.rate import Rate\nimport worker.settings",
         "tests/integration/test_reelhaul.py::test_it_needs_none_of_the_fleets_packages",
+    ),
+    Mutant(
+        "training-set-splits-by-place",
+        "A movie is on the same side of every training set",
+        "reelhaul/training.py",
+        'rows["test" if is_test(movie_id) else "train"]',
+        'rows["test" if row % 5 == 0 else "train"]',
+        f"{TRAINING}::test_movies_are_on_the_side_of_their_id_with_one_boolean_a_genre",
+    ),
+    Mutant(
+        "overview-on-both-sides",
+        "no overview is in it twice",
+        "reelhaul/training.py",
+        "    seen.add(overview_key)\n",
+        "",
+        f"{TRAINING}::test_no_overview_is_on_both_sides_or_twice_on_one",
+    ),
+    Mutant(
+        "half-a-training-set",
+        "the whole folder is written or nothing",
+        "reelhaul/training.py",
+        "        shutil.rmtree(partial, ignore_errors=True)\n        raise",
+        "        raise",
+        f"{TRAINING}::TestFolder::test_a_failure_halfway_leaves_the_older_one",
     ),
     Mutant(
         "movies-before-pages",
