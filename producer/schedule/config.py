@@ -34,6 +34,10 @@ do = "totals"
 every = "7d"
 max_age = "1d"
 
+# [ids]              # load TMDB's newest list of ids, fetch the movies on it that are not stored: 1.2 million
+# do = "ids"
+# every = "1d"
+
 [oldest]             # fetch again what is about to pass REELHAUL_RETENTION, the oldest first
 do = "oldest"
 every = "7d"
@@ -47,6 +51,7 @@ KINDS: dict[str, set[str]] = {
     "refresh": {"years", "max_age"},
     "totals": {"max_age"},
     "oldest": set(),
+    "ids": set(),
     SWEEP: set(),
 }
 _HEADING = re.compile(r"\s*\[\s*(?P<name>[^\[\]]+?)\s*\]")

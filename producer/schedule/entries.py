@@ -1,4 +1,4 @@
-"""What each schedule entry does: sweep, changes, refresh, totals, oldest."""
+"""What each schedule entry does: sweep, changes, refresh, totals, oldest, ids."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import structlog
 
+from producer.daily_ids import load_latest
 from producer.enqueue import (
     enqueue_request,
     enqueue_some,
@@ -15,12 +16,12 @@ from producer.enqueue import (
 )
 from producer.requests.backfills import Backfill, TotalsCheck
 from producer.requests.changes import LONGEST_GAP, OVERLAP, Changes, first_day, unread_since
-from producer.requests.movies import AgingMovies
+from producer.requests.movies import AgingMovies, Details
 from producer.requests.request import Request
 from producer.schedule.config import ScheduleEntry
 from worker.app import MOVIES
 from worker.clients import fleet_now, storage
-from worker.errors import NotNow
+from worker.errors import NotNow, UsageError
 from worker.keys import Fetch, Key, MovieKey
 from worker.queues import lengths
 from worker.settings import settings
@@ -36,13 +37,16 @@ NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 def perform(entry: ScheduleEntry, now: datetime) -> str:
     """Do what the entry says, once the caller has claimed it; saves and returns the outcome.
 
-    Makes the entry due again and raises NotNow when it cannot be done now.
+    Makes the entry due again and raises NotNow when it cannot be done now. Raises UsageError.
     """
     storage().schedule.set_state(entry.name, outcome="begun", requests=[])
     try:
         outcome, requests = _ACTIONS[entry.do](entry, now)
     except NotNow as error:
         storage().schedule.set_state(entry.name, outcome=f"postponed: {error}", claimed_at=NEVER)
+        raise
+    except UsageError as error:
+        storage().schedule.set_state(entry.name, outcome=f"failed: {error}")
         raise
     storage().schedule.set_state(entry.name, outcome=outcome, requests=[request.id for request in requests])
     log.info("schedule entry done", schedule_entry=entry.name, outcome=outcome)
@@ -162,9 +166,24 @@ def _oldest(entry: ScheduleEntry, now: datetime) -> _Outcome:
     return f"{sent:,} pages and {movies:,} movies sent", [*requests, aging]
 
 
+def _ids(entry: ScheduleEntry, now: datetime) -> _Outcome:
+    """Load TMDB's newest list of ids, and fetch the movies on it that are not stored."""
+    movies, name = load_latest(storage(), settings().reelhaul_ids_url, now)
+    details = Details((), None, listed=True, requested_at=now, schedule_entry=entry.name)
+    sent = enqueue_request(storage(), details)
+    return f"{movies:,} ids loaded from {name}, {sent:,} sent", [details]
+
+
 def _of_kinds(missing: Iterator[Fetch[Key]], *, movies: bool, pages: bool) -> Iterator[Fetch[Key]]:
     """Those of what is missing that are single movies, or pages, or both."""
     return (fetch for fetch in missing if (movies if isinstance(fetch.key, MovieKey) else pages))
 
 
-_ACTIONS = {"sweep": _sweep, "changes": _changes, "refresh": _refresh, "totals": _totals, "oldest": _oldest}
+_ACTIONS = {
+    "sweep": _sweep,
+    "changes": _changes,
+    "refresh": _refresh,
+    "totals": _totals,
+    "oldest": _oldest,
+    "ids": _ids,
+}

@@ -8,7 +8,7 @@ import pytest
 
 from sandbox.servers import EmulatorProcess
 from tests.support.comparison import catalogue
-from tests.support.stage import Stage
+from tests.support.stage import Stage, wait_for
 
 pytestmark = pytest.mark.acceptance
 
@@ -89,6 +89,34 @@ def test_the_latest_list_needs_no_name(stage: Stage) -> None:
     assert (away.returncode, away.stdout, away.stderr.count("\n")) == (2, "", 1)
     assert "HTTP 404" in away.stderr
     assert len(verified(stage)[1]["missing"]) == 50
+
+
+def test_a_schedule_entry_loads_the_latest_list_and_fetches_what_is_missing(stage: Stage) -> None:
+    path = stage.folder / "schedule.toml"
+    path.write_text('[daily]\ndo = "ids"\nevery = "1d"\n')
+    stage.environment |= {"REELHAUL_SCHEDULE": str(path), "REELHAUL_TICK_S": "2"}
+    server = stage.emulator("--movies", "60")
+    worker = stage.worker()
+    assert stage.reelhaul("popular", "--pages", "1", "-q").returncode == 0
+    beat = stage.beat()
+    wait_for(lambda: set(stage.stored_movies()) == set(catalogue(server)), watching=[worker, beat])
+    assert server.stats()["by_kind"]["details"] == 40
+    assert verified(stage)[0] == 0
+
+
+def test_a_schedule_entry_that_fails_says_why_and_the_others_run(stage: Stage) -> None:
+    path = stage.folder / "schedule.toml"
+    path.write_text('[daily]\ndo = "ids"\nevery = "1d"\n[later]\ndo = "changes"\nevery = "1h"\n')
+    server = stage.emulator("--movies", "5")
+    nowhere = f"http://127.0.0.1:{server.port}/none"
+    stage.environment |= {"REELHAUL_SCHEDULE": str(path), "REELHAUL_TICK_S": "2", "REELHAUL_IDS_URL": nowhere}
+    worker, beat = stage.worker(), stage.beat()
+    states = stage.database["schedule"]
+    wait_for(lambda: bool((states.find_one({"_id": "later"}) or {}).get("outcome")), watching=[worker, beat])
+    failed = states.find_one({"_id": "daily"})
+    assert failed is not None
+    assert failed["outcome"].startswith("failed: ")
+    assert "HTTP 404" in failed["outcome"]
 
 
 def test_bad_list_is_one_line_and_changes_nothing(stage: Stage) -> None:

@@ -111,7 +111,10 @@ def call_all(stage: Stage, file: str = "file", **changes: str) -> dict[str, subp
     """Make every call and return their results; fail if one wrote a traceback or several lines of errors."""
     results = {}
     for call in CALLS:
-        arguments = [argument.replace("FILE", file).replace("LIST", LIST).replace("MINE", "mine.jsonl") for argument in call]
+        arguments = [
+            argument.replace("FILE", file).replace("LIST", LIST).replace("MINE", "mine.jsonl")
+            for argument in call
+        ]
         result = stage.reelhaul(*arguments, **changes)
         assert result.returncode in (0, 1, 2), f"{call}: {result.stdout}{result.stderr}"
         assert "Traceback" not in result.stdout + result.stderr, f"{call}: {result.stdout}{result.stderr}"

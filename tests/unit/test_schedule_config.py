@@ -30,7 +30,7 @@ def test_a_refresh_names_its_years_and_max_age_defaults_to_its_period() -> None:
         (
             '[a]\nevery = "1h"\n',
             "line 1",
-            "do is missing: expected one of changes, refresh, totals, oldest, sweep",
+            "do is missing: expected one of changes, refresh, totals, oldest, ids, sweep",
         ),
         ('[a]\ndo = "nothing"\nevery = "1h"\n', "line 2", "do = 'nothing': expected one of"),
         ('[b]\ndo = "sweep"\nevery="1m"\n[a]\ndo = "changes"\n', "line 4", "every is missing"),
