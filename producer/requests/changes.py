@@ -62,11 +62,11 @@ class Changes(Request):
         return Scope(days, self.requested_at if self.again else None, self.new)
 
 
-def unread_since(storage: Storage, now: datetime) -> date | None:
+def unread_since(storage: Storage, now: datetime, since: datetime | None = None) -> date | None:
     """The first day of which changes may not be known; None when nothing is stored.
 
-    That is the first day that was not read to its end or belongs to an unfinished reading; before the first
-    reading, the day of the oldest page.
+    That is the first day that was not read to its end; before the first reading, the day of the oldest page.
+    With `since`, that day instead. Either way not after the first day of an unfinished reading.
     """
     readings = [
         Changes.from_document(document)
@@ -77,7 +77,7 @@ def unread_since(storage: Storage, now: datetime) -> date | None:
     day = storage.changes.first_unread(now.date())
     if day is None and (oldest := storage.pages.oldest()):
         day = oldest.date()
-    return min([day, *unfinished]) if day else None
+    return min([since.date() if since else day, *unfinished]) if day else None
 
 
 def first_day(unread: date, now: datetime) -> date:

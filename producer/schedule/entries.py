@@ -87,10 +87,9 @@ def new_reading(
     It begins at `since`, or else where changes may be unknown. A longer gap than TMDB's feed covers also
     begins a full sweep.
     """
-    unread = unread_since(storage(), now)
-    if unread is None:
+    first = unread_since(storage(), now, since)
+    if first is None:
         return None
-    first = since.date() if since else unread
     swept, gap = "", now.date() - first
     if gap > LONGEST_GAP:
         log.warning("gap in the change feed", days=gap.days, longest_days=LONGEST_GAP.days)
@@ -162,8 +161,11 @@ def _oldest(entry: ScheduleEntry, now: datetime) -> _Outcome:
             sent += enqueue_some(backfill.missing(storage(), ages), "refresh")
             requests.append(backfill)
     aging = AgingMovies(last, limit, now, entry.name)
-    movies = enqueue_request(storage(), aging)
-    return f"{sent:,} pages and {movies:,} movies sent", [*requests, aging]
+    movies = 0
+    if any(aging.missing(storage())):
+        movies = enqueue_request(storage(), aging)
+        requests.append(aging)
+    return f"{sent:,} pages and {movies:,} movies sent", requests
 
 
 def _ids(entry: ScheduleEntry, now: datetime) -> _Outcome:

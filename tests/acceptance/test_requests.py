@@ -1,6 +1,7 @@
 """What every kind of request shares: computed, swept, shown, whatever fetches it."""
 
 import json
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -95,6 +96,23 @@ def test_changes_of_movies_that_are_not_stored_are_left_alone(stage: Stage) -> N
     assert stage.stored_movies() == {**stored, mine: {**stored[mine], "title": "Changed"}}
     assert stage.reelhaul("refresh", "--changes", "--new", "-q").returncode == 0
     assert set(stage.stored_movies()) == {*stored, other["id"], 8_000_000}
+
+
+def test_an_unfinished_reading_is_not_forgotten_by_the_next_one(stage: Stage) -> None:
+    stage.emulator("--movies", "200")
+    worker = stage.worker()
+    assert stage.reelhaul("backfill", *CELLS, "-q").returncode == 0
+    worker.stop()
+    today = datetime.now(UTC).date()
+    for since in ("5d", "1d"):
+        assert stage.reelhaul("refresh", "--changes", "--since", since, "--detach").returncode == 0
+        [reading] = stage.database["requests"].find({"kind": "changes"})
+        assert date.fromisoformat(reading["first"]) <= today - timedelta(days=6)
+    stage.worker()
+    assert stage.reelhaul("refresh", "--changes", "-q").returncode == 0
+    assert stage.reelhaul("refresh", "--changes", "--since", "1d", "-q").returncode == 0
+    [reading] = stage.database["requests"].find({"kind": "changes"})
+    assert date.fromisoformat(reading["first"]) >= today - timedelta(days=2)
 
 
 def test_status_shows_every_kind_of_request_with_the_time_left(stage: Stage) -> None:

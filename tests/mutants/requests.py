@@ -46,6 +46,14 @@ MUTANTS = (
         f"{STORE_TESTS}::test_the_first_unread_day",
     ),
     Mutant(
+        "unfinished-reading",
+        TWICE,
+        "producer/requests/changes.py",
+        "return min([since.date() if since else day, *unfinished]) if day else None",
+        "return (since.date() if since else day) if day else None",
+        f"{REQUESTS}::test_an_unfinished_reading_is_not_forgotten_by_the_next_one",
+    ),
+    Mutant(
         "details-older-than-the-change",
         TWICE,
         "worker/storage/movies.py",
