@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from producer.coverage import Coverage, CoverageIndex
 from producer.plan import plan_cells
@@ -33,6 +34,9 @@ class Backfill(Request):
         number = len(self.genres)
         genres = f"{number} genre{'s' if number > 1 else ''}"
         return self._title(f"{'any genre' if list(self.genres) == [ANY_GENRE] else genres}, {years}")
+
+    def _identity(self) -> dict[str, Any]:
+        return {**super()._identity(), "genres": sorted(self.genres)}
 
     def cells(self) -> list[Cell]:
         return plan_cells(self.genres, self.years)

@@ -27,8 +27,7 @@ class Request(ABC):
     @property
     def id(self) -> str:
         """Eight hexadecimal digits; the same request has the same id at any time."""
-        facts = {**self.to_document(), **dict.fromkeys(("requested_at", *self._not_in_id))}
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
+        return hashlib.sha256(json.dumps(self._identity(), sort_keys=True).encode()).hexdigest()[:8]
 
     @property
     def fresh_after(self) -> datetime | None:
@@ -59,6 +58,10 @@ class Request(ABC):
         names = (field.name for field in fields(cls))  # type: ignore[arg-type] # every kind is a dataclass
         decoded = ((name, *_DECODE.get(name, (name, _same))) for name in names)
         return cls(**{name: decode(document[stored_as]) for name, stored_as, decode in decoded})
+
+    def _identity(self) -> dict[str, Any]:
+        """What makes it the same request, as JSON values."""
+        return {**self.to_document(), **dict.fromkeys(("requested_at", *self._not_in_id))}
 
     def _title(self, covers: str) -> str:
         name = f"{self.schedule_entry} ({self.id})" if self.schedule_entry else f"{self.kind} {self.id}"
