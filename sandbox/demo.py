@@ -76,7 +76,7 @@ def _demo(catalog: Path | None, rate: int, *, as_json: bool, keep: bool) -> None
         ended = follow(wanted)
         movies = storage().movies.count()
         out.print(summary(ended, movies))
-        figures = {**_summary(ended, emulator, rate), "movies": movies}
+        figures = _summary(ended, movies, emulator, rate)
         if as_json:
             typer.echo(json.dumps(figures))
         else:
@@ -122,7 +122,7 @@ def _years_of(catalog: Path) -> str:
     return ",".join(sorted(years))
 
 
-def _summary(ended: Progress, emulator: EmulatorProcess, rate: int) -> dict[str, int | float]:
+def _summary(ended: Progress, movies: int, emulator: EmulatorProcess, rate: int) -> dict[str, int | float]:
     """The run in figures; requests are counted by the emulator's log."""
     total, stats = ended.pages, emulator.stats()
     seconds = stats["last_arrival_s"] - stats["first_arrival_s"]
@@ -131,6 +131,7 @@ def _summary(ended: Progress, emulator: EmulatorProcess, rate: int) -> dict[str,
         "pages_planned": total.planned,
         "pages_stored": total.stored,
         "missing": total.missing,
+        "movies": movies,
         "requests": requests,
         "refused": stats["by_status"].get("429", 0),
         "limit_utilisation": round((requests - CAPACITY) / (rate * seconds), 4),

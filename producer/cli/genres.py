@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from importlib import import_module
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any
@@ -59,8 +58,7 @@ def genres(
 ) -> None:
     """List the genres, how many stored movies each has, and which occur together."""
     if png:
-        with png_extra():
-            import_module("producer.charts.png")  # of an extra: say so before anything is asked for
+        _genre_pairs_png()  # of an extra: say so before anything is asked for
     names = known_genres()
     with progress_bar("movies", storage().movies.count(), quiet=quiet or as_json) as advance:
         counts = tally(storage().movies.each_genre_ids(), advance)
@@ -76,15 +74,20 @@ def genres(
 
 
 def write_pairs_png(counts: Tally, names: dict[int, str], target: Path) -> None:
-    """Write the heat map of pairs; UsageError when the file cannot be written. Needs matplotlib."""
-    from producer.charts.png import genre_pairs_png  # noqa: PLC0415 -- of an extra, and slow
-
+    """Write the heat map of pairs; UsageError without matplotlib, or when the file cannot be written."""
+    draw = _genre_pairs_png()
     order = sorted(names, key=lambda id_: names[id_])
     matrix = [[counts.pairs[min(a, b), max(a, b)] if a != b else 0 for b in order] for a in order]
     shares = [
         [count / max(1, counts.single[id_]) for count in row] for id_, row in zip(order, matrix, strict=True)
     ]
-    write(target, genre_pairs_png([names[id_] for id_ in order], shares, matrix))
+    write(target, draw([names[id_] for id_ in order], shares, matrix))
+
+
+def _genre_pairs_png() -> Callable[..., bytes]:
+    with png_extra():
+        from producer.charts.png import genre_pairs_png  # noqa: PLC0415 -- of an extra, and slow
+    return genre_pairs_png
 
 
 def _table(counts: Tally, names: dict[int, str]) -> Table:

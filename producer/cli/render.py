@@ -132,8 +132,7 @@ def status_tables(progress: Progress, state: LimiterState | None) -> Iterable[Re
     yield Text(text, style="bold")
     if progress.request.schedule_entry or not isinstance(progress.request, Backfill):
         return
-    names = progress.request.genres
-    yield _coverage_table("genre", ((names[genre_id], part) for genre_id, part in progress.by_genre.items()))
+    yield _coverage_table("genre", progress.by_genre.items())
     yield _coverage_table("year", progress.by_year.items())
 
 

@@ -56,13 +56,13 @@ class Backfill(Request):
         progress = Progress(
             self,
             Coverage(),
-            by_genre={genre_id: Coverage() for genre_id in self.genres},
+            by_genre={name: Coverage() for name in self.genres.values()},
             by_year={str(year): Coverage() for year in sorted(self.years)},
         )
         for cell in self.cells():
             part = index.coverage(cell)
             progress.pages.add(part)
-            progress.by_genre[cell.genre_id].add(part)
+            progress.by_genre[self.genres[cell.genre_id]].add(part)
             progress.by_year[cell.window].add(part)
             progress.by_cell[cell] = part
         return progress

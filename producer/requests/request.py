@@ -75,8 +75,8 @@ class Progress:
     request: Request
     pages: Coverage
     movies: Coverage = field(default_factory=Coverage)
-    #: Of a backfill: by genre id, by year and by cell.
-    by_genre: dict[int, Coverage] = field(default_factory=dict)
+    #: Of a backfill: by genre's name, by year and by cell.
+    by_genre: dict[str, Coverage] = field(default_factory=dict)
     by_year: dict[str, Coverage] = field(default_factory=dict)
     by_cell: dict[Cell, Coverage] = field(default_factory=dict)
 
@@ -116,6 +116,8 @@ class Progress:
             "missing": self.missing,
             "quarantined": self.quarantined,
             "left_s": round(self.left_s(per_s), 1) if per_s else None,
+            "by_genre": {genre: part.as_dict() for genre, part in self.by_genre.items()},
+            "by_year": {year: part.as_dict() for year, part in self.by_year.items()},
         }
 
 

@@ -120,7 +120,7 @@ def test_ctrl_c_detaches_and_the_workers_go_on(stage: Stage) -> None:
     assert running.wait(30) == 0, running.log_text()
     printed = running.log_text()
     stage.children.remove(running)
-    assert "detached; the workers go on with backfill" in printed
+    assert "detached; the workers continue with backfill" in printed
     assert "reelhaul status --watch" in printed
     assert "Traceback" not in printed
     wait_for(lambda: stage.progress()["missing"] == 0, watching=[worker])
@@ -141,7 +141,7 @@ def test_without_a_worker_it_ends_with_an_error(stage: Stage) -> None:
     stage.emulator("--movies", "50")
     alone = stage.reelhaul("backfill", "--genres", "War", "--years", "2019")
     assert alone.returncode == 2
-    assert alone.stderr.startswith("reelhaul: no worker answers, 1 page missing; start workers with")
+    assert alone.stderr.startswith("reelhaul: no worker answers, 1 request missing; start workers with")
     assert alone.stderr.count("\n") == 1
 
 
