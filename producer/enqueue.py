@@ -1,6 +1,7 @@
 """Requests: what was asked for, what of it is missing, and the messages that fetch it."""
 
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any
@@ -69,13 +70,16 @@ def requested_backfills(storage: Storage) -> list[Backfill]:
     return [backfill for backfill in all_backfills(storage) if not backfill.schedule_entry]
 
 
+def unfinished_requests(storage: Storage) -> list[Request]:
+    """The requests that are not known to be finished, the latest first."""
+    documents = storage.requests.all(unfinished=True)
+    return [request for document in documents if (request := _from_document(document))]
+
+
 def incomplete(storage: Storage, ids: Collection[str]) -> set[str]:
     """Those of the requests with these ids that lack anything now."""
-    return {
-        document["_id"]
-        for document in storage.requests.all(unfinished=True)
-        if document["_id"] in ids and (request := _from_document(document)) and any(request.missing(storage))
-    }
+    unfinished = unfinished_requests(storage)
+    return {request.id for request in unfinished if request.id in ids and any(request.missing(storage))}
 
 
 def find_missing(storage: Storage, now: datetime) -> Iterator[Iterator[Fetch[Key]]]:
@@ -84,7 +88,7 @@ def find_missing(storage: Storage, now: datetime) -> Iterator[Iterator[Fetch[Key
         finished_at = document.get("finished_at")
         if finished_at and now - TRUSTED < finished_at <= now:
             continue
-        if document["requested_at"] > storage.mongo.latest():
+        if document.get("requested_at", now) > storage.mongo.latest():
             # Requested while the clock was ahead: no page that is fetched now would count as fresh.
             document["requested_at"] = now
             storage.requests.correct_date(document["_id"], now)
@@ -98,8 +102,10 @@ def find_missing(storage: Storage, now: datetime) -> Iterator[Iterator[Fetch[Key
 
 
 def _from_document(document: Mapping[str, Any]) -> Request | None:
-    """The request; None, and a line in the log, for a kind of another version."""
-    if kind := KINDS.get(document.get("kind", "")):
-        return kind.from_document(document)
+    """The request; None, and a line in the log, for what another version or a person wrote."""
+    with suppress(KeyError, TypeError, ValueError):
+        request = KINDS[document["kind"]].from_document(document)
+        if request.requested_at.tzinfo and request.id:
+            return request
     log_unreadable("requests", document["_id"])
     return None

@@ -86,7 +86,7 @@ class Source:
             return None
         known = self.genre_names
         if not known:
-            raise NothingStored("no genres are known yet: `reelhaul backfill` gets them from TMDB")
+            raise NothingStored("no genres are known yet: `reelhaul genres` asks TMDB for them")
         ids = {name.lower(): id_ for id_, name in known.items()}
         found: dict[int, None] = {}
         for genre in [genres] if isinstance(genres, str | int) else genres:

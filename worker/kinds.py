@@ -131,9 +131,10 @@ def _movie_requests(storage: Storage, fetch: Fetch[MovieKey]) -> Requests:
 
 
 def _is_movie_done(storage: Storage, fetch: Fetch[MovieKey]) -> bool:
-    if _has_record(storage, fetch):  # TMDB has no such movie
-        return True
     id_, fresh_after = fetch.key.movie_id, fetch.fresh_after
+    had_none_at = storage.pages.times([fetch.key.id]).get(fetch.key.id, EPOCH)
+    if fresh_after and had_none_at >= fresh_after:
+        return True
     if fetch.options[0] is not None:
         return storage.movies.has_details(id_, fresh_after, _parts(fetch))
     fetched_at = storage.movies.times([id_]).get(id_)
@@ -163,7 +164,8 @@ def _parts(fetch: Fetch[MovieKey]) -> list[str]:
 def _pages(storage: Storage, fetch: Fetch[Any], page: int, whole: PagedList) -> Following:
     """After page 1, the pages that the list lacks; fetched as that page."""
     missing = storage.pages.missing([whole], fetch.fresh_after) if page == 1 else ()
-    return (Fetch(key, fetch.fresh_after, fetch.options) for key in missing)
+    # Not itself: with a time from a clock that was ahead it would follow itself until that time comes.
+    return (Fetch(key, fetch.fresh_after, fetch.options) for key in missing if key != fetch.key)
 
 
 _KINDS: dict[type[Key], Kind] = {

@@ -38,3 +38,5 @@ class Details:
     #: As in Page.
     fetched_at: datetime
     body: bytes
+    #: Which parts were requested with it; TMDB leaves out what it does not know.
+    parts: tuple[str, ...] = ()

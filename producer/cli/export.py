@@ -8,6 +8,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
+from producer.cli.genre_names import known_genres
 from producer.cli.options import Quiet
 from producer.cli.render import console, counted, progress_bar
 from producer.export import parse_format, write_lines
@@ -96,9 +97,8 @@ def _selection(genres: str | None, years: str | None, since: str | None) -> Sele
     moment = None if since is None else _parse_since(since)
     if genres is None or genres.strip().lower() == "all":
         return Selection(None, chosen_years, moment)
-    known = storage().genres.names()
-    if not known:
-        raise UsageError("no genres are known yet: `reelhaul backfill` gets them from TMDB")
+    if not (known := storage().genres.names() or known_genres()):
+        raise UsageError("no genres are known yet: `reelhaul genres` asks TMDB for them, once a key is set")
     return Selection(tuple(parse_genres(genres, known)), chosen_years, moment)
 
 
@@ -106,6 +106,10 @@ def _parse_since(text: str) -> datetime:
     try:
         return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
     except ValueError:
+        if text[:4].isdecimal() and text[4:5] == "-":
+            raise UsageError(
+                f"--since {text!r}: expected a date such as 2026-05-01, or a length such as 7d"
+            ) from None
         return about_now() - parse_duration(text, "--since")
 
 
@@ -126,6 +130,7 @@ def _write_table(wanted: _Wanted, file: Path, *, quiet: bool) -> int:
     import reelhaul
     from producer.tables import write_table
 
+    _name_genres()
     url, (selection, details, top, columns, raw) = settings().mongo_url.get_secret_value(), wanted
     try:
         layout = reelhaul.Layout(columns, details=details, raw=raw, ranked=top is not None)
@@ -147,12 +152,14 @@ def _write_training_set(chosen: Selection, target: Path, *, quiet: bool) -> None
         import reelhaul
         from reelhaul.training import COLUMNS, NoMovies, write_training_set
     url, genres = settings().mongo_url.get_secret_value(), chosen.genre_ids
+    _name_genres()
     try:
         with progress_bar("movies", storage().movies.count(), quiet=quiet) as advance:
             batches = reelhaul.iter_movies(url, genres, chosen.years, COLUMNS, chosen.since)
             counts = write_training_set(batches, storage().genres.names(), target, on_movie=advance)
     except NoMovies:
-        raise UsageError("no movie with an overview is stored: `reelhaul backfill --help`") from None
+        which = "of --genres, --years and --since " if chosen.is_filter else ""
+        raise UsageError(f"no movie {which}with an overview is stored: `reelhaul backfill --help`") from None
     except OSError as error:
         raise UsageError(f"{target}: cannot be written: {error.strerror or error}") from None
     except reelhaul.Error as error:
@@ -160,6 +167,12 @@ def _write_training_set(chosen: Selection, target: Path, *, quiet: bool) -> None
     sides = f"{counted(counts.movies['train'], 'movie')} to train, {counts.movies['test']:,} to test"
     left_out = f"left out: {counts.without_overview:,} without overview, {counts.duplicates:,} duplicate"
     console(quiet=quiet).print(f"{sides} written to {target}; {left_out}", soft_wrap=True)
+
+
+def _name_genres() -> None:
+    """Ask TMDB for the names of genres if none is stored, so that columns hold them."""
+    if storage().movies.count() and not storage().genres.names():
+        known_genres()
 
 
 @contextmanager

@@ -104,10 +104,16 @@ class TotalsCheck(Backfill):
         return progress
 
     def _known(self, storage: Storage) -> set[Cell]:
-        """The cells of which the totals are known; or not to be had, for they are in quarantine."""
+        """The cells of which the totals are known, or not to be had: in quarantine, or never fetched."""
         cells = {key.id: key.cell for cell in self.cells() for key in (TotalsKey(*cell), cell.page(1))}
-        times = storage.failures.times(cells) | storage.pages.times(cells)
-        return {cells[id_] for id_, at in times.items() if at >= (self.fresh_after or EPOCH)}
+        pages, failures = storage.pages.times(cells), storage.failures.times(cells)
+        since = self.fresh_after or EPOCH
+        return {
+            cell
+            for id_, cell in cells.items()
+            if max(pages.get(id_, EPOCH), failures.get(id_, EPOCH)) >= since
+            or cell.page(1).id not in pages  # that is the backfill's task
+        }
 
     def _changed(self, storage: Storage) -> Iterator[tuple[Cell, datetime]]:
         return storage.pages.changed_cells(self.cells(), self.fresh_after or EPOCH)

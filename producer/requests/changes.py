@@ -1,6 +1,6 @@
 """Readings of TMDB's change feed: the pages of some days, and the movies on them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
@@ -42,42 +42,45 @@ class Changes(Request):
 
     def missing(self, storage: Storage) -> Iterator[Fetch[Key]]:
         options = int(self.again), int(self.new)
-        for key in storage.pages.missing(self.days, self.requested_at):
+        for key in storage.pages.missing(self._days(storage), self.requested_at):
             yield Fetch(key, self.requested_at, options)
-        for movie_id, moment in storage.changes.changed(self._scope).lacking.items():
+        for movie_id, moment in storage.changes.changed(self._scope(storage)).lacking.items():
             yield Fetch(MovieKey(movie_id), moment, (None,))
 
     def progress(self, storage: Storage, index: CoverageIndex) -> Progress:
         progress = Progress(self, Coverage())
-        for day in self.days:
+        for day in self._days(storage):
             progress.pages.add(index.coverage(day))
-        found = storage.changes.changed(self._scope)
+        found = storage.changes.changed(self._scope(storage))
         stored = found.movies - len(found.lacking) - found.quarantined
         progress.movies = Coverage(planned=found.movies, stored=stored, quarantined=found.quarantined)
         return progress
 
-    @property
-    def _scope(self) -> Scope:
-        days = tuple(day.day for day in self.days)
+    def _days(self, storage: Storage) -> list[ChangesDay]:
+        """Those of the days that TMDB still lists: nothing is missing of the others."""
+        oldest = f"{(storage.mongo.now() - LONGEST_GAP - OVERLAP).date()}"
+        return [day for day in self.days if day.day >= oldest]
+
+    def _scope(self, storage: Storage) -> Scope:
+        days = tuple(day.day for day in self._days(storage))
         return Scope(days, self.requested_at if self.again else None, self.new)
 
 
-def unread_since(storage: Storage, now: datetime, since: datetime | None = None) -> date | None:
+def unread_since(
+    storage: Storage, readings: Iterable[Changes], now: datetime, since: datetime | None = None
+) -> date | None:
     """The first day of which changes may not be known; None when nothing is stored.
 
-    That is the first day that was not read to its end; before the first reading, the day of the oldest page.
-    With `since`, that day instead. Either way not after the first day of an unfinished reading.
+    That is the first day, from that of the oldest page, that was not read to its end. With `since`, that day
+    instead. Either way not after the first day of an unfinished reading (of `readings`) that TMDB still has.
     """
-    readings = [
-        Changes.from_document(document)
-        for document in storage.requests.all(unfinished=True)
-        if document.get("kind") == Changes.kind
-    ]
-    unfinished = [reading.first for reading in readings if any(reading.missing(storage))]
-    day = storage.changes.first_unread(now.date())
-    if day is None and (oldest := storage.pages.oldest()):
-        day = oldest.date()
-    return min([since.date() if since else day, *unfinished]) if day else None
+    listed = (now - LONGEST_GAP).date()
+    unfinished = [max(reading.first, listed) for reading in readings if any(reading.missing(storage))]
+    oldest = storage.pages.oldest() or storage.movies.oldest()
+    if oldest is None:
+        return None
+    day = storage.changes.first_unread(max(oldest.date(), listed), now.date())
+    return min([since.date() if since else day, *unfinished])
 
 
 def first_day(unread: date, now: datetime) -> date:

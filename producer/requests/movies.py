@@ -2,12 +2,14 @@
 
 from abc import abstractmethod
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from producer.audit import missing_ids
 from producer.coverage import Coverage, CoverageIndex
 from producer.requests.request import Progress, Request
+from worker.errors import UsageError
 from worker.keys import Cell, Fetch, Key, MovieKey
 from worker.storage.database import Storage
 from worker.storage.mongo import EPOCH
@@ -67,11 +69,13 @@ class Details(MovieRequest):
 
     @property
     def fresh_after(self) -> datetime | None:
+        if self.listed:
+            return self.requested_at  # they are missing, whatever was stored of them
         return self.requested_at - self.max_age if self.max_age is not None else None
 
     @property
     def title(self) -> str:
-        movies = "movies on TMDB's list of ids that were not stored" if self.listed else "stored movies"
+        movies = "movies on TMDB's list of ids" if self.listed else "stored movies"
         return self._title(f"{movies}, with {', '.join(self.parts)}" if self.parts else movies)
 
     @property
@@ -80,7 +84,9 @@ class Details(MovieRequest):
 
     def _wanted(self, storage: Storage) -> Collection[int]:
         if self.listed:
-            return list(missing_ids(storage)) if storage.id_export.current() else []
+            with suppress(UsageError):  # no list, or a damaged one: `reelhaul verify --ids` says so
+                return list(missing_ids(storage))
+            return []
         return storage.movies.without_details(self.fresh_after or EPOCH, self.parts, self.requested_at)
 
     def _planned(self, storage: Storage) -> int:

@@ -13,6 +13,7 @@ from producer.enqueue import (
     find_missing,
     requested_backfills,
     save_request,
+    unfinished_requests,
 )
 from producer.requests.backfills import Backfill, TotalsCheck
 from producer.requests.changes import LONGEST_GAP, OVERLAP, Changes, first_day, unread_since
@@ -30,6 +31,8 @@ log = structlog.get_logger(__name__)
 
 #: A queue with more messages than this has lost none: a sweep would only enqueue them twice.
 SHORT_QUEUE = 100
+#: The outcome while an entry runs.
+BEGUN = "begun"
 #: An entry that was claimed at this time is due at once.
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -39,7 +42,7 @@ def perform(entry: ScheduleEntry, now: datetime) -> str:
 
     Makes the entry due again and raises NotNow when it cannot be done now. Raises UsageError.
     """
-    storage().schedule.set_state(entry.name, outcome="begun", requests=[])
+    storage().schedule.set_state(entry.name, outcome=BEGUN, requests=[])
     try:
         outcome, requests = _ACTIONS[entry.do](entry, now)
     except NotNow as error:
@@ -87,7 +90,8 @@ def new_reading(
     It begins at `since`, or else where changes may be unknown. A longer gap than TMDB's feed covers also
     begins a full sweep.
     """
-    first = unread_since(storage(), now, since)
+    readings = [reading for reading in unfinished_requests(storage()) if isinstance(reading, Changes)]
+    first = unread_since(storage(), readings, now, since)
     if first is None:
         return None
     swept, gap = "", now.date() - first

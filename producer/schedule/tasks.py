@@ -12,8 +12,8 @@ import structlog
 from celery.exceptions import Reject
 
 from producer.enqueue import incomplete
-from producer.schedule.config import ScheduleEntry, schedule_entries
-from producer.schedule.entries import NEVER, perform
+from producer.schedule.config import schedule_entries
+from producer.schedule.entries import BEGUN, NEVER, perform
 from worker.app import app
 from worker.clients import fleet_now, storage
 from worker.errors import NotNow, UsageError
@@ -27,6 +27,8 @@ log = structlog.get_logger(__name__)
 #: Share of the time between two ticks by which an entry may run early; without it, an entry that is due just
 #: after a tick would wait for the tick after next.
 EARLY = 1 / 6
+#: An entry that was begun so long ago and has no outcome died with its worker. Loading ids takes minutes.
+DIED = timedelta(minutes=15)
 #: Seconds until beat's messages expire. Workers check that by their own clocks, which may be an hour ahead of
 #: beat's: they would drop every message with a shorter life.
 EXPIRES_S = 7_200
@@ -39,8 +41,10 @@ def tick() -> None:
     try:
         now = fleet_now()
         for entry in schedule_entries().values():
-            period = entry.every - early
-            if _is_due(entry, period, now) and storage().schedule.claim(entry.name, period, now):
+            state = storage().schedule.states().get(entry.name, {})
+            has_died = state.get("outcome") == BEGUN  # unless it ends within DIED
+            period = min(entry.every, DIED) if has_died else entry.every - early
+            if _is_due(state, period, now) and storage().schedule.claim(entry.name, period, now):
                 with suppress(UsageError):  # it is in the entry's outcome
                     perform(entry, now)
     except NotNow as error:
@@ -54,9 +58,8 @@ def begun_within(state: Document, period: timedelta, now: datetime) -> bool:
     return now - period < claimed_at <= now + AHEAD
 
 
-def _is_due(entry: ScheduleEntry, period: timedelta, now: datetime) -> bool:
-    """Whether the entry was not begun within the period, and its last run has ended."""
-    state = storage().schedule.states().get(entry.name, {})
+def _is_due(state: Document, period: timedelta, now: datetime) -> bool:
+    """Whether the entry with that state was not begun within the period, and its last run has ended."""
     if begun_within(state, period, now):
         return False  # without the next question, which reads all pages
     return not incomplete(storage(), state.get("requests", ()))

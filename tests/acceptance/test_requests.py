@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from producer.requests.changes import Changes
 from tests.support.comparison import page_requests
 from tests.support.stage import Stage, wait_for
 
@@ -113,6 +114,68 @@ def test_an_unfinished_reading_is_not_forgotten_by_the_next_one(stage: Stage) ->
     assert stage.reelhaul("refresh", "--changes", "--since", "1d", "-q").returncode == 0
     [reading] = stage.database["requests"].find({"kind": "changes"})
     assert date.fromisoformat(reading["first"]) >= today - timedelta(days=2)
+
+
+def save_reading(stage: Stage, days_ago: int) -> None:
+    """A request for changes as it was asked for then."""
+    then = datetime.now(UTC) - timedelta(days=days_ago)
+    reading = Changes(then.date(), again=True, new=True, requested_at=then)
+    stage.database["requests"].insert_one({"_id": reading.id, **reading.to_document()})
+
+
+def test_an_old_reading_of_changes_asks_for_nothing_and_sweeps_nothing(stage: Stage) -> None:
+    server = stage.emulator("--movies", "200")
+    worker = stage.worker()
+    assert stage.reelhaul("backfill", *CELLS, "-q").returncode == 0
+    assert stage.reelhaul("refresh", "--changes", "-q").returncode == 0
+    save_reading(stage, 20)
+    before = len(server.log())
+    assert "0 sent" in stage.reelhaul("schedule", "run", "sweep").stdout
+    ran = stage.reelhaul("refresh", "--changes")
+    assert "full sweep" not in ran.stdout
+    worker.stop()
+    assert len(server.log()) - before <= 4  # today's and yesterday's pages
+
+
+def test_a_late_since_hides_no_earlier_day(stage: Stage) -> None:
+    stage.emulator("--movies", "200")
+    stage.worker()
+    assert stage.reelhaul("backfill", *CELLS, "-q").returncode == 0
+    ten_days = {"$set": {"fetched_at": datetime.now(UTC) - timedelta(days=10)}}
+    stage.database["pages"].update_many({}, ten_days)
+    assert stage.reelhaul("refresh", "--changes", "--since", "1h", "-q").returncode == 0
+    ran = stage.reelhaul("refresh", "--changes")
+    assert f"since {datetime.now(UTC).date() - timedelta(days=11)}" in ran.stdout
+
+
+def test_changes_of_popular_movies_alone_are_fetched(stage: Stage) -> None:
+    server = stage.emulator("--movies", "50")
+    stage.worker()
+    assert stage.reelhaul("popular", "--pages", "1", "-q").returncode == 0
+    changed = {**min(stage.stored_movies().values(), key=lambda movie: movie["id"]), "title": "Changed"}
+    server.change_movies(upsert=[changed])
+    assert stage.reelhaul("refresh", "--changes", "-q").returncode == 0
+    assert stage.stored_movies()[changed["id"]] == changed
+
+
+def test_odd_requests_and_a_damaged_list_stop_no_other_request(stage: Stage) -> None:
+    stage.emulator("--movies", "100")
+    (stage.folder / "ids.json").write_text('{"id": 1}\n{"id": 2}\n')
+    assert stage.reelhaul("ids", "load", "ids.json", "-q").returncode == 0
+    stage.worker()
+    assert stage.reelhaul("details", "--from-ids", "--detach").returncode == 0
+    stage.database["ids"].delete_many({"_id": {"$ne": "current"}})
+    stage.database["requests"].insert_many(
+        [{"_id": "a", "kind": "backfill"}, {"_id": "b"}, {"_id": "c", "kind": "of another version"}]
+    )
+    assert stage.reelhaul("backfill", *CELLS, "-q").returncode == 0
+    page = next(iter(stage.stored_pages()))
+    stage.database["pages"].delete_one({"_id": page})
+    assert "1 sent" in stage.reelhaul("schedule", "run", "sweep").stdout
+    for command in (("status",), ("status", "--json"), ("fresh",), ("schedule",)):
+        ended = stage.reelhaul(*command)
+        assert ended.returncode in (0, 1), ended.stderr
+        assert all(line.startswith("{") for line in ended.stderr.splitlines())  # logged, once a collection
 
 
 def test_status_shows_every_kind_of_request_with_the_time_left(stage: Stage) -> None:

@@ -123,7 +123,7 @@ def test_every_read_is_the_primarys(storage: Storage, recorder: Recorder) -> Non
     storage.pages.is_fresh(CELL.page(1), AT)
     storage.failures.quarantined()
     list(storage.pages.each())
-    storage.changes.first_unread(AT.date())
+    storage.changes.first_unread(AT.date(), AT.date())
     storage.changes.changed(Scope((f"{AT:%Y-%m-%d}",), None, new=True))
     reads = [command for name, _, command in recorder.sent if name in READS]
     assert len(reads) > 10

@@ -94,7 +94,7 @@ def test_what_is_gone_or_in_quarantine_since_is_not_lacking(storage: Storage) ->
 @pytest.mark.parametrize(
     ("pages", "unread"),
     [
-        ([], None),
+        ([], date(2026, 5, 3)),
         ([(KEY, AT, 1)], date(2026, 5, 1)),
         ([(KEY, OVER, 1)], date(2026, 5, 2)),
         ([(KEY, OVER, 2)], date(2026, 5, 1)),
@@ -105,11 +105,28 @@ def test_what_is_gone_or_in_quarantine_since_is_not_lacking(storage: Storage) ->
     ],
 )
 def test_the_first_unread_day(
-    storage: Storage, pages: list[tuple[ChangesKey, datetime, int]], unread: date | None
+    storage: Storage, pages: list[tuple[ChangesKey, datetime, int]], unread: date
 ) -> None:
     for key, at, total in pages:
         storage.changes.save(key, listed(1, at=at, pages=total))
-    assert storage.changes.first_unread(date(2026, 5, 4)) == unread
+    assert storage.changes.first_unread(date(2026, 5, 3), date(2026, 5, 4)) == unread
+
+
+def test_a_day_of_more_pages_than_tmdb_shows_is_read_when_those_are(storage: Storage) -> None:
+    for number in range(1, 501):
+        storage.pages.collection.insert_one(
+            {"_id": f"changes:{DAY}:{number}", "total_pages": 501, "fetched_at": OVER}
+        )
+    assert storage.changes.first_unread(date(2026, 5, 1), date(2026, 5, 3)) == date(2026, 5, 2)
+
+
+@pytest.mark.parametrize(
+    "odd", [{"movie_ids": ["x"]}, {"movie_ids": 5}, {"first_listed": [1]}, {"first_listed": {"x": AT}}]
+)
+def test_an_odd_record_is_left_out(storage: Storage, odd: dict[str, object]) -> None:
+    storage.pages.collection.insert_one({"_id": KEY.id, "total_pages": 1, "fetched_at": AT, **odd})
+    storage.changes.save(ChangesKey(DAY, 2), listed(1))
+    assert lacking(storage) == {1: AT}
 
 
 def test_pages_of_forgotten_days_are_deleted_and_no_others(storage: Storage) -> None:

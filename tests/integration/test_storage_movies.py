@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
 from typing import Any
@@ -10,6 +11,8 @@ from tests.support.pages import page_of
 from worker.keys import MovieKey, PageKey
 from worker.records import Details, Page
 from worker.storage.database import Storage
+from worker.storage.mongo import EPOCH
+from worker.storage.movies import PARTS
 
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 KEY = MovieKey(603)
@@ -23,7 +26,8 @@ def details(at: datetime = AT, **fields: Any) -> Details:
         "release_date": "1999-03-31",
         "genres": [{"id": 28, "name": "A"}],
     }
-    return Details({**movie, **fields}, at, json.dumps(fields).encode())
+    parts = tuple(name for name in fields if name in PARTS)
+    return Details({**movie, **fields}, at, json.dumps(fields).encode(), parts)
 
 
 def page(*ids: int, at: datetime = AT) -> Page:
@@ -80,8 +84,45 @@ class TestDetails:
         assert not storage.movies.has_details(603, AT + HOUR, ())
         assert not storage.movies.has_details(603, AT, ["credits"])
 
+    def test_a_part_that_tmdb_leaves_out_is_not_asked_for_again(self, storage: Storage) -> None:
+        answer = replace(details(), parts=("videos", "watch/providers"))
+        storage.movies.save_details(KEY, answer, whole=True)
+        assert storage.movies.has_details(603, AT, ["watch/providers"])
+        assert list(storage.movies.without_details(AT, ["videos", "watch/providers"], AT)) == []
+        assert list(storage.movies.without_details(AT, ["videos", "credits"], AT)) == [603]
+        assert storage.movies.stored_parts(603) == {"videos", "watch/providers"}
+
+    def test_details_without_their_movie_are_not_done(self, storage: Storage) -> None:
+        storage.movies.save_details(KEY, details(), whole=True)
+        storage.movies.collection.delete_one({"_id": 603})
+        assert not storage.movies.has_details(603, None, ())
+
+    def test_odd_documents_stop_nothing(self, storage: Storage) -> None:
+        times = {"first_seen": AT, "fetched_at": AT}
+        odd: list[dict[str, Any]] = [
+            {"_id": 1},
+            {"_id": 2, "_meta": {}},
+            {"_id": -3, "_meta": {**times, "page": "x"}},
+            {"_id": 4.5, "_meta": times},
+            {"_id": "five", "_meta": times},
+            {"_id": 6, "_meta": {**times, "page": 7}},
+        ]
+        storage.movies.collection.insert_many(odd)
+        storage.movies.details.insert_many(odd)
+        assert storage.movies.times([1, 2, 6]) == {1: EPOCH, 2: EPOCH, 6: AT}
+        assert list(storage.movies.without_details(AT + HOUR, (), AT)) == [6]
+        assert storage.movies.fetched_before(AT + HOUR) == [(6, "7")]
+        assert storage.movies.details_fetched_before(AT + HOUR) == [6]
+
 
 class TestGone:
+    def test_a_time_from_the_future_does_not_keep_a_movie_from_going(self, storage: Storage) -> None:
+        storage.pages.save(PageKey(28, "1999", 1), page(603))
+        future = datetime.now(UTC) + timedelta(days=400)
+        storage.movies.collection.update_one({}, {"$set": {"_meta.gone_at": future}})
+        storage.movies.tombstone([603], AT + HOUR)
+        assert storage.movies.times([603]) == {603: AT + HOUR}
+
     def test_a_gone_movie_returns_with_a_later_response_in_any_order(self, storage: Storage) -> None:
         cell = PageKey(28, "1999", 1)
         events: dict[str, Callable[[], object]] = {

@@ -92,7 +92,8 @@ class Stage(Fleet):
 
     def stored_pages(self) -> dict[str, list[int]]:
         """Movie ids by page id."""
-        return {record["_id"]: record["movie_ids"] for record in self.database["pages"].find()}
+        pages = self.database["pages"].find({"movie_ids": {"$exists": True}})
+        return {record["_id"]: record["movie_ids"] for record in pages}
 
     def stored_movies(self) -> dict[int, dict[str, Any]]:
         """Raw movies by id."""

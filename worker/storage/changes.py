@@ -10,9 +10,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
-from worker.keys import ChangesKey, MovieKey
+from worker.keys import MAX_PAGE, ChangesKey, MovieKey
 from worker.records import Page
-from worker.storage.documents import total_pages, with_keys
+from worker.storage.documents import log_unreadable, total_pages, with_keys
 from worker.storage.failures import FailureStore
 from worker.storage.mongo import EPOCH, Document, Mongo, translate_errors
 from worker.storage.movies import MovieStore
@@ -80,14 +80,12 @@ class ChangeStore:
         quarantined = sum(since(failed, id_) for id_ in late)
         return Changed(len(needed), lacking, quarantined)
 
-    def first_unread(self, today: date) -> date | None:
-        """The first day whose pages are not all stored as of after the day; None when none ever was read."""
+    def first_unread(self, first: date, today: date) -> date:
+        """The first day, from `first` or an earlier one that is stored, that was not read to its end."""
         by_day: defaultdict[date, dict[int, Document]] = defaultdict(dict)
         for key, record in self._of("", "~"):
             by_day[key.changed_on][key.page] = record
-        if not by_day:
-            return None
-        day = min(by_day)
+        day = min([first, *by_day])
         while day < today and _is_read(f"{day}", by_day[day]):
             day += _DAY
         return day
@@ -104,8 +102,10 @@ class ChangeStore:
         fields = {"total_pages": 1, "movie_ids": 1, "fetched_at": 1, "first_listed": 1}
         with translate_errors():
             for key, record in with_keys(self._records.find(query, fields)):
-                if isinstance(key, ChangesKey):
+                if isinstance(key, ChangesKey) and _is_readable(record):
                     yield key, record
+                elif isinstance(key, ChangesKey):
+                    log_unreadable("pages", key.id)
 
 
 def needed_since(
@@ -129,10 +129,21 @@ def end_of(day: str) -> datetime:
     return _midnight(day) + _DAY
 
 
+def _is_readable(record: Document) -> bool:
+    """Whether its lists hold what ChangeStore.save wrote."""
+    ids, first_listed = record.get("movie_ids", []), record.get("first_listed", {})
+    return (
+        isinstance(ids, list)
+        and all(isinstance(id_, int) for id_ in ids)
+        and isinstance(first_listed, dict)
+        and all(id_.isdecimal() and isinstance(at, datetime) for id_, at in first_listed.items())
+    )
+
+
 def _is_read(day: str, records: Mapping[int, Document]) -> bool:
     """Whether every page of the day was requested after the day."""
     first = records.get(1)
-    pages = range(1, max(total_pages(first) or 1, 1) + 1) if first else ()
+    pages = range(1, min(max(total_pages(first) or 1, 1), MAX_PAGE) + 1) if first else ()
     end = end_of(day)
     return bool(pages) and all(number in records and records[number]["fetched_at"] >= end for number in pages)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import Any
 
 from worker.errors import NotEver
 from worker.keys import Fetch, Key, MovieKey, parse_key
@@ -45,6 +46,8 @@ class FailureStore:
         }
         update = {"$set": facts, "$inc": {"attempts": 1}, "$min": {"first_at": at}, "$max": {"last_at": at}}
         with translate_errors():
+            ahead = {"_id": key.id, "last_at": {"$gt": self._mongo.latest()}}
+            self.collection.update_one(ahead, {"$set": {"last_at": at}})
             self.collection.update_one({"_id": key.id}, update, upsert=True)
 
     def get(self, key: Key) -> Document | None:
@@ -98,19 +101,26 @@ class FailureStore:
             for key, failure in failures.items():
                 self.collection.delete_one({"_id": key.id, "last_at": failure["last_at"]})
 
-    def _stored_at(self, keys: Mapping[Key, Document]) -> dict[Key, datetime]:
-        """When those that are stored were last requested."""
+    def _stored_at(self, failures: Mapping[Key, Document]) -> dict[Key, datetime]:
+        """When those that are stored were last requested; of a movie, its details if it failed with them."""
         stored: dict[Key, datetime] = {}
-        database = self._mongo.database
-        for batch in self._mongo.batches(keys):
-            pages = {key.id: key for key in batch}
-            movies = [key.movie_id for key in batch if isinstance(key, MovieKey)]
-            with translate_errors():
-                times = {"_id": {"$in": list(pages)}, "fetched_at": ANY_TIME}
-                for record in database["pages"].find(times, {"fetched_at": 1}):
-                    stored[pages[record["_id"]]] = record["fetched_at"]
-                for movie in database["movies"].find({"_id": {"$in": movies}}, {"_meta": 1}):
-                    stored[MovieKey(movie["_id"])] = movie["_meta"]["fetched_at"]
+        whole = {
+            key for key, failure in failures.items() if any(part is not None for part in failure["options"])
+        }
+        for batch in self._mongo.batches(failures):
+            movies = [key for key in batch if isinstance(key, MovieKey)]
+            wanted: dict[str, dict[Any, Key]] = {
+                "pages": {key.id: key for key in batch},
+                "movies": {key.movie_id: key for key in movies if key not in whole},
+                "details": {key.movie_id: key for key in movies if key in whole},
+            }
+            for name, keys in wanted.items():
+                field = "fetched_at" if name == "pages" else "_meta.fetched_at"
+                query = {"_id": {"$in": list(keys)}, field: ANY_TIME}
+                with translate_errors():
+                    for found in self._mongo.database[name].find(query, {field: 1}):
+                        at = found.get("fetched_at") or found["_meta"]["fetched_at"]
+                        stored[keys[found["_id"]]] = at
         return stored
 
 

@@ -42,6 +42,8 @@ class Version(NamedTuple):
     fetched_at: datetime
     sha256: str
     page: str
+    #: Of details: the parts that were requested.
+    parts: tuple[str, ...] = ()
 
     @property
     def rank(self) -> tuple[datetime, str, str]:
@@ -60,6 +62,8 @@ class Version(NamedTuple):
             "page": self.page,
             "sha256": self.sha256,
         }
+        if self.parts:
+            meta["parts"] = list(self.parts)
         if earlier.get("gone_at", self.fetched_at) > self.fetched_at:
             meta["gone_at"] = earlier["gone_at"]
         return meta

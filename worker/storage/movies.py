@@ -44,17 +44,18 @@ class MovieStore:
         """Merge the list item that the details imply, and the details if `whole` or if some are stored."""
         latest = self._mongo.latest()
         with translate_errors(details.body):
+            item = version_of(list_item(details.movie), details.fetched_at, key.id, details.body)
+            saved = merge(self.collection, {key.movie_id: item}, latest)
             if whole or self.stored_parts(key.movie_id) is not None:
                 document = version_of(details.movie, details.fetched_at, key.id, details.body)
-                merge(self.details, {key.movie_id: document}, latest)
-            item = version_of(list_item(details.movie), details.fetched_at, key.id, details.body)
-            return merge(self.collection, {key.movie_id: item}, latest)
+                merge(self.details, {key.movie_id: document._replace(parts=details.parts)}, latest)
+            return saved
 
     def stored_parts(self, movie_id: int) -> set[str] | None:
-        """The appended parts that the stored details hold; None when no details are stored."""
+        """The parts with which the stored details were requested; None when no details are stored."""
         with translate_errors():
-            stored = self.details.find_one({"_id": movie_id}, dict.fromkeys(PARTS, 1))
-        return None if stored is None else set(stored) & set(PARTS)
+            stored = self.details.find_one({"_id": movie_id}, {"_meta.parts": 1})
+        return None if stored is None else set(stored.get("_meta", {}).get("parts", ()))
 
     def stored_details(self, movie_id: int, fresh_after: datetime) -> Document | None:
         """The details, with their `_meta`; None unless they are stored and were requested since then."""
@@ -67,13 +68,23 @@ class MovieStore:
         """Mark as gone the movies not requested since; returns how many were not gone before."""
         changed = 0
         for batch in self._mongo.batches(ids):
-            known = {"_id": {"$in": batch}, **self._fetched_before(at)}
-            gone = {"$max": {"_meta.gone_at": at}}
-            with translate_errors():
-                changed += self.collection.update_many({**known, **_NOT_GONE}, gone).modified_count
-                self.collection.update_many(known, gone)
-                self.details.update_many(known, gone)
+            latest = self._mongo.latest()
+            gone, not_later = {"$set": {"_meta.gone_at": at}}, {"$not": {"$gt": at, "$lte": latest}}
+            # One after the other: SecantusDB answers `$or` without an index.
+            for times in ({"$lt": at}, {"$gt": latest}):
+                known = {"_id": {"$in": batch}, "_meta.fetched_at": times}
+                with translate_errors():
+                    changed += self.collection.update_many({**known, **_NOT_GONE}, gone).modified_count
+                    for collection in (self.collection, self.details):
+                        collection.update_many({**known, "_meta.gone_at": not_later}, gone)
         return changed
+
+    def oldest(self) -> datetime | None:
+        """When the movie that was not requested for longest was; None when none is stored. Slow."""
+        times = {"_meta.fetched_at": self._mongo.since(EPOCH)}
+        with self._mongo.long_query():
+            movies = self.collection.find(times, {"_meta.fetched_at": 1}, batch_size=READ_BATCH)
+            return min((movie["_meta"]["fetched_at"] for movie in movies), default=None)
 
     def count(self) -> int:
         """How many movies are stored, by the collection's metadata: inexact after MongoDB was killed."""
@@ -136,34 +147,35 @@ class MovieStore:
     def times(self, ids: Iterable[int]) -> dict[int, datetime]:
         """When those of the movies that are stored were last requested, or last said to be gone.
 
-        With stored details, when the older of both was requested. Times in the future count as EPOCH.
+        With stored details, when the older of both was requested. Times in the future count as EPOCH,
+        and so does what is missing.
         """
         found: dict[int, datetime] = {}
         latest = self._mongo.latest()
 
-        def known(at: datetime | None) -> datetime:
-            return at if at and at <= latest else EPOCH
+        def known(movie: Document, name: str) -> datetime:
+            meta = movie.get("_meta")
+            at = meta.get(name) if isinstance(meta, dict) else None
+            return at if isinstance(at, datetime) and at <= latest else EPOCH
 
         for batch in self._mongo.batches(ids):
             query = {"_id": {"$in": batch}}
             with translate_errors():
                 for movie in self.collection.find(query, {"_meta": 1}):
-                    meta = movie["_meta"]
-                    found[movie["_id"]] = max(known(meta["fetched_at"]), known(meta.get("gone_at")))
+                    found[movie["_id"]] = max(known(movie, "fetched_at"), known(movie, "gone_at"))
                 for one in self.details.find({**query, **_NOT_GONE}, {"_meta": 1}):
                     if one["_id"] in found:
-                        found[one["_id"]] = min(found[one["_id"]], known(one["_meta"]["fetched_at"]))
+                        found[one["_id"]] = min(found[one["_id"]], known(one, "fetched_at"))
         return found
 
     def has_details(self, movie_id: int, fresh_after: datetime | None, parts: Collection[str]) -> bool:
-        """Whether details with the parts are stored that were requested since then; or the movie is gone."""
+        """Whether a movie is stored with details, requested since then with the parts; or is gone since."""
         since = self._mongo.since(fresh_after or EPOCH)
         query: Document = {"_id": movie_id, "_meta.fetched_at": since, **_with_parts(parts)}
-        gone = {"_id": movie_id, "_meta.gone_at": since}
         with translate_errors():
-            return bool(
-                self.details.find_one(query, {"_id": 1}) or self.collection.find_one(gone, {"_id": 1})
-            )
+            movie = self.collection.find_one({"_id": movie_id}, {"_id": 1})
+            gone = self.collection.find_one({"_id": movie_id, "_meta.gone_at": since}, {"_id": 1})
+            return bool(gone or (movie and self.details.find_one(query, {"_id": 1})))
 
     def without_details(
         self, fresh_after: datetime, parts: Collection[str], first_seen: datetime
@@ -176,7 +188,7 @@ class MovieStore:
         with self._mongo.long_query():
             complete = {one["_id"] for one in self.details.find(query, {"_id": 1}, batch_size=READ_BATCH)}
             movies = self.collection.find(_known_by(first_seen), {"_id": 1}, batch_size=READ_BATCH)
-            return array("q", (movie["_id"] for movie in movies if movie["_id"] not in complete))
+            return array("q", (id_ for id_ in _ids(movies) if id_ not in complete))
 
     def count_known_by(self, moment: datetime) -> int:
         """How many movies were first seen by that moment and are not gone."""
@@ -188,18 +200,22 @@ class MovieStore:
         query = {**self._fetched_before(moment), **_NOT_GONE}
         with self._mongo.long_query():
             found = self.collection.find(query, {"_meta.page": 1}, batch_size=READ_BATCH)
-            return [(movie["_id"], movie["_meta"]["page"]) for movie in found]
+            return [
+                (movie["_id"], str(movie["_meta"].get("page")))
+                for movie in found
+                if isinstance(movie["_id"], int)
+            ]
 
     def details_fetched_before(self, moment: datetime) -> list[int]:
         """Ids of the movies whose details were last requested before that moment."""
         query = {**self._fetched_before(moment), **_NOT_GONE}
         with self._mongo.long_query():
-            return [movie["_id"] for movie in self.details.find(query, {"_id": 1}, batch_size=READ_BATCH)]
+            return list(_ids(self.details.find(query, {"_id": 1}, batch_size=READ_BATCH)))
 
     def _fetched_before(self, moment: datetime) -> Document:
-        """Select what was last requested before that moment, or in the future."""
+        """Select what can be requested and was last requested before that moment, or in the future."""
         times = [{"_meta.fetched_at": {"$lt": moment}}, {"_meta.fetched_at": {"$gt": self._mongo.latest()}}]
-        return {"$or": times}
+        return {"_id": {"$gt": 0}, "$or": times}
 
 
 def list_item(details: Document) -> Document:
@@ -208,11 +224,16 @@ def list_item(details: Document) -> Document:
     return {**item, "genre_ids": [genre["id"] for genre in details["genres"]]}
 
 
+def _ids(documents: Iterable[Document]) -> Iterator[int]:
+    """The `_id`s that can be a movie's."""
+    return (document["_id"] for document in documents if isinstance(document["_id"], int))
+
+
 def _known_by(moment: datetime) -> Document:
     """Select movies that were first seen by that moment and are not gone."""
     return {"_id": {"$gt": 0}, "_meta.first_seen": {"$lte": moment}, **_NOT_GONE}
 
 
 def _with_parts(parts: Collection[str]) -> Document:
-    """Select details that hold the parts."""
-    return {part: {"$exists": True} for part in parts}
+    """Select details that were requested with the parts."""
+    return {"$and": [{"_meta.parts": part} for part in parts]} if parts else {}

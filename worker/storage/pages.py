@@ -29,6 +29,7 @@ from worker.storage.selection import POPULAR_PAGES, popular_ids
 _TOTALS = {"total_pages": 1, "total_results": 1, "fetched_at": 1}
 #: Selects the pages of cells: their ids begin with a digit.
 _OF_CELLS = {"_id": {"$lt": ":"}}
+_OF_POPULAR = {"_id": {"$gte": "popular:", "$lt": "popular;"}}
 
 
 class PageStore:
@@ -97,6 +98,7 @@ class PageStore:
     def save_gone(self, key: MovieKey, at: datetime) -> None:
         """Record that TMDB has no such movie, in place of the movie."""
         with translate_errors():
+            self.collection.delete_one({"_id": key.id, "fetched_at": {"$gt": self._mongo.latest()}})
             self.collection.update_one({"_id": key.id}, {"$max": {"fetched_at": at}}, upsert=True)
 
     def drop_beyond(self, cell: Cell, last_page: int, fetched_at: datetime) -> int:
@@ -157,18 +159,19 @@ class PageStore:
             stored = self._totals(cell.page(1).id for cell in batch)
             for cell in batch:
                 latest, first = found.get(TotalsKey(*cell).id), stored.get(cell.page(1).id)
-                if latest and first and latest.fetched_at >= since:
+                if latest and first and since <= latest.fetched_at <= self._mongo.latest():
                     is_newer = first.fetched_at >= latest.fetched_at
                     if is_newer or first[:2] != latest[:2]:
                         yield cell, latest.fetched_at
 
     def oldest(self) -> datetime | None:
-        """When the oldest page of a cell was requested; None when there is none."""
-        with translate_errors():
-            record = self.collection.find_one(
-                {"fetched_at": ANY_TIME, **_OF_CELLS}, {"fetched_at": 1}, sort=[("fetched_at", 1)]
-            )
-        return record["fetched_at"] if record else None
+        """When the oldest page with movies was requested; None when there is none."""
+        found = []
+        for ids in (_OF_CELLS, _OF_POPULAR):
+            query = {"fetched_at": ANY_TIME, **ids}
+            with translate_errors():
+                found.append(self.collection.find_one(query, {"fetched_at": 1}, sort=[("fetched_at", 1)]))
+        return min((record["fetched_at"] for record in found if record), default=None)
 
     def cells_fetched_before(self, moment: datetime) -> dict[Cell, datetime]:
         """Cells with pages requested before that moment, and when the oldest of each was."""

@@ -69,9 +69,9 @@ def changes(key: ChangesKey) -> ApiRequest[Page]:
 
 def details(key: MovieKey, append: Iterable[str] = ()) -> ApiRequest[Details]:
     """One movie, with the parts appended."""
-    parts = ",".join(append)
-    query = {"append_to_response": parts} if parts else {}
-    return ApiRequest("movie", f"/movie/{key.movie_id}", query, parse_details(key.movie_id))
+    parts = tuple(append)
+    query = {"append_to_response": ",".join(parts)} if parts else {}
+    return ApiRequest("movie", f"/movie/{key.movie_id}", query, parse_details(key.movie_id, parts))
 
 
 def search(title: str, page: int) -> ApiRequest[Page]:

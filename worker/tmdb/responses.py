@@ -191,8 +191,8 @@ def parse_changes(number: int) -> Callable[[Response, datetime], Page]:
     return parse
 
 
-def parse_details(movie_id: int) -> Callable[[Response, datetime], Details]:
-    """A parser of one movie's details; Unparsable for any other body."""
+def parse_details(movie_id: int, parts: tuple[str, ...] = ()) -> Callable[[Response, datetime], Details]:
+    """A parser of one movie's details, requested with the parts; Unparsable for any other body."""
 
     def parse(response: Response, fetched_at: datetime) -> Details:
         movie = _parse_object(response)
@@ -200,7 +200,7 @@ def parse_details(movie_id: int) -> Callable[[Response, datetime], Details]:
             raise Unparsable(f"not movie {movie_id}", response)
         if not isinstance(movie.get("genres"), list) or not all(map(_has_id, movie["genres"])):
             raise Unparsable("genres is not a list of genres with ids", response)
-        return Details(movie, fetched_at, response.body)
+        return Details(movie, fetched_at, response.body, parts)
 
     return parse
 
