@@ -91,13 +91,18 @@ class Source:
         found: dict[int, None] = {}
         for genre in [genres] if isinstance(genres, str | int) else genres:
             id_ = ids.get(genre.strip().lower()) if isinstance(genre, str) else genre
-            if id_ not in known:
+            if id_ not in known and not (isinstance(id_, int) and self._is_stored(id_)):
                 names = ", ".join(f"{name} ({known_id})" for known_id, name in known.items())
                 raise UnknownGenre(f"genres: unknown genre {genre!r:.60}; expected some of: {names}")
             found[id_] = None
         if not found:
             raise InvalidArgument("genres: none given; leave it out for all of them")
         return tuple(found)
+
+    def _is_stored(self, genre_id: int) -> bool:
+        """Whether a movie has the genre; TMDB gives no name to some old ones."""
+        with translated():
+            return self.database["movies"].find_one({"genre_ids": genre_id}, {"_id": 1}) is not None
 
     def require_any(self, collection: str, hint: str) -> None:
         """Raise NothingStored when the collection is empty."""

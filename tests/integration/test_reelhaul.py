@@ -74,6 +74,12 @@ class TestMovies:
         assert ids(table) == expected
         assert [id_ for batch in reelhaul.iter_movies(mongo_url, **filters) for id_ in ids(batch)] == expected
 
+    def test_a_stored_genre_without_a_name_is_selected_by_its_id(
+        self, mongo_url: str, filled: Storage
+    ) -> None:
+        filled.movies.collection.update_one({"_id": 7}, {"$set": {"genre_ids": [10769]}})
+        assert ids(reelhaul.movies(mongo_url, genres=[10769])) == [7]
+
     def test_rows(self, mongo_url: str) -> None:
         columns = ["id", "genres", "vote_average", "release_date"]
         assert reelhaul.movies(mongo_url, columns=columns, years=2000).to_pylist() == [

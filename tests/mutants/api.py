@@ -292,7 +292,7 @@ MUTANTS = (
         "a-broken-page-is-poison",
         ONE_BROKEN,
         FLAKINESS,
-        'raise Poison(f"{self._failures} attempts: {failure}", failure.response) from None',
+        'raise Poison(f"{what}{self._failures} attempts: {failure}", failure.response) from None',
         "raise NotNow(str(failure)) from None",
         ALONE,
     ),

@@ -103,7 +103,8 @@ class Suspicion:
                 self._compare(failure)
             if others.count(False) >= FLAKY_SHARE * len(others):
                 self._requeue(f"TMDB fails now and then: {failure}")
-        raise Poison(f"{self._failures} attempts: {failure}", failure.response) from None
+        what = "" if self._key else "TMDB_BASE_URL gives no usable answer: "  # of a command
+        raise Poison(f"{what}{self._failures} attempts: {failure}", failure.response) from None
 
     def _record(self, *, succeeded: bool) -> None:
         if self._key:
