@@ -11,14 +11,13 @@ from producer.cli.render import at_intervals, console, counted, live_view, summa
 from producer.cli.tmdb import open_limiter
 from producer.enqueue import enqueue_request, enqueue_some, save_request
 from producer.progress import measure
+from producer.queues import MOVIES, REFRESH, answering_workers, lengths
 from producer.requests.request import Progress, Request
 from producer.schedule.entries import SHORT_QUEUE
-from worker.app import MOVIES, REFRESH, app
 from worker.clients import limiter, storage
 from worker.errors import KeyRejected, RedisUnavailable, UsageError
 from worker.keys import Fetch, Key
 from worker.limiter.state import LimiterState
-from worker.queues import lengths
 
 #: Seconds between two measurements, at least.
 INTERVAL_S = 0.5
@@ -104,7 +103,7 @@ class _StallDetector:
                 return True
         except RedisUnavailable:
             return False  # the workers wait for it too
-        if not app.control.ping(timeout=2.0):
+        if not answering_workers(timeout_s=2.0):
             raise UsageError(
                 f"no worker answers, {missing}; start workers with "
                 "`celery -A worker.app worker` or `reelhaul standalone`, then run this command again"
