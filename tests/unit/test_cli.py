@@ -112,7 +112,7 @@ def test_the_summary_is_the_first_line_of_the_commands_own_help(name: str) -> No
     module, _, function = COMMANDS[name].name.partition(":")
     found = getattr(import_module(module), function)
     own = found.info.help if isinstance(found, typer.Typer) else found.__doc__
-    assert own.partition("\n")[0] == COMMANDS[name].summary
+    assert str(own).partition("\n")[0] == COMMANDS[name].summary
 
 
 def imported(script: str) -> set[str]:
