@@ -54,8 +54,7 @@ def follow(request: Request, queue: str = "cells", *, quiet: bool = False) -> Pr
     """
     out, stall = console(quiet=quiet), _StallDetector()
     save_request(storage(), request)
-    rest = request.missing(storage())  # of which a queue holds only some single movies at a time
-    enqueue_some(rest, queue)
+    rest: Iterator[Fetch[Key]] | None = None  # of which a queue holds only some single movies at a time
     with Live(console=out, auto_refresh=False, transient=not out.is_terminal) as live:
         for _ in at_intervals(INTERVAL_S):
             progress, state = measure(storage(), request), limiter().state()
@@ -63,7 +62,9 @@ def follow(request: Request, queue: str = "cells", *, quiet: bool = False) -> Pr
                 live.update(live_view(progress, state), refresh=True)
             if not progress.missing:
                 break
-            if stall.messages_lost(progress.done, state, f"{counted(progress.missing, 'request')} missing"):
+            missing = f"{counted(progress.missing, 'request')} missing"
+            # The first time, and not before: for it, all page records are read once more.
+            if rest is None or stall.messages_lost(progress.done, state, missing):
                 rest = request.missing(storage())
                 enqueue_some(rest, queue)
             elif progress.movies.missing > SHORT_QUEUE:
