@@ -38,7 +38,7 @@ format: $(STAMP) ## format the sources and fix what ruff can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(STAMP) ## every benchmark: the limit, status, ids, export of a million movies, an index; half an hour
+bench: $(STAMP) ## every benchmark: the limit, status, ids, export of a million movies, an index, growth; 45 minutes
 	$(BIN)/python -m benchmarks $(ARGS)
 
 bench-limit: $(STAMP) ## how well the shared limit is kept and used, by the emulator's log

@@ -1,4 +1,4 @@
-"""Plots for benchmarks.limit."""
+"""Plots for benchmarks.limit and benchmarks.growth."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 
-from benchmarks.runs import Adaptive, Steady
+from benchmarks.runs import Adaptive, Haul, Resume, Steady
 
 mpl.use("Agg")  # needs no screen
 import matplotlib.pyplot as plt
@@ -73,5 +73,28 @@ def adaptive(runs: Sequence[Adaptive], path: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     rows[-1][0].set_xlabel("seconds")
     rows[0][0].legend(frameon=False, ncols=3, loc="upper right", fontsize=9)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def growth(hauls: Sequence[Haul], resumes: Sequence[Resume], path: Path) -> None:
+    """Pages per second by workers, the broker's memory by pages, seconds of commands by stored pages."""
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 3.8), layout="constrained")
+    for shade, stored in zip(SHADES, sorted({run.movies_before for run in hauls}), strict=False):
+        mine = [run for run in hauls if run.movies_before == stored and run.pages_asked < 2_000]
+        places = [run.workers for run in mine]
+        left.plot(places, [run.pages_per_s for run in mine], "o-", color=shade, label=f"{stored:,} stored")
+    left.set(xlabel="workers (2 cores)", ylabel="pages/s", ylim=(0, None), xticks=(1, 2, 4))
+    middle.semilogx([run.pages_asked for run in hauls], [run.broker_mb for run in hauls], "o", color=BLUE)
+    middle.axhline(32, color=RED, linewidth=1, linestyle="--", label="bound")
+    middle.set(xlabel="pages of the backfill", ylabel="peak of the broker's memory, MB", ylim=(0, None))
+    stored_pages = [run.pages_stored for run in resumes]
+    right.plot(stored_pages, [run.resume_s for run in resumes], "o-", color=BLUE, label="backfill again")
+    right.plot(stored_pages, [run.status_s for run in resumes], "s-", color=GREY, label="status")
+    right.axhline(3, color=RED, linewidth=1, linestyle="--", label="bound")
+    right.set(xlabel="pages stored", ylabel="seconds of the whole command", ylim=(0, None))
+    for axes in (left, middle, right):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=9)
     figure.savefig(path, dpi=130)
     plt.close(figure)

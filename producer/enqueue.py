@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any
 
+from producer.queues import enqueue
 from producer.requests.backfills import Backfill, TotalsCheck
 from producer.requests.changes import Changes
 from producer.requests.movies import AgingMovies, Details
@@ -14,7 +15,6 @@ from producer.requests.request import Request
 from worker.keys import Fetch, Key, MovieKey
 from worker.storage.database import Storage
 from worker.storage.documents import log_unreadable
-from worker.tasks import enqueue
 
 KINDS: dict[str, type[Request]] = {
     kind.kind: kind for kind in (Backfill, TotalsCheck, Popular, Changes, Details, AgingMovies)

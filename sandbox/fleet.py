@@ -12,7 +12,6 @@ from typing import Self, TypeVar
 
 from sandbox.embedded import HOST, EmbeddedServer, port_is_free
 from sandbox.processes import ChildProcess, SandboxError, spawn
-from worker.app import app
 
 #: The command line, run by this interpreter.
 REELHAUL = (sys.executable, "-c", "from producer.cli.main import main; main()")
@@ -88,6 +87,8 @@ class Fleet:
 
         Looks for them at the REDIS_URL of this process.
         """
+        from worker.app import app  # noqa: PLC0415 -- no help of a command waits for Celery
+
         deadline = time.monotonic() + READY_S
         while len(app.control.ping(timeout=0.5) or ()) < workers:
             self.check()

@@ -15,7 +15,6 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import NamedTuple, NoReturn, Self, TypeVar
 
 import structlog
-from celery.exceptions import Reject
 
 from worker.clients import fleet_now, limiter, storage, tmdb_client
 from worker.errors import (
@@ -147,6 +146,8 @@ def message_outcome(fetch: Fetch[Key], task_id: str | None) -> Iterator[Deadline
     None: acknowledge. NotNow, KeyRejected: requeue. NotEver: quarantine the key and fail the task, as Flower
     shows. Other errors are the fault of this machine or worker (requeue), or a bug on this page (quarantine).
     """
+    from celery.exceptions import Reject  # noqa: PLC0415 -- commands use `ask` without Celery
+
     with structlog.contextvars.bound_contextvars(page=fetch.key.id, task=task_id), spent("task"):
         try:
             with _quarantine_on_failure(fetch):
@@ -196,6 +197,8 @@ def quarantine(fetch: Fetch[Key], failure: NotEver) -> None:
 
 def reject(reason: str) -> NoReturn:
     """Drop a malformed message."""
+    from celery.exceptions import Reject  # noqa: PLC0415 -- as above
+
     log.error("message rejected", reason=reason)
     raise Reject(reason, requeue=False)
 

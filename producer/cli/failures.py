@@ -8,11 +8,11 @@ from rich.markup import escape
 
 from producer.cli.options import AsJson, Yes, command_group
 from producer.cli.render import console, counted, plain_table, print_json
+from producer.queues import enqueue
 from worker.clients import storage
 from worker.errors import UsageError
 from worker.keys import Fetch, Key, parse_key
 from worker.storage.mongo import Document
-from worker.tasks import enqueue
 
 failures = command_group("Pages in quarantine: list, show, retry, purge.")
 

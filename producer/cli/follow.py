@@ -11,14 +11,13 @@ from producer.cli.render import at_intervals, console, counted, live_view, summa
 from producer.cli.tmdb import open_limiter
 from producer.enqueue import enqueue_request, enqueue_some, save_request
 from producer.progress import measure
+from producer.queues import MOVIES, REFRESH, answering_workers, lengths
 from producer.requests.request import Progress, Request
 from producer.schedule.entries import SHORT_QUEUE
-from worker.app import MOVIES, REFRESH, app
 from worker.clients import limiter, storage
 from worker.errors import KeyRejected, RedisUnavailable, UsageError
 from worker.keys import Fetch, Key
 from worker.limiter.state import LimiterState
-from worker.queues import lengths
 
 #: Seconds between two measurements, at least.
 INTERVAL_S = 0.5
@@ -55,8 +54,7 @@ def follow(request: Request, queue: str = "cells", *, quiet: bool = False) -> Pr
     """
     out, stall = console(quiet=quiet), _StallDetector()
     save_request(storage(), request)
-    rest = request.missing(storage())  # of which a queue holds only some single movies at a time
-    enqueue_some(rest, queue)
+    rest: Iterator[Fetch[Key]] | None = None  # of which a queue holds only some single movies at a time
     with Live(console=out, auto_refresh=False, transient=not out.is_terminal) as live:
         for _ in at_intervals(INTERVAL_S):
             progress, state = measure(storage(), request), limiter().state()
@@ -64,7 +62,9 @@ def follow(request: Request, queue: str = "cells", *, quiet: bool = False) -> Pr
                 live.update(live_view(progress, state), refresh=True)
             if not progress.missing:
                 break
-            if stall.messages_lost(progress.done, state, f"{counted(progress.missing, 'request')} missing"):
+            missing = f"{counted(progress.missing, 'request')} missing"
+            # The first time, and not before: for it, all page records are read once more.
+            if rest is None or stall.messages_lost(progress.done, state, missing):
                 rest = request.missing(storage())
                 enqueue_some(rest, queue)
             elif progress.movies.missing > SHORT_QUEUE:
@@ -104,7 +104,7 @@ class _StallDetector:
                 return True
         except RedisUnavailable:
             return False  # the workers wait for it too
-        if not app.control.ping(timeout=2.0):
+        if not answering_workers(timeout_s=2.0):
             raise UsageError(
                 f"no worker answers, {missing}; start workers with "
                 "`celery -A worker.app worker` or `reelhaul standalone`, then run this command again"

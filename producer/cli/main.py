@@ -20,7 +20,9 @@ def main() -> None:
             case ["health", role] if not role.startswith("-"):
                 health(role)  # as the registry would, half a second of imports sooner
             case _:
-                _run()
+                from producer.cli.registry import app
+
+                app(prog_name="reelhaul")
     except ModuleNotFoundError as error:
         package = str(error.name).partition(".")[0]
         if package not in FLEET:
@@ -40,13 +42,3 @@ def main() -> None:
         sys.stderr.write(f"reelhaul: {reason}{f': {error.filename}' if error.filename else ''}\n")
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # flushing the rest at exit would fail again
         sys.exit(2)
-
-
-def _run() -> None:
-    from producer.cli.registry import app
-    from worker.monitoring import logs
-    from worker.settings import redacted
-
-    # Unconfigured, structlog writes to stdout. Commands print what a person needs to know themselves.
-    logs.configure("ERROR", redacted)
-    app(prog_name="reelhaul")

@@ -1,36 +1,110 @@
-"""The commands of `reelhaul`; each is imported when it is called."""
+"""The commands of `reelhaul`; each is imported when it is called, none for the help that lists them."""
 
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from worker.errors import UsageError
 
-#: Each command's module and function, in the order of the help.
+
+class Place(NamedTuple):
+    """Where a command is, and the first line of its help, which the help of `reelhaul` shows without it."""
+
+    #: Its module and function, `module:function`.
+    name: str
+    summary: str
+
+
+#: In the order of the help.
 COMMANDS = {
-    "backfill": "producer.cli.backfill:backfill",
-    "status": "producer.cli.status:status",
-    "fresh": "producer.cli.retention:fresh",
-    "verify": "producer.cli.verify:verify",
-    "refresh": "producer.cli.refresh:refresh",
-    "details": "producer.cli.details:details",
-    "movie": "producer.cli.movie:movie",
-    "popular": "producer.cli.popular:popular",
-    "genres": "producer.cli.genres:genres",
-    "schedule": "producer.cli.schedule:schedule",
-    "expire": "producer.cli.retention:expire",
-    "import": "producer.cli.import_file:import_file",
-    "export": "producer.cli.export:export",
-    "limit": "producer.cli.limit:limit",
-    "ids": "producer.cli.ids:ids",
-    "failures": "producer.cli.failures:failures",
-    "doctor": "producer.cli.doctor:doctor",
-    "health": "producer.cli.health:health",
-    "standalone": "sandbox.standalone:standalone",
-    "demo": "sandbox.demo:demo",
-    "emulator": "sandbox.emulator.cli:emulator",
+    "backfill": Place(
+        "producer.cli.backfill:backfill",
+        "Fetch every movie of the genres and years that is not stored yet.",
+    ),
+    "status": Place(
+        "producer.cli.status:status",
+        "Show how far everything that was asked for is, and what holds it back.",
+    ),
+    "fresh": Place(
+        "producer.cli.retention:fresh",
+        "Does the data need an update? Exit 0 when no page is missing or older than --max-age, else 1.",
+    ),
+    "verify": Place(
+        "producer.cli.verify:verify",
+        "Prove that nothing is missing: exit 0 when every page is stored "
+        "and every cell holds all its movies.",
+    ),
+    "refresh": Place(
+        "producer.cli.refresh:refresh",
+        "Fetch again what is older than --max-age, or what changed, ahead of everything else in the queues.",
+    ),
+    "details": Place(
+        "producer.cli.details:details",
+        "Fetch the details of the stored movies, where they are missing or older than --max-age.",
+    ),
+    "movie": Place(
+        "producer.cli.movie:movie",
+        "Show one movie by its ID, from the stored details or else from TMDB; or search TMDB for a TITLE.",
+    ),
+    "popular": Place(
+        "producer.cli.popular:popular",
+        "Fetch the most popular movies; their pages keep the order.",
+    ),
+    "genres": Place(
+        "producer.cli.genres:genres",
+        "List the genres, how many stored movies each has, and which occur together.",
+    ),
+    "schedule": Place(
+        "producer.cli.schedule:schedule",
+        "List what Reelhaul does by itself, or run it now.",
+    ),
+    "expire": Place(
+        "producer.cli.retention:expire",
+        "Delete what was not fetched again within REELHAUL_RETENTION; deleted pages count as missing.",
+    ),
+    "import": Place(
+        "producer.cli.import_file:import_file",
+        "Merge movies from a file: of two versions of a movie the one fetched later stays.",
+    ),
+    "export": Place(
+        "producer.cli.export:export",
+        "Write the stored movies to a file: a table, or one JSON object a line, as TMDB sent them.",
+    ),
+    "limit": Place(
+        "producer.cli.limit:limit",
+        "Show the fleet's limit, or change it for all workers at once.",
+    ),
+    "ids": Place(
+        "producer.cli.ids:ids",
+        "TMDB's daily id export: show, load.",
+    ),
+    "failures": Place(
+        "producer.cli.failures:failures",
+        "Pages in quarantine: list, show, retry, purge.",
+    ),
+    "doctor": Place(
+        "producer.cli.doctor:doctor",
+        "Check Redis, MongoDB, run folder, key, clock and versions; exit 2 when something needs fixing.",
+    ),
+    "health": Place(
+        "producer.cli.health:health",
+        "Exit 0 when every ROLE (worker or beat) on this host is alive and not stuck, "
+        "else 1 with the reason.",
+    ),
+    "standalone": Place(
+        "sandbox.standalone:standalone",
+        "Run a whole fleet here until Ctrl-C; Redis and MongoDB too, unless they are running already.",
+    ),
+    "demo": Place(
+        "sandbox.demo:demo",
+        "Watch a backfill from an empty machine: no key, no Docker, under a minute.",
+    ),
+    "emulator": Place(
+        "sandbox.emulator.cli:emulator",
+        "Serve an emulated TMDB and print its base address; ends on SIGTERM or Ctrl-C.",
+    ),
 }
 #: The extra that a package's commands need.
 EXTRAS = {"sandbox": "sandbox"}
@@ -43,16 +117,25 @@ class _Commands(TyperGroup):
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 -- typer's signature
-        if cmd_name not in COMMANDS:
-            return None
-        found = _load(COMMANDS[cmd_name])
-        if isinstance(found, typer.Typer):  # with subcommands
-            group = typer.main.get_command(found)
-            group.name = cmd_name
-            return group
-        single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-        single.command(cmd_name)(found)
-        return typer.main.get_command(single)
+        """The command's name and summary alone."""
+        place = COMMANDS.get(cmd_name)
+        return TyperCommand(cmd_name, help=place.summary) if place else None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that is called, in full."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, _command(str(name)) if command else None, rest
+
+
+def _command(name: str) -> Any:
+    found = _load(COMMANDS[name].name)
+    if isinstance(found, typer.Typer):  # with subcommands
+        group = typer.main.get_command(found)
+        group.name = name
+        return group
+    single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    single.command(name)(found)
+    return typer.main.get_command(single)
 
 
 def _load(place: str) -> Any:
@@ -78,3 +161,8 @@ app = typer.Typer(cls=_Commands, add_completion=False, pretty_exceptions_enable=
 @app.callback()
 def _reelhaul() -> None:
     """Haul The Movie Database into MongoDB, as fast as the API allows and not one request faster."""
+    from worker.monitoring import logs
+    from worker.settings import redacted
+
+    # Unconfigured, structlog writes to stdout. Commands print what a person needs to know themselves.
+    logs.configure("ERROR", redacted)

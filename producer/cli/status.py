@@ -24,13 +24,13 @@ from producer.cli.render import (
     status_tables,
 )
 from producer.progress import measure_all
+from producer.queues import lengths
 from producer.requests.request import Progress
 from worker.clients import limiter, redis_client, storage
 from worker.durations import format_duration
 from worker.errors import RedisUnavailable
 from worker.limiter.state import LimiterState
 from worker.monitoring.stats import fleet_stats
-from worker.queues import lengths
 from worker.settings import settings
 
 WATCH_S = 1.0

@@ -13,10 +13,10 @@ from producer.cli.options import AsJson, Quiet
 from producer.cli.render import console, counted, print_json, progress_bar
 from producer.completeness import REPAIRED, CellCheck, Reason, check_cells
 from producer.enqueue import all_backfills
+from producer.queues import enqueue
 from worker.clients import fleet_now, storage
 from worker.errors import UsageError
 from worker.keys import Fetch
-from worker.tasks import enqueue
 
 #: Ids of missing or gone movies that a line shows.
 SHOWN_IDS = 20

@@ -2,7 +2,3 @@
 
 May import: enqueue and what lies below it, and worker.
 """
-
-from producer.schedule.tasks import app
-
-__all__ = ["app"]

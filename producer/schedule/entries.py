@@ -15,16 +15,15 @@ from producer.enqueue import (
     save_request,
     unfinished_requests,
 )
+from producer.queues import MOVIES, lengths
 from producer.requests.backfills import Backfill, TotalsCheck
 from producer.requests.changes import LONGEST_GAP, OVERLAP, Changes, first_day, unread_since
 from producer.requests.movies import AgingMovies, Details
 from producer.requests.request import Request
 from producer.schedule.config import ScheduleEntry
-from worker.app import MOVIES
 from worker.clients import fleet_now, storage
 from worker.errors import NotNow, UsageError
 from worker.keys import Fetch, Key, MovieKey
-from worker.queues import lengths
 from worker.settings import settings
 
 log = structlog.get_logger(__name__)

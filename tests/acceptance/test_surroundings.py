@@ -322,7 +322,8 @@ def test_without_extras_help_lists_every_command_and_the_others_work(stage: Stag
 
 @pytest.mark.parametrize("module", ["celery", "typer", "redis", "pydantic_settings", "structlog"])
 def test_without_the_fleet_every_command_names_the_extra(stage: Stage, module: str) -> None:
-    for command in ("status",) if module == "celery" else ("status", "export"):  # an export sends no message
-        ended = without(stage, module, command, "movies.parquet")
+    commands = [("status",), ("export", "movies.parquet")]
+    for command in commands[:1] if module == "celery" else commands:  # an export sends no message
+        ended = without(stage, module, *command)
         assert (ended.returncode, ended.stdout) == (2, "")
         assert ended.stderr == f"reelhaul: the module {module} is missing: pip install 'reelhaul[fleet]'\n"

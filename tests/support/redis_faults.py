@@ -138,7 +138,7 @@ class DelayingProxy:
                 if self.only.encode() in chunk:
                     matched.set()
                 server.sendall(chunk)
-        _shut_down(server)
+        shut_down(server)
 
     def _replies(self, server: socket.socket, client: socket.socket, matched: threading.Event) -> None:
         with suppress(OSError):
@@ -148,9 +148,9 @@ class DelayingProxy:
                     self._over.wait(self.delay_s)
                 matched.clear()
                 client.sendall(chunk)
-        _shut_down(client)
+        shut_down(client)
 
 
-def _shut_down(end: socket.socket) -> None:
+def shut_down(end: socket.socket) -> None:
     with suppress(OSError):
         end.shutdown(socket.SHUT_RDWR)

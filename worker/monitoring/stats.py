@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import structlog
-from celery.worker import state as celery_state
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -61,6 +60,8 @@ class WorkerActivity:
 
     def __call__(self) -> dict[str, Any]:
         """When Celery last reached Redis, how many tasks are done, how long the oldest task has run."""
+        from celery.worker import state as celery_state  # noqa: PLC0415 -- `status` imports this module too
+
         now = time.monotonic()
         active = {request.id for request in list(celery_state.active_requests)}
         self._since = {id_: self._since.get(id_, now) for id_ in active}
