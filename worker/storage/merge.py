@@ -15,6 +15,7 @@ import json
 from datetime import datetime
 from typing import NamedTuple
 
+import orjson
 from pymongo import ReplaceOne, UpdateOne
 from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError
@@ -84,8 +85,15 @@ def version_of(movie: Document, fetched_at: datetime, page: str, body: bytes) ->
     """The movie as the response with that body had it; Unstorable when it has a field `_id` or `_meta`."""
     if "_id" in movie or "_meta" in movie:
         raise Unstorable(f"movie {movie['id']} has a field of ours: _id or _meta", Response(200, body))
-    text = json.dumps(movie, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
-    return Version(movie, fetched_at, hashlib.sha256(text.encode()).hexdigest(), page)
+    return Version(movie, fetched_at, hashlib.sha256(_canonical(movie)).hexdigest(), page)
+
+
+def _canonical(movie: Document) -> bytes:
+    """The movie as JSON with sorted keys: the same bytes whatever the order of its fields."""
+    try:
+        return orjson.dumps(movie, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError:  # integers beyond 64 bits, lone surrogates, more than 254 levels
+        return json.dumps(movie, ensure_ascii=True, sort_keys=True, separators=(",", ":")).encode()
 
 
 def merge(movies: Collection[Document], versions: dict[int, Version], latest: datetime) -> Saved:
