@@ -96,12 +96,19 @@ def _canonical(movie: Document) -> bytes:
         return json.dumps(movie, ensure_ascii=True, sort_keys=True, separators=(",", ":")).encode()
 
 
-def merge(movies: Collection[Document], versions: dict[int, Version], latest: datetime) -> Saved:
+def merge(
+    movies: Collection[Document], versions: dict[int, Version], latest: datetime, *, all_new: bool = False
+) -> Saved:
     """Merge the versions, by movie id, into the collection; stored times beyond `latest` are ignored.
 
+    `all_new`: probably none is stored: insert them before reading what is stored, which saves that round trip.
     Raises MongoUnavailable after ROUNDS rounds.
     """
     inserted = changed = 0
+    if all_new:
+        inserted = _insert(movies, [version.document() for version in versions.values()])
+        if inserted == len(versions):
+            return Saved(inserted, 0)
     for _ in range(ROUNDS):
         found = movies.find({"_id": {"$in": list(versions)}}, {"_meta": 1})
         stored = {movie["_id"]: movie["_meta"] for movie in found}
