@@ -2,8 +2,8 @@
 
     python -m benchmarks cpu [--quick] [--json] [--rounds N] [--pages N] [--rate R] [--tree FOLDER]...
 
-Each --tree is a checkout whose worker is measured; they take turns, each time with fresh servers. Default: this
-one. A worker's time is its utime and stime in /proc, from ready to the last page stored.
+Each --tree is a checkout whose worker is measured; they take turns, each time with fresh servers. Default:
+this one. A worker's time is its utime and stime in /proc, from ready to the last page stored.
 """
 
 import argparse

@@ -79,7 +79,7 @@ def test_a_page_record_is_journalled_after_its_movies(storage: Storage, recorder
     ]
     assert (len(journalled), all(journalled)) == (5, True)
     assert {concern["w"] for _, concern in recorder.writes()} == {"majority"}
-    # Each save writes the movies, then the record. The second first inserts: the first brought only new movies.
+    # Each save writes the movies, then the record. The second tries to insert: all of the first were new.
     assert "".join(what[0] for what, _ in recorder.writes()) == "mp" + "mmpp" + "mmmpp"
 
 

@@ -131,9 +131,9 @@ class TestAcknowledgements:
     """How many messages Redis knows as taken."""
 
     @staticmethod
-    def open(redis_url: str, transport: type, *, has_loop: bool) -> Connection:
+    def open(redis_url: str, transport: type, *, has_loop: bool) -> Any:
         options = {"global_keyprefix": f"{uuid4().hex}:"}
-        connection = Connection(redis_url, transport=transport, transport_options=options)
+        connection: Any = Connection(redis_url, transport=transport, transport_options=options)
         connection.transport.has_loop = has_loop
         queue = connection.SimpleQueue("some")
         for number in range(3):
@@ -141,11 +141,11 @@ class TestAcknowledgements:
         return connection
 
     @staticmethod
-    def take(connection: Connection) -> Any:
+    def take(connection: Any) -> Any:
         return connection.default_channel.basic_get("some")
 
     @staticmethod
-    def taken(connection: Connection) -> int:
+    def taken(connection: Any) -> int:
         channel: Any = connection.default_channel
         with channel.conn_or_acquire() as client:
             taken = client.hlen(channel.unacked_key)

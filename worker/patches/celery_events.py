@@ -1,4 +1,4 @@
-"""Celery 5.7 publishes task events at every turn of the event loop, which costs a sixth of a worker's CPU time.
+"""Celery 5.7 publishes task events at every turn of the event loop: a sixth of a worker's CPU time.
 
 Here a worker publishes those of half a second in one message, the last ones before it stops.
 """

@@ -101,7 +101,7 @@ def merge(
 ) -> Saved:
     """Merge the versions, by movie id, into the collection; stored times beyond `latest` are ignored.
 
-    `all_new`: probably none is stored: insert them before reading what is stored, which saves that round trip.
+    `all_new`: probably none is stored. Insert them before reading what is stored: mostly one round trip less.
     Raises MongoUnavailable after ROUNDS rounds.
     """
     inserted = changed = 0

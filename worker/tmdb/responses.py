@@ -113,8 +113,8 @@ def _parse_object(response: Response) -> dict[str, Any]:
 def decode(body: bytes) -> Any:
     """The JSON value; ValueError or RecursionError for what is not JSON, or holds a number beyond a double.
 
-    orjson takes a third of the time. Python's decoder takes what orjson refuses (lone surrogates, a byte order
-    mark), and integers beyond 64 bits, which orjson would round.
+    orjson takes a third of the time. Python's decoder takes what orjson refuses (lone surrogates, byte order
+    marks), and integers beyond 64 bits, which orjson would round.
     """
     if LONG_NUMBER not in body.translate(_AS_ZEROS):
         with suppress(orjson.JSONDecodeError):
