@@ -36,7 +36,7 @@ class QoS(kombu_redis.QoS):
 
     def append(self, message: Any, delivery_tag: str) -> None:
         """Note that a message is taken."""
-        delivery, acked = message.delivery_info, tuple(self._acked)
+        delivery, acked = message.delivery_info, self._acked.copy()
         entry = _encode([message._raw, delivery["exchange"], delivery["routing_key"]])
         with self.pipe_or_acquire() as pipe:
             pipe.execute_command("ZADD", self.unacked_index_key, time(), delivery_tag)
@@ -53,11 +53,11 @@ class QoS(kombu_redis.QoS):
 
     def flush(self) -> None:
         """Tell Redis what was acknowledged."""
-        if acked := tuple(self._acked):
+        if acked := self._acked.copy():
             with self.pipe_or_acquire() as pipe:
                 self._execute(pipe, acked)
 
-    def _execute(self, pipe: Any, acked: tuple[str, ...]) -> None:
+    def _execute(self, pipe: Any, acked: set[str]) -> None:
         if acked:
             pipe.execute_command("ZREM", self.unacked_index_key, *acked)
             pipe.execute_command("HDEL", self.unacked_key, *acked)
