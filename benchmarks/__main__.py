@@ -4,7 +4,7 @@ import importlib
 import sys
 
 #: Modules with a `main(arguments)` that returns an exit code.
-NAMES = ("limit", "status", "ids", "export", "read_index", "growth")
+NAMES = ("limit", "status", "ids", "export", "read_index", "cpu", "growth")
 
 
 def main(arguments: list[str]) -> int:

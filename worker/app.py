@@ -11,7 +11,7 @@ from kombu import Queue
 
 from worker import signals  # noqa: F401 -- connects the handlers
 from worker.errors import UsageError
-from worker.patches import install
+from worker.patches import celery_events, celery_requests, install
 from worker.settings import settings
 
 REFRESH, PAGES, CELLS, MOVIES = "refresh", "pages", "cells", "movies"
@@ -67,4 +67,6 @@ def configuration() -> dict[str, Any]:
 
 install()
 app = Celery("reelhaul", set_as_current=True, task_cls="worker.patches.celery_strategy:CheckedTask")
+celery_events.install(app)
+celery_requests.install()
 app.add_defaults(configuration)

@@ -38,12 +38,13 @@ class Labels:
     def of(self, fetches: Iterable[Fetch[Key]]) -> Iterator[tuple[Fetch[Key], str]]:
         """Each fetch with its key's label."""
         cell, total = None, None
+        genres = self._known_genres()  # once: while none are stored, each call is a query
         for fetch in fetches:
             key = fetch.key
             if isinstance(key, PageKey) and key.page > 1 and key.cell != cell:
                 cell, total = key.cell, self._total(key.cell.page(1))
             is_known = isinstance(key, PageKey) and key.cell == cell
-            yield fetch, label(key, self._known_genres(), total if is_known else None)
+            yield fetch, label(key, genres, total if is_known else None)
 
     def _known_genres(self) -> Mapping[int, str]:
         if not self._genres:

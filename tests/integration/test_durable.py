@@ -79,8 +79,23 @@ def test_a_page_record_is_journalled_after_its_movies(storage: Storage, recorder
     ]
     assert (len(journalled), all(journalled)) == (5, True)
     assert {concern["w"] for _, concern in recorder.writes()} == {"majority"}
-    # Each save writes the movies, then the record.
-    assert "".join(what[0] for what, _ in recorder.writes()) == "mp" + "mpp" + "mmmpp"
+    # Each save writes the movies, then the record. The second tries to insert: all of the first were new.
+    assert "".join(what[0] for what, _ in recorder.writes()) == "mp" + "mmpp" + "mmmpp"
+
+
+def test_movies_are_looked_up_before_they_are_inserted_once_some_were_stored(
+    storage: Storage, recorder: Recorder
+) -> None:
+    def commands(number: int, *movie_ids: int) -> list[str]:
+        del recorder.sent[:]
+        storage.movies.save_page(f"18:1999:{number}", page(*movie_ids))
+        return [name for name, what, _ in recorder.sent if what == "movies"]
+
+    assert commands(1, 1, 2) == ["insert"]
+    assert commands(2, 3, 4) == ["insert"]
+    assert commands(3, 4, 5) == ["insert", "find", "update"]
+    assert commands(4, 6, 7) == ["find", "insert"]
+    assert commands(5, 8, 9) == ["insert"]
 
 
 def test_every_write_waits_for_a_majority(storage: Storage, recorder: Recorder) -> None:

@@ -3,6 +3,8 @@
 When a test of stock code fails, upstream has fixed it: delete the patch and the test.
 """
 
+import base64
+import json
 import sys
 import time
 from collections.abc import Iterator
@@ -34,6 +36,11 @@ UNRECOVERABLE = "Unrecoverable error"
 WITHOUT_TRANSPORT = """
 import worker.patches.kombu_redis
 worker.patches.kombu_redis.install = lambda: None
+from worker.app import app
+"""
+WITHOUT_STEP = """
+import worker.patches.celery_events
+worker.patches.celery_events.install = lambda app: None
 from worker.app import app
 """
 WITHOUT_STRATEGY = """
@@ -118,6 +125,101 @@ def test_stock_kombu_builds_a_client_for_each_acknowledgement(
         channel: Any = connection.default_channel
         with channel.conn_or_acquire() as one, channel.conn_or_acquire() as other:
             assert (one is other) == is_shared
+
+
+class TestAcknowledgements:
+    """How many messages Redis knows as taken."""
+
+    @staticmethod
+    def open(redis_url: str, transport: type, *, has_loop: bool) -> Any:
+        options = {"global_keyprefix": f"{uuid4().hex}:"}
+        connection: Any = Connection(redis_url, transport=transport, transport_options=options)
+        connection.transport.has_loop = has_loop
+        queue = connection.SimpleQueue("some")
+        for number in range(3):
+            queue.put(number)
+        return connection
+
+    @staticmethod
+    def take(connection: Any) -> Any:
+        return connection.default_channel.basic_get("some")
+
+    @staticmethod
+    def taken(connection: Any) -> int:
+        channel: Any = connection.default_channel
+        with channel.conn_or_acquire() as client:
+            taken = client.hlen(channel.unacked_key)
+            assert taken == len(client.zrange(channel.unacked_index_key, 0, -1))
+            return int(taken)
+
+    def test_stock_kombu_tells_redis_of_each_at_once(self, redis_url: str) -> None:
+        with self.open(redis_url, stock_redis.Transport, has_loop=True) as connection:
+            self.take(connection).ack()
+            assert self.taken(connection) == 0
+
+    def test_in_a_worker_redis_is_told_with_the_next_message(self, redis_url: str) -> None:
+        with self.open(redis_url, kombu_redis.Transport, has_loop=True) as connection:
+            channel: Any = connection.default_channel
+            first, second = self.take(connection), self.take(connection)
+            first.ack()
+            assert self.taken(connection) == 2
+            third = self.take(connection)
+            assert self.taken(connection) == 2
+            second.ack()
+            third.ack()
+            channel.qos.flush()
+            assert self.taken(connection) == 0
+
+    def test_a_channel_that_closes_tells_the_rest(self, redis_url: str) -> None:
+        with self.open(redis_url, kombu_redis.Transport, has_loop=True) as connection:
+            channel: Any = connection.default_channel
+            self.take(connection).ack()
+            with channel.conn_or_acquire() as client:
+                assert client.hlen(channel.unacked_key) == 1
+                channel.close()
+                assert client.hlen(channel.unacked_key) == 0
+
+    def test_without_an_event_loop_redis_is_told_at_once(self, redis_url: str) -> None:
+        with self.open(redis_url, kombu_redis.Transport, has_loop=False) as connection:
+            self.take(connection).ack()
+            assert self.taken(connection) == 0
+
+    def test_an_idle_worker_tells_it_soon(self, stage: Stage) -> None:
+        stage.emulator("--movies", "50")
+        worker = stage.worker()
+        stage.send(cells=[(18, "2021", 1)])
+        wait_for(lambda: "18:2021:1" in stage.stored_pages(), watching=[worker])
+        with redis.Redis.from_url(stage.redis_url) as client:
+            wait_for(lambda: not client.hlen("{reelhaul}:unacked"), watching=[worker])
+
+
+class TestEvents:
+    """Task events, as Flower receives them."""
+
+    @pytest.mark.parametrize(("source", "is_stock"), [(WITHOUT_STEP, True), ("", False)])
+    def test_stock_celery_sends_them_at_each_turn_and_ours_all_of_them_twice_a_second(
+        self, stage: Stage, source: str, is_stock: bool
+    ) -> None:
+        stage.emulator("--movies", "50")
+        pages = 60
+        with redis.Redis.from_url(stage.redis_url) as client, client.pubsub() as channel:
+            channel.psubscribe("*celeryev*")
+            worker = stage.worker("-E", module=stock(stage, source) if source else "worker.app")
+            wait_for(lambda: " ready" in worker.log_text(), watching=[worker])
+            stage.send(cells=[(18, str(year), 1) for year in range(2026 - pages, 2026)])
+            wait_for(lambda: len(stage.stored_pages()) >= pages, watching=[worker])
+            worker.stop(PATIENCE_S)
+            batches = list(task_events(channel))
+        assert sum(batch.count("task-succeeded") for batch in batches) >= pages
+        assert (len(batches) > pages / 2) == is_stock
+
+
+def task_events(channel: Any) -> Iterator[list[str]]:
+    """The types of the task events in each message with some."""
+    while message := channel.get_message(timeout=1):
+        if message["type"] == "pmessage" and b"task." in message["channel"]:
+            body = json.loads(base64.b64decode(json.loads(message["data"])["body"]))
+            yield [event["type"] for event in body]
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,22 @@ MUTANTS = (
         f"{TESTS}::test_message_of_a_killed_worker_is_delivered_again",
     ),
     Mutant(
+        "acknowledgements-when-a-worker-stops",
+        "a worker that stops tells Redis first",
+        TRANSPORT,
+        "                self._qos.flush()",
+        "                pass",
+        "tests/integration/test_patches.py::TestAcknowledgements::test_a_channel_that_closes_tells_the_rest",
+    ),
+    Mutant(
+        "acknowledgements-with-the-next-message",
+        "those messages are delivered again and find their pages stored, without a request",
+        TRANSPORT,
+        'pipe.execute_command("HDEL", self.unacked_key, *acked)',
+        "pass",
+        "tests/integration/test_patches.py::TestAcknowledgements::test_in_a_worker_redis_is_told_with_the_next_message",
+    ),
+    Mutant(
         "worker-lost",
         "another pool process takes its place",
         APP,

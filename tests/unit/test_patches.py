@@ -5,9 +5,11 @@ When a test of stock code fails, upstream has fixed it: delete the patch and the
 
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from weakref import WeakSet
 
 import billiard.pool
 import click
@@ -16,6 +18,7 @@ from celery.bin.worker import WORKERS_POOL
 from flower.utils.broker import Broker
 
 from worker.patches import billiard_pool
+from worker.patches.celery_requests import RequestSet
 
 
 def run(script: str, folder: Path) -> str:
@@ -31,6 +34,30 @@ def test_stock_celery_ignores_the_option_prefork_when_another_pool_is_configured
     context = click.Context(click.Command("worker"), obj=SimpleNamespace(app=app))
     chosen: Any = WORKERS_POOL.convert("prefork", None, context)
     assert chosen.__module__ == "celery.concurrency.thread"
+
+
+class Request:
+    """As Celery's, in that it can be referred to weakly."""
+
+
+@pytest.mark.parametrize("kind", [WeakSet, RequestSet])
+def test_stock_celery_cannot_iterate_over_requests_that_a_thread_changes(
+    kind: type[WeakSet[Request]],
+) -> None:
+    held = [Request() for _ in range(3)]
+    requests = kind(held)
+    found = iter(requests)
+    next(found)
+    requests.discard(held.pop())
+    with nullcontext() if kind is RequestSet else pytest.raises(RuntimeError):
+        assert len(list(found)) in (1, 2)
+
+
+def test_celerys_requests_are_kept_in_sets_that_threads_may_change(tmp_path: Path) -> None:
+    script = "import worker.app, celery.worker.state as s; print(type(s.{}).__name__)"
+    for name in ("reserved_requests", "active_requests"):
+        assert run(script.format(name), tmp_path) == "RequestSet"
+        assert run(script.format(name).replace("worker.app", "celery"), tmp_path) == "WeakSet"
 
 
 def test_stock_billiard_waits_30_s_for_results_that_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,9 +33,14 @@ from worker.limiter.client import Limiter, Token
 from worker.tmdb import endpoints
 from worker.tmdb.client import TmdbClient
 from worker.tmdb.endpoints import discover
-from worker.tmdb.responses import LONGEST_PAUSE_S, PAUSE_S, pause_for, retry_after
+from worker.tmdb.responses import LONGEST_PAUSE_S, PAUSE_S, decode, pause_for, retry_after
 
 KEY = PageKey(18, "1999", 3)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
 #: Microseconds since 1970, and the same time as the client gives it.
 AT_US, AT = 1_767_225_600_123_456, datetime(2026, 1, 1, 0, 0, 0, 123_000, UTC)
 SENT = "Thu, 01 Jan 2026 00:00:00 GMT"
@@ -230,6 +235,36 @@ class TestErrorsInA200:
         tmdb, limiter = client(200, json.dumps(page_body(status_code=7)).encode())
         assert tmdb.get(KEY, discover, time.monotonic() + 5).total_pages == 7
         assert limiter.reports == []
+
+
+class TestDecode:
+    """orjson's values are those of Python's decoder."""
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b'{"id":9223372036854775808,"a":-9223372036854775809}',
+            b"[123456789012345678901234567890, 18446744073709551615, 18446744073709551616]",
+            b"[0.1234567890123456789012345, 1E5, -0.0, 1e-400]",
+            b'["\\ud800", "\\udc00\\ud800"]',
+            b'["\xed\xa0\x80"]',
+            b'\xef\xbb\xbf{"id":1}',
+            '{"é":1}'.encode("utf-16"),
+            b'{"a":1,"a":2}',
+            b"[" * 300 + b"]" * 300,
+        ],
+    )
+    def test_any_json_has_the_same_value(self, body: bytes) -> None:
+        assert repr(decode(body)) == repr(json.loads(body))
+
+    @pytest.mark.parametrize("body", [b"NaN", b"[-Infinity]", b"1e999", b"[-1e400]", b"[1,]", b"", b"\xff"])
+    def test_what_is_not_json_or_beyond_a_double_is_refused(self, body: bytes) -> None:
+        with pytest.raises(ValueError):  # noqa: PT011 -- whatever it says
+            decode(body)
+
+    @given(JSON)
+    def test_any_value_is_read_as_it_was_written(self, value: Any) -> None:
+        assert repr(decode(json.dumps(value).encode())) == repr(value)
 
 
 class TestPage:

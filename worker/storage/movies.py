@@ -34,11 +34,16 @@ class MovieStore:
         self._mongo = mongo
         self.collection = mongo.database["movies"]
         self.details = mongo.database["details"]
+        #: Whether no movie of the last page was stored before. Then the next page's are probably new too.
+        self._all_new = True
 
     def save_page(self, name: str, page: Page) -> Saved:
         """Merge the movies of a page; `name` becomes their `_meta.page`."""
         with translate_errors(page.body):
-            return merge(self.collection, versions_of(name, page), self._mongo.latest())
+            versions = versions_of(name, page)
+            saved = merge(self.collection, versions, self._mongo.latest(), all_new=self._all_new)
+            self._all_new = saved.inserted == len(versions)
+            return saved
 
     def save_details(self, key: MovieKey, details: Details, *, whole: bool) -> Saved:
         """Merge the list item that the details imply, and the details if `whole` or if some are stored."""

@@ -13,11 +13,14 @@ of one of its two forms: `status_code` and `status_message`, or `errors`. Proxie
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from math import isinf
 from typing import Any, NoReturn, TypeGuard
+
+import orjson
 
 from worker.errors import ApiFailure, KeyRejected, RateLimited, Rejected, Unparsable
 from worker.keys import LAST_MOVIE
@@ -27,6 +30,10 @@ from worker.records import Details, Page, Response
 PAUSE_S = 1.0
 #: The longest pause, whatever Retry-After says.
 LONGEST_PAUSE_S = 300.0
+
+#: The shortest number that may be beyond 64 bits, once its digits are zeros: 2^63 has 19 digits.
+LONG_NUMBER = b"0" * 19
+_AS_ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
 
 # Tuples, because a body may hold a list as its code, which `in` a set cannot look up.
 _KEY_CODES, _LIMIT_CODES, _GONE_CODES = (3, 7, 10, 14), (25,), (34,)
@@ -92,7 +99,7 @@ def _message(body: bytes) -> str:
 def _parse_object(response: Response) -> dict[str, Any]:
     """The JSON object of a 200; raises the error that TMDB may have sent with it."""
     try:
-        document = json.loads(response.body, parse_float=finite, parse_constant=no_constant)
+        document = decode(response.body)
     except (ValueError, RecursionError) as error:
         raise Unparsable(f"not JSON: {type(error).__name__}", response) from None
     if not isinstance(document, dict):
@@ -101,6 +108,18 @@ def _parse_object(response: Response) -> dict[str, Any]:
     if code is not None and "results" not in document and "id" not in document:
         _raise_for_code(code, response)
     return document
+
+
+def decode(body: bytes) -> Any:
+    """The JSON value; ValueError or RecursionError for what is not JSON, or holds a number beyond a double.
+
+    orjson takes a third of the time. Python's decoder takes what orjson refuses (lone surrogates, byte order
+    marks), and integers beyond 64 bits, which orjson would round.
+    """
+    if LONG_NUMBER not in body.translate(_AS_ZEROS):
+        with suppress(orjson.JSONDecodeError):
+            return orjson.loads(body)
+    return json.loads(body, parse_float=finite, parse_constant=no_constant)
 
 
 def finite(digits: str) -> float:
