@@ -215,6 +215,7 @@ def test_popular_and_details_are_exported(stage: Stage) -> None:
         {"_id": n, "id": n, "genre_ids": [18], "title": f"Movie {n}", "_meta": {}} for n in (1, 2, 3)
     ]
     stage.database["movies"].insert_many(movies)
+    stage.database["genres"].insert_one({"_id": 18, "name": "Drama"})  # else it would be asked for
     stage.database["details"].insert_one(
         {
             "_id": 2,
