@@ -25,7 +25,7 @@ MUTANTS = (
         ENDS,
         PAGES,
         "saved = self._movies.save_page(key.id, page)",
-        "self._save_record(key, page)\n        saved = self._movies.save_page(key.id, page)",
+        "self.save_record(key, page)\n        saved = self._movies.save_page(key.id, page)",
         f"{MERGE_TESTS}::TestStorable::test_what_mongodb_cannot_hold_is_unstorable[bigint]",
         quick=True,
     ),
