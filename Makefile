@@ -18,8 +18,9 @@ help: ## list these targets
 demo: $(STAMP) ## a backfill on this machine: emulated TMDB, embedded Redis and MongoDB, two workers
 	$(BIN)/reelhaul demo $(ARGS)
 
+# Three at a time on two cores: the tests wait for most of their time.
 test: $(STAMP) ## every test, on embedded servers
-	$(BIN)/python -m pytest --numprocesses=2 --dist=worksteal $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=3 --dist=worksteal $(ARGS)
 
 chaos: $(STAMP) ## every kill test, a table of what each fault cost, 8 mutants; ARGS=--quick: those of `make test`
 	$(BIN)/python -m tests.chaos $(ARGS)

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import redis
 
-from sandbox.processes import ChildProcess
 from sandbox.servers import EmulatorProcess
 from tests.support.stage import PATIENCE_S, Stage, wait_for
 
