@@ -43,7 +43,12 @@ format: $(STAMP) ## format the sources and fix what ruff can
 	$(BIN)/ruff check --fix .
 
 bench: $(STAMP) $(PEERS_STAMP) ## Reelhaul beside its peers: speed, limit, kills; ARGS: --quick (5 minutes), --json
-	@$(BIN)/python -m benchmarks compare $(ARGS)
+	$(BIN)/python -m benchmarks compare $(ARGS)
+
+# Only the results go to standard output, the first time too.
+ifeq ($(MAKECMDGOALS),bench)
+.SILENT:
+endif
 
 bench-readme: $(STAMP) ## write the README's table from docs/benchmarks/peers.json
 	$(BIN)/python -m benchmarks compare --readme
@@ -84,8 +89,7 @@ $(STAMP): requirements.lock pyproject.toml
 
 $(PEERS): $(PEERS_STAMP)
 
-# `make bench` prints nothing but its results to standard output.
 $(PEERS_STAMP): benchmarks/requirements-peers.lock
-	@$(PYTHON) -m venv $(PEERS)
-	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
-	@touch $@
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	touch $@

@@ -140,10 +140,13 @@ def killed(stage: Stage, contestant: Contestant) -> dict[str, Any]:
 def started(contestant: Contestant, run: Run) -> Iterator[list[ChildProcess]]:
     """The processes of a contestant; they have ended afterwards."""
     processes = contestant.start(run)
+    commands: list[ChildProcess] = []
     try:
+        commands = contestant.request(run)
         yield processes
     finally:
-        for process in processes:
+        for process in [*commands, *processes]:
+            # Workers have nothing to finish; a peer is about to end, and a command has done its work.
             process.stop(grace_s=0 if isinstance(contestant, Reelhaul) else 5)
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

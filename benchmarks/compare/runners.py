@@ -35,7 +35,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Reelhaul:
-    """Workers of one pool. The backfill is requested once they are ready."""
+    """Workers of one pool, which wait for a backfill to be requested."""
 
     label: str
     pool: str
@@ -43,7 +43,7 @@ class Reelhaul:
     processes: int = 1
 
     def start(self, run: Run) -> list[ChildProcess]:
-        """Ready workers, with the backfill enqueued; a second call resumes."""
+        """Ready workers."""
         fleet = self._fleet(run)
         options = ("--pool", self.pool, "--concurrency", str(self.concurrency))
         number = len(list(run.folder.glob("worker*.log")))
@@ -54,11 +54,13 @@ class Reelhaul:
             workers.append(fleet.start(*celery, "--without-gossip", "--without-mingle", *options, name=name))
         for worker in workers:
             worker.wait_until(lambda worker=worker: " ready" in worker.log_text(), READY_S)  # type: ignore[misc]
-        # Not waited for: the workers fetch the first pages before this command has ended.
-        years = f"{FIRST_YEAR}..{run.catalogue.last_year}"
-        request = ("backfill", "--genres", GENRE_NAME, "--years", years, "--detach", "--quiet")
-        fleet.start(*REELHAUL, *request)
         return workers
+
+    def request(self, run: Run) -> list[ChildProcess]:
+        """The command that requests the backfill; the workers fetch first pages before it has ended."""
+        years = f"{FIRST_YEAR}..{run.catalogue.last_year}"
+        command = (*REELHAUL, "backfill", "--genres", GENRE_NAME, "--years", years, "--detach", "--quiet")
+        return [self._fleet(run).start(*command, name="backfill")]
 
     def _fleet(self, run: Run) -> Fleet:
         limit = UNLIMITED
@@ -95,6 +97,9 @@ class Peer:
         """The running processes; a second call in the same folder resumes."""
         keys = run.catalogue.keys
         return [self._start(run, number, keys) for number in range(self.processes)]
+
+    def request(self, run: Run) -> list[ChildProcess]:  # noqa: ARG002 -- a peer begins by itself
+        return []
 
     def _start(self, run: Run, number: int, keys: list[str]) -> ChildProcess:
         mine = keys if self.shares_queue else keys[number :: self.processes]

@@ -1,11 +1,11 @@
 """crawlee's HttpCrawler and pymongo's AsyncMongoClient; with a rate, its max_tasks_per_minute.
 
-Its request queue is on disk (its default), so that it survives a kill, and is not purged at the start.
+Its request queue is on disk, as is its default, and not purged at the start, so that it survives a kill; with
+CRAWLEE_IN_MEMORY=1 in the environment it is in memory, which is faster.
 """
 
 import asyncio
 import os
-import sys
 
 from crawlee import ConcurrencySettings, Request, service_locator
 from crawlee.configuration import Configuration
@@ -51,4 +51,3 @@ async def main(job: Job, *, in_memory: bool) -> None:
 
 if __name__ == "__main__":
     asyncio.run(main(read_job(), in_memory=bool(os.environ.get("CRAWLEE_IN_MEMORY"))))
-    sys.exit(0)
