@@ -92,9 +92,7 @@ def test_the_latest_list_needs_no_name(stage: Stage) -> None:
 
 
 def test_a_schedule_entry_loads_the_latest_list_and_fetches_what_is_missing(stage: Stage) -> None:
-    path = stage.folder / "schedule.toml"
-    path.write_text('[daily]\ndo = "ids"\nevery = "1d"\n')
-    stage.environment |= {"REELHAUL_SCHEDULE": str(path), "REELHAUL_TICK_S": "2"}
+    stage.use_schedule('[daily]\ndo = "ids"\nevery = "1d"\n')
     server = stage.emulator("--movies", "60")
     worker = stage.worker()
     assert stage.reelhaul("popular", "--pages", "1", "-q").returncode == 0
@@ -105,11 +103,9 @@ def test_a_schedule_entry_loads_the_latest_list_and_fetches_what_is_missing(stag
 
 
 def test_a_schedule_entry_that_fails_says_why_and_the_others_run(stage: Stage) -> None:
-    path = stage.folder / "schedule.toml"
-    path.write_text('[daily]\ndo = "ids"\nevery = "1d"\n[later]\ndo = "changes"\nevery = "1h"\n')
+    stage.use_schedule('[daily]\ndo = "ids"\nevery = "1d"\n[later]\ndo = "changes"\nevery = "1h"\n')
     server = stage.emulator("--movies", "5")
-    nowhere = f"http://127.0.0.1:{server.port}/none"
-    stage.environment |= {"REELHAUL_SCHEDULE": str(path), "REELHAUL_TICK_S": "2", "REELHAUL_IDS_URL": nowhere}
+    stage.environment["REELHAUL_IDS_URL"] = f"http://127.0.0.1:{server.port}/none"
     worker, beat = stage.worker(), stage.beat()
     states = stage.database["schedule"]
     wait_for(lambda: bool((states.find_one({"_id": "later"}) or {}).get("outcome")), watching=[worker, beat])

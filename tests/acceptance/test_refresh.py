@@ -29,18 +29,6 @@ def earlier(day: str, days: int) -> str:
     return f"{date.fromisoformat(day) - timedelta(days=days)}"
 
 
-def use_schedule(stage: Stage, toml: str) -> None:
-    path = stage.folder / "schedule.toml"
-    path.write_text(toml)
-    stage.environment["REELHAUL_SCHEDULE"] = str(path)
-
-
-def start_beat(stage: Stage) -> ChildProcess:
-    """Start beat with a tick every two seconds."""
-    stage.environment["REELHAUL_TICK_S"] = "2"
-    return stage.beat()
-
-
 def gone(stage: Stage) -> set[int]:
     return {movie["_id"] for movie in stage.database["movies"].find({"_meta.gone_at": {"$exists": True}})}
 
@@ -75,14 +63,14 @@ def change_catalogue(server: EmulatorProcess) -> tuple[int, set[int]]:
 
 
 def test_beat_refreshes_what_changed_at_tmdb(stage: Stage) -> None:
-    use_schedule(stage, '[changes]\ndo = "changes"\nevery = "1h"\nnew = true\n')
+    stage.use_schedule('[changes]\ndo = "changes"\nevery = "1h"\nnew = true\n')
     server = stage.emulator("--movies", "2000", "--latency-ms", "20")
     worker = stage.worker()
     assert stage.reelhaul("backfill", *ALL_YEARS).returncode == 0
     assert not_gone(stage) == dated(server)
     before = len(server.log())
     needed, deleted = change_catalogue(server)
-    beat = start_beat(stage)
+    beat = stage.beat()
     wait_for(lambda: stage.database["pages"].find_one({"_id": OF_CHANGES}) is not None, watching=[beat])
     more = sorted(set(dated(server)) - deleted)[300:320]
     wait_for(lambda: not_gone(stage) == dated(server), watching=[worker, beat])
@@ -96,22 +84,22 @@ def test_beat_refreshes_what_changed_at_tmdb(stage: Stage) -> None:
     pages = counts.pop("changes")
     assert sum(counts.values()) <= 1.1 * (needed + len(more)), counts
     assert pages <= 8  # two days of at most two pages, twice
+    wait_for(lambda: stage.schedule_outcome("changes").startswith("changes since "), watching=[worker, beat])
     listed = json.loads(stage.reelhaul("schedule", "--json").stdout)
     assert [entry["schedule_entry"] for entry in listed] == ["changes", "sweep"]
-    assert listed[0]["outcome"].startswith("changes since ")
     assert listed[0]["last_run"] < listed[0]["next_run"]
 
 
 def test_a_complete_refresh_runs_again_though_the_queue_is_never_short(stage: Stage) -> None:
     """A run that lacks nothing has ended, even if no sweep ever noted that."""
-    use_schedule(stage, '[recent]\ndo = "refresh"\nevery = "2s"\nmax_age = "1d"\n')
+    stage.use_schedule('[recent]\ndo = "refresh"\nevery = "2s"\nmax_age = "1d"\n')
     stage.emulator("--movies", "50")
     worker = stage.worker()
     assert stage.reelhaul("backfill", *ALL_YEARS).returncode == 0
     worker.stop()
     stage.send(cells=[(18, str(year), 1) for year in range(1900, 2026)])
     worker = stage.worker("-Q", "refresh")  # nobody takes the messages in `cells`
-    beat = start_beat(stage)
+    beat = stage.beat()
     runs: set[datetime] = set()
 
     def has_run_again() -> bool:
@@ -278,7 +266,7 @@ def test_changed_movies_are_fetched_though_redis_lost_every_message(stage: Stage
     with redis.Redis.from_url(stage.redis_url) as client:
         client.flushdb()
     stage.worker()
-    start_beat(stage)
+    stage.beat()
     wait_for(lambda: not_gone(stage) == dated(server))
     assert requests_made(server, before)["details"] == needed
 
@@ -329,8 +317,8 @@ def test_an_invalid_argument_is_one_line(stage: Stage, arguments: tuple[str, ...
 
 
 def test_beat_and_worker_do_not_start_with_an_invalid_schedule(stage: Stage) -> None:
-    use_schedule(stage, '[changes]\ndo = "changes"\nevery = "hourly"\n')
-    for process in (start_beat(stage), stage.worker()):
+    stage.use_schedule('[changes]\ndo = "changes"\nevery = "hourly"\n')
+    for process in (stage.beat(), stage.worker()):
         assert process.wait(PATIENCE_S) == 2
         assert "schedule.toml, line 3: every = 'hourly': expected a length of time" in process.log_tail()
         assert "Traceback" not in process.log_text()

@@ -16,20 +16,8 @@ CELLS = ("--genres", "Drama,Comedy", "--years", "2015..2019")
 TOTALS = '[totals]\ndo = "totals"\nevery = "7d"\nmax_age = "0s"\n'
 
 
-def schedule(stage: Stage, toml: str) -> None:
-    path = stage.folder / "schedule.toml"
-    path.write_text(toml)
-    stage.environment["REELHAUL_SCHEDULE"] = str(path)
-
-
-def has_ended(stage: Stage, entry: str) -> bool:
-    rows = json.loads(stage.reelhaul("schedule", "--json").stdout)
-    [outcome] = [row["outcome"] for row in rows if row["schedule_entry"] == entry]
-    return bool(outcome) and not outcome.startswith("running")
-
-
 def test_a_new_movie_makes_its_cells_be_fetched_whole_and_no_others(stage: Stage) -> None:
-    schedule(stage, TOTALS)
+    stage.use_schedule(TOTALS)
     server = stage.emulator("--movies", "4000")
     worker = stage.worker()
     assert stage.reelhaul("backfill", *CELLS, "-q").returncode == 0
@@ -43,7 +31,7 @@ def test_a_new_movie_makes_its_cells_be_fetched_whole_and_no_others(stage: Stage
     server.change_movies(upsert=[new])
     server.reset()
     assert stage.reelhaul("schedule", "run", "totals").returncode == 0
-    wait_for(lambda: has_ended(stage, "totals"), watching=[worker])
+    wait_for(lambda: bool(stage.schedule_outcome("totals")), watching=[worker])
     assert stage.stored_movies()[8_000_000] == new
     expected = {id_: 1 for id_ in pages if id_.endswith(":1") or id_.startswith(f"{changed}:")}
     assert page_requests(server) == {**expected, f"{changed}:1": 2}
@@ -51,12 +39,12 @@ def test_a_new_movie_makes_its_cells_be_fetched_whole_and_no_others(stage: Stage
     assert stage.reelhaul("verify").returncode == 0
     server.reset()
     assert stage.reelhaul("schedule", "run", "totals").returncode == 0
-    wait_for(lambda: has_ended(stage, "totals"), watching=[worker])
+    wait_for(lambda: bool(stage.schedule_outcome("totals")), watching=[worker])
     assert page_requests(server) == {id_: 1 for id_ in pages if id_.endswith(":1")}
 
 
 def test_totals_of_cells_that_were_fetched_lately_are_not_asked_for(stage: Stage) -> None:
-    schedule(stage, TOTALS.replace("0s", "1d"))
+    stage.use_schedule(TOTALS.replace("0s", "1d"))
     server = stage.emulator("--movies", "500")
     stage.worker()
     assert stage.reelhaul("backfill", *CELLS, "-q").returncode == 0
@@ -66,14 +54,14 @@ def test_totals_of_cells_that_were_fetched_lately_are_not_asked_for(stage: Stage
 
 
 def test_recent_keeps_to_the_years_that_a_backfill_asked_for(stage: Stage) -> None:
-    schedule(stage, '[recent]\ndo = "refresh"\nevery = "1d"\nmax_age = "0s"\n')
+    stage.use_schedule('[recent]\ndo = "refresh"\nevery = "1d"\nmax_age = "0s"\n')
     server = stage.emulator("--movies", "500")
     worker = stage.worker()
     assert stage.reelhaul("backfill", "--genres", "Drama", "--years", "1998..2016", "-q").returncode == 0
     assert stage.reelhaul("backfill", "--genres", "Comedy", "--years", "2026", "-q").returncode == 0
     server.reset()
     assert stage.reelhaul("schedule", "run", "recent").returncode == 0
-    wait_for(lambda: has_ended(stage, "recent"), watching=[worker])
+    wait_for(lambda: bool(stage.schedule_outcome("recent")), watching=[worker])
     assert {id_.rpartition(":")[0] for id_ in page_requests(server)} == {"35:2026"}
 
 

@@ -131,7 +131,6 @@ def test_lost_pages_come_back_while_movies_wait(stage: Stage) -> None:
     store_popular(stage, 8)
     assert ": 160 messages sent" in stage.reelhaul("details", "--detach").stdout
     assert stage.reelhaul("backfill", "--years", "2018..2020", "--detach").returncode == 0
-    stage.environment["REELHAUL_TICK_S"] = "2"
     sweeping = [
         stage.worker("-Q", "refresh"),  # nobody takes pages or movies
         stage.start(sys.executable, "-m", "celery", "-A", "producer.schedule", "beat"),

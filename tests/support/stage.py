@@ -46,6 +46,7 @@ class Stage(Fleet):
             "REELHAUL_RUN_FOLDER": str(folder / "run"),
             "REELHAUL_CONCURRENCY": "8",
             "REELHAUL_TIMEOUT_S": "2",
+            "REELHAUL_TICK_S": "2",
             "COLUMNS": "200",
         }
         super().__init__(environment, folder)
@@ -101,6 +102,18 @@ class Stage(Fleet):
         for movie in movies.values():
             del movie["_meta"]
         return movies
+
+    def use_schedule(self, toml: str) -> None:
+        """Write the schedule file of the processes that are started later."""
+        path = self.folder / "schedule.toml"
+        path.write_text(toml)
+        self.environment["REELHAUL_SCHEDULE"] = str(path)
+
+    def schedule_outcome(self, entry: str) -> str:
+        """What `reelhaul schedule --json` says of the entry's last run; "" while it runs or before it ran."""
+        rows = json.loads(self.reelhaul("schedule", "--json").stdout)
+        [outcome] = [row["outcome"] for row in rows if row["schedule_entry"] == entry]
+        return "" if outcome.startswith("running") else str(outcome)
 
     def progress(self) -> dict[str, Any]:
         """The latest backfill in `reelhaul status --json`."""
