@@ -7,10 +7,14 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# What `make bench` compares with, in an environment of its own.
+PEERS := .venv-peers
+PEERS_STAMP := $(PEERS)/.installed
 PACKAGES := worker producer reelhaul sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos mutants check format bench bench-limit pictures lock clean $(VENV)
+.PHONY: help demo test chaos mutants check format bench bench-readme bench-own bench-limit pictures lock clean \
+	$(VENV) $(PEERS)
 
 help: ## list these targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,7 +43,18 @@ format: $(STAMP) ## format the sources and fix what ruff can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(STAMP) ## every benchmark: the limit, status, ids, export of a million movies, an index, growth; 45 minutes
+bench: $(STAMP) $(PEERS_STAMP) ## Reelhaul beside its peers: speed, limit, kills; ARGS: --quick (5 minutes), --json
+	$(BIN)/python -m benchmarks compare $(ARGS)
+
+# Only the results go to standard output, the first time too.
+ifeq ($(MAKECMDGOALS),bench)
+.SILENT:
+endif
+
+bench-readme: $(STAMP) ## write the README's table from docs/benchmarks/peers.json
+	$(BIN)/python -m benchmarks compare --readme
+
+bench-own: $(STAMP) ## Reelhaul alone: the limit, status, ids, export of a million movies, an index, growth; 45 minutes
 	$(BIN)/python -m benchmarks $(ARGS)
 
 bench-limit: $(STAMP) ## how well the shared limit is kept and used, by the emulator's log
@@ -48,16 +63,19 @@ bench-limit: $(STAMP) ## how well the shared limit is kept and used, by the emul
 pictures: $(STAMP) ## draw docs/images from a demo run in a browser (needs chromium)
 	$(BIN)/python -m tests.support.pictures
 
-lock: ## resolve both locks for Python 3.11 to 3.14 (needs uv)
+lock: ## resolve all locks for Python 3.11 to 3.14 (needs uv)
 	$(UV) pip compile --universal --python-version 3.11 --all-extras --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 		--quiet $(ARGS) --output-file requirements.lock pyproject.toml
 	$(UV) pip compile --universal --python-version 3.11 --extra build --extra fleet --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 		--quiet --constraints requirements.lock --output-file requirements-service.lock pyproject.toml
+	$(UV) pip compile --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
+		--quiet $(ARGS) --output-file benchmarks/requirements-peers.lock benchmarks/requirements-peers.in
 
 clean: ## remove the environment and all caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
 	find $(PACKAGES) tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 $(VENV): $(STAMP)
@@ -68,4 +86,11 @@ $(STAMP): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+$(PEERS): $(PEERS_STAMP)
+
+$(PEERS_STAMP): benchmarks/requirements-peers.lock
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	touch $@
