@@ -7,11 +7,13 @@ from worker.errors import UsageError
 from worker.keys import Cell
 from worker.windows import FIRST_YEAR, LAST_YEAR
 
-_YEARS = re.compile(r"(\d{4})(?:\.\.(\d{4}))?")
+#: The first of the years that are fetched unless a person says which.
+DEFAULT_SINCE = 1990
+_YEARS = re.compile(r"(\d{4})(?:(?:\.\.|-)(\d{4}))?")
 
 
 def parse_years(text: str) -> list[int]:
-    """The years in `"1999"`, `"1990..2025"` or a comma-separated list of both, ascending, each once."""
+    """The years in `"1999"`, `"1990..2025"`, also `"1990-2025"`, or a comma-separated list; ascending."""
     found: set[int] = set()
     for part in text.split(","):
         ends = _YEARS.fullmatch(part.strip())

@@ -8,7 +8,7 @@ import typer
 
 from producer.cli.follow import run_request
 from producer.cli.genre_names import current_genres
-from producer.cli.options import Detach, Genres, MaxAge, Quiet, Years, parse_max_age
+from producer.cli.options import Detach, Genres, MaxAge, Quiet, Years, chosen_years, parse_max_age
 from producer.cli.render import console
 from producer.plan import parse_genres, parse_years
 from producer.progress import measure
@@ -21,7 +21,7 @@ from worker.settings import settings
 
 def backfill(  # noqa: PLR0913, PLR0917 -- a command's options
     genres: Genres = "all",
-    years: Years = "1990..2025",
+    years: Years = None,
     max_age: MaxAge = None,
     no_genre: Annotated[
         bool,
@@ -34,9 +34,11 @@ def backfill(  # noqa: PLR0913, PLR0917 -- a command's options
     """Fetch every movie of the genres and years that is not stored yet."""
     if no_genre and genres != "all":
         raise UsageError(f"--no-genre covers every genre: leave --genres {genres!r} out")
-    wanted_years, age = parse_years(years), parse_max_age(max_age)
+    age = parse_max_age(max_age)
+    if years is not None:
+        parse_years(years)  # before the key: what is wrong with the command is said first
     settings().require_key()
-    wanted = new_backfill(None if no_genre else genres, wanted_years, age)
+    wanted = new_backfill(None if no_genre else genres, chosen_years(years), age)
     if dry_run:
         _show_plan(wanted)
     else:

@@ -1,18 +1,30 @@
 """Options that several commands share."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
 
+from producer.plan import DEFAULT_SINCE, parse_years
+from worker.clients import fleet_now
 from worker.durations import parse_duration
 from worker.errors import UsageError
 from worker.settings import settings
 
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
+
 Genres = Annotated[str, typer.Option(help="all, or names and ids: Drama,35", metavar="all|NAME|ID,...")]
-Years = Annotated[str, typer.Option(help="Years of first release.", metavar="FIRST..LAST")]
+Years = Annotated[
+    str | None,
+    typer.Option(
+        help="Years of first release.",
+        metavar="FIRST..LAST",
+        show_default=f"{DEFAULT_SINCE} up to this year",
+    ),
+]
 MaxAge = Annotated[
     str | None,
     typer.Option(
@@ -23,6 +35,23 @@ Detach = Annotated[bool, typer.Option("--detach", help="Enqueue and return; the 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
+
+
+def chosen_years(text: str | None) -> list[int]:
+    """The years of --years; by default those since DEFAULT_SINCE, this year included."""
+    return parse_years(text) if text is not None else list(range(DEFAULT_SINCE, fleet_now().year + 1))
+
+
+def parse_since(text: str) -> datetime | timedelta:
+    """What --since says: the beginning of a day (UTC), or a length of time to look back."""
+    try:
+        if _DAY.fullmatch(text):
+            return datetime.fromisoformat(text).replace(tzinfo=UTC)
+        return parse_duration(text, "--since")
+    except ValueError:
+        raise UsageError(f"--since {text!r}: the calendar has no such day") from None
+    except UsageError as error:
+        raise UsageError(f"{error}, or a day: 2026-01-01") from None
 
 
 def parse_max_age(text: str | None) -> timedelta:

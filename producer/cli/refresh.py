@@ -1,20 +1,19 @@
 """`reelhaul refresh`: fetch again what is old, or what changed."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated
 
 import typer
 
 from producer.cli.backfill import new_backfill
 from producer.cli.follow import run_request
-from producer.cli.options import Detach, Genres, Quiet, parse_max_age
+from producer.cli.options import Detach, Genres, Quiet, parse_max_age, parse_since
 from producer.cli.render import console
 from producer.cli.tmdb import open_limiter
 from producer.plan import parse_years
 from producer.requests.changes import Changes
 from producer.schedule.entries import new_reading
 from worker.clients import fleet_now
-from worker.durations import parse_duration
 from worker.errors import UsageError
 from worker.settings import settings
 
@@ -35,7 +34,7 @@ def refresh(  # noqa: PLR0913, PLR0917 -- a command's options
         str | None,
         typer.Option(
             help="With --changes: how far to look back.",
-            metavar="LENGTH",
+            metavar="DAY|LENGTH",
             show_default="to where the changes were last read",
         ),
     ] = None,
@@ -53,7 +52,7 @@ def refresh(  # noqa: PLR0913, PLR0917 -- a command's options
         raise UsageError("--new needs --changes: which movies are new, only the change feed tells")
     if changes and (years is not None or genres != "all"):
         raise UsageError("--changes covers all movies: leave out --genres and --years")
-    back = parse_duration(since, "--since") if since is not None else None
+    back = parse_since(since) if since is not None else None
     wanted_years = parse_years(years) if years is not None else None
     settings().require_key()
     if changes:
@@ -66,10 +65,13 @@ def refresh(  # noqa: PLR0913, PLR0917 -- a command's options
     run_request(new_backfill(genres, wanted_years, age), "refresh", detach=detach, quiet=quiet)
 
 
-def _changes(back: timedelta | None, *, new: bool, quiet: bool) -> Changes:
+def _changes(back: datetime | timedelta | None, *, new: bool, quiet: bool) -> Changes:
     """A reading of the changes; UsageError when nothing is stored."""
     now = fleet_now()
-    found = new_reading(now, since=now - back if back is not None else None, again=True, new=new)
+    since = now - back if isinstance(back, timedelta) else back
+    if since and since > now:
+        raise UsageError(f"--since {since:%Y-%m-%d}: expected a day that has begun, today is {now:%Y-%m-%d}")
+    found = new_reading(now, since=since, again=True, new=new)
     if found is None:
         raise UsageError("nothing is stored yet, so nothing can have changed: `reelhaul backfill --help`")
     reading, swept = found

@@ -193,6 +193,7 @@ def test_unknown_words_exit_with_2(
         (["backfill", "--max-age", "soon"], "--max-age 'soon': expected a length of time"),
         (["refresh", "--max-age", ""], "--max-age '': expected a length of time"),
         (["refresh", "--changes", "--since", ""], "--since '': expected a length of time"),
+        (["refresh", "--changes", "--since", "2026-02-30"], "--since '2026-02-30': the calendar has no"),
         (["refresh", "--years", ""], "--years '': expected YEAR or FIRST..LAST"),
         (["limit", "pause", "--for", ""], "--for '': expected a length of time"),
         (["movie", " "], "TITLE is empty: expected words of a title"),
