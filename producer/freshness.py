@@ -5,12 +5,13 @@ from datetime import timedelta
 
 from producer.coverage import CoverageIndex
 from producer.enqueue import requested_backfills
-from producer.plan import parse_genres, parse_years, plan_cells
+from producer.plan import parse_genres, parse_years
 from worker.clients import storage
 from worker.durations import parse_duration
 from worker.errors import UsageError
-from worker.keys import Cell
+from worker.keys import ANY_GENRE, Cell
 from worker.settings import settings
+from worker.storage.selection import cells_to_read
 
 
 @dataclass(frozen=True)
@@ -63,15 +64,17 @@ def _requested_cells(genres: str | None, years: str | None) -> list[Cell]:
     """The cells of every backfill that a person requested, or of these genres and years."""
     requested = requested_backfills(storage())
     names = {genre_id: name for backfill in requested for genre_id, name in backfill.genres.items()}
+    cells = dict.fromkeys(cell for backfill in requested for cell in backfill.cells())
     if genres is None and years is None:
         if not requested:
             raise UsageError("nothing was requested yet: `reelhaul backfill --help`")
-        return list(dict.fromkeys(cell for backfill in requested for cell in backfill.cells()))
-    known = storage().genres.names() | names
-    if not known:
-        raise UsageError("no genres are known yet: `reelhaul backfill` gets them from TMDB")
+        return list(cells)
+    known = {id_: name for id_, name in (storage().genres.names() | names).items() if id_ != ANY_GENRE}
+    if not known and (genres is not None or not names):
+        raise UsageError("no genres are known yet: `reelhaul genres` gets them from TMDB")
     requested_years = {year for backfill in requested for year in backfill.years}
-    return plan_cells(
+    return cells_to_read(
+        cells,
         parse_genres(genres, known) if genres is not None else list(names or known),
         parse_years(years) if years is not None else requested_years,
     )

@@ -2,10 +2,21 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from enum import StrEnum
 
 from worker.errors import UsageError
 from worker.keys import Cell
 from worker.windows import FIRST_YEAR, LAST_YEAR
+
+
+class Way(StrEnum):
+    """How a backfill divides the movies into cells."""
+
+    #: A cell for each genre and year: a movie comes as often as it has genres.
+    GENRE = "genre"
+    #: A cell for each year: each movie comes once, and those without a genre too.
+    DATE = "date"
+
 
 #: The first of the years that are fetched unless a person says which.
 DEFAULT_SINCE = 1990

@@ -74,5 +74,5 @@ def _requests(
 def _options(genres: list[str | int] | list[str] | list[int], years: Iterable[int]) -> tuple[str, ...]:
     spans = ",".join(f"{first}..{last}" for first, last in spans_of(years))
     if genres == [ANY_GENRE]:
-        return ("--no-genre", "--years", spans)
+        return ("--by", "date", "--years", spans)
     return ("--genres", ",".join(map(str, genres)), "--years", spans)

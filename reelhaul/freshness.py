@@ -15,6 +15,7 @@ from worker.durations import parse_duration
 from worker.errors import UsageError
 from worker.keys import MAX_PAGE, Cell, PageKey, parse_key
 from worker.limiter.rate import Rate
+from worker.storage.selection import cells_to_read
 
 #: A stored time further ahead than this comes from a wrong clock; as in worker.storage.mongo.
 _AHEAD = timedelta(minutes=5)
@@ -86,20 +87,19 @@ def measure(
 
 
 def _cells(source: Source, genre_ids: Iterable[int] | None, years: Iterable[int] | None) -> list[Cell]:
+    requested = dict.fromkeys(
+        Cell(genre["id"], str(year))
+        for request in source.requests
+        for year in request["years"]
+        for genre in request["genres"]
+    )
     if genre_ids is None and years is None:
-        found = (
-            Cell(genre["id"], str(year))
-            for request in source.requests
-            for year in request["years"]
-            for genre in request["genres"]
-        )
-        return list(dict.fromkeys(found))
+        return list(requested)
     if genre_ids is None:
         genre_ids = source.requested_genres or source.genre_names
     if years is None:
         years = {year for request in source.requests for year in request["years"]}
-    genre_ids = list(genre_ids)
-    return [Cell(genre_id, str(year)) for year in years for genre_id in genre_ids]
+    return cells_to_read(requested, genre_ids, years)
 
 
 def _count(

@@ -7,13 +7,14 @@ import typer
 
 from producer.cli.backfill import new_backfill
 from producer.cli.follow import run_request
-from producer.cli.options import Detach, Genres, Quiet, parse_max_age, parse_since
+from producer.cli.options import Detach, Genres, Quiet, parse_max_age, parse_since, require_one_way
 from producer.cli.render import console
 from producer.cli.tmdb import open_limiter
-from producer.plan import parse_years
+from producer.enqueue import requested_ways
+from producer.plan import Way, parse_years
 from producer.requests.changes import Changes
 from producer.schedule.entries import new_reading
-from worker.clients import fleet_now
+from worker.clients import fleet_now, storage
 from worker.errors import UsageError
 from worker.settings import settings
 
@@ -26,6 +27,9 @@ def refresh(  # noqa: PLR0913, PLR0917 -- a command's options
         typer.Option(
             help="Years of first release.", metavar="FIRST..LAST", show_default="last year and this year"
         ),
+    ] = None,
+    by: Annotated[
+        Way | None, typer.Option(help="genre or date.", show_default="as backfills were asked for")
     ] = None,
     changes: Annotated[
         bool, typer.Option("--changes", help="Fetch the stored movies that TMDB lists as changed.")
@@ -50,8 +54,9 @@ def refresh(  # noqa: PLR0913, PLR0917 -- a command's options
         raise UsageError(f"--since {since!r}: needs --changes; without that, use --max-age")
     if new and not changes:
         raise UsageError("--new needs --changes: which movies are new, only the change feed tells")
-    if changes and (years is not None or genres != "all"):
-        raise UsageError("--changes covers all movies: leave out --genres and --years")
+    require_one_way(by, genres)
+    if changes and (by is not None or years is not None or genres != "all"):
+        raise UsageError("--changes covers all movies: leave out --genres, --by and --years")
     back = parse_since(since) if since is not None else None
     wanted_years = parse_years(years) if years is not None else None
     settings().require_key()
@@ -62,7 +67,8 @@ def refresh(  # noqa: PLR0913, PLR0917 -- a command's options
     if wanted_years is None:
         this_year = fleet_now().year
         wanted_years = [this_year - 1, this_year]
-    run_request(new_backfill(genres, wanted_years, age), "refresh", detach=detach, quiet=quiet)
+    ways = [by] if by else [Way.GENRE] if genres != "all" else requested_ways(storage())
+    run_request(new_backfill(genres, wanted_years, age, ways), "refresh", detach=detach, quiet=quiet)
 
 
 def _changes(back: datetime | timedelta | None, *, new: bool, quiet: bool) -> Changes:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from producer.coverage import Coverage, CoverageIndex
-from producer.plan import plan_cells
+from producer.plan import Way, plan_cells
 from producer.requests.request import Progress, Request
 from worker.keys import ANY_GENRE, Cell, Fetch, Key, TotalsKey
 from worker.storage.database import Storage
@@ -31,9 +31,16 @@ class Backfill(Request):
     @property
     def title(self) -> str:
         years = f"{min(self.years)}..{max(self.years)}" if len(self.years) > 1 else f"{self.years[0]}"
-        number = len(self.genres)
-        genres = f"{number} genre{'s' if number > 1 else ''}"
-        return self._title(f"{'any genre' if list(self.genres) == [ANY_GENRE] else genres}, {years}")
+        number = len(self.genres.keys() - {ANY_GENRE})
+        parts = [f"{number} genre{'s' if number > 1 else ''}"] if number else []
+        if ANY_GENRE in self.genres:
+            parts.append("by date")
+        return self._title(f"{' and '.join(parts)}, {years}")
+
+    @property
+    def ways(self) -> set[Way]:
+        """How it divides the movies."""
+        return {Way.DATE if genre_id == ANY_GENRE else Way.GENRE for genre_id in self.genres}
 
     def _identity(self) -> dict[str, Any]:
         return {**super()._identity(), "genres": sorted(self.genres)}

@@ -86,7 +86,7 @@ def test_bad_input_is_one_line(tmp_path: Path, content: str | None, reason: str)
 def test_it_takes_what_the_command_writes(stage: Stage) -> None:
     stage.emulator("--movies", "1500")
     stage.worker()
-    ended = stage.reelhaul("backfill", "--no-genre", "--years", "1900..2031")
+    ended = stage.reelhaul("backfill", "--by", "date", "--years", "1900..2031")
     assert ended.returncode == 0, ended.stderr
     ended = stage.reelhaul("export", "--training-set", "movies-by-genre")
     assert ended.returncode == 0, ended.stderr

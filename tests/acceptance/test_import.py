@@ -44,7 +44,7 @@ def test_an_import_fills_the_movies_and_proves_no_page(stage: Stage) -> None:
 def test_what_was_exported_can_be_imported(stage: Stage) -> None:
     stage.emulator("--movies", "300")
     stage.worker()
-    assert stage.reelhaul("backfill", "--no-genre", "--years", "1870..2100", "-q").returncode == 0
+    assert stage.reelhaul("backfill", "--by", "date", "--years", "1870..2100", "-q").returncode == 0
     assert stage.reelhaul("export", "all.jsonl.gz", "-q").returncode == 0
     exported, pages = stage.stored_movies(), stage.stored_pages()
     assert len(exported) > 250

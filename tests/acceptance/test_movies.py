@@ -1,7 +1,9 @@
-"""The commands `movie`, `popular`, `genres` and `details`, and `backfill --no-genre`."""
+"""The commands `movie`, `popular`, `genres` and `details`, and `backfill --by date`."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 import redis
@@ -12,10 +14,10 @@ from tests.support.stage import Stage, wait_for
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(120)]
 
 
-def test_no_genre_fetches_each_year_as_a_whole(stage: Stage) -> None:
+def test_by_date_fetches_each_year_as_a_whole(stage: Stage) -> None:
     server = stage.emulator("--movies", "1500")
     stage.worker()
-    assert stage.reelhaul("backfill", "--no-genre", "--years", "2015..2019", "-q").returncode == 0
+    assert stage.reelhaul("backfill", "--by", "date", "--years", "2015..2019", "-q").returncode == 0
     years = {
         id_: movie
         for id_, movie in catalogue(server).items()
@@ -26,8 +28,45 @@ def test_no_genre_fetches_each_year_as_a_whole(stage: Stage) -> None:
     assert {key.partition(":")[0] for key in stage.stored_pages()} == {"0"}
     assert set(page_requests(server).values()) == {1}
     shown = stage.reelhaul("status", COLUMNS="80")
-    assert "any genre, 2015..2019" in " ".join(shown.stdout.split())
+    assert "by date, 2015..2019" in " ".join(shown.stdout.split())
     assert stage.reelhaul("verify").returncode == 0
+
+
+def test_both_ways_at_once(stage: Stage, tmp_path: Path) -> None:
+    """By date takes fewer requests for more movies; what reads the one understands the other too."""
+    server = stage.emulator("--movies", "2000")
+    stage.worker()
+    years = ("--years", "2022..2023", "-q")
+    assert stage.reelhaul("backfill", "--by", "date", *years).returncode == 0
+    by_date, stored = page_requests(server).total(), stage.stored_movies().keys()
+    # A genre that was not requested by itself is as fresh as its year.
+    assert stage.reelhaul("fresh", "--years", "2022..2023").returncode == 0
+    assert stage.reelhaul("genres").returncode == 0  # for the names
+    assert stage.reelhaul("fresh", "--genres", "Drama", "--years", "2022").returncode == 0
+    server.reset()
+    assert stage.reelhaul("refresh", "--max-age", "0s", *years).returncode == 0
+    assert {key.partition(":")[0] for key in page_requests(server)} == {"0"}
+
+    server.reset()
+    assert stage.reelhaul("backfill", *years).returncode == 0
+    assert page_requests(server).total() > 2 * by_date
+    assert stage.stored_movies().keys() == stored
+    assert stage.reelhaul("verify").returncode == 0
+    found = {
+        request["id"]: request["missing"] for request in json.loads(stage.reelhaul("status", "--json").stdout)
+    }
+    assert (len(found), set(found.values())) == (3, {0})
+    picture = tmp_path / "map.html"
+    assert stage.reelhaul("status", "--html", str(picture)).returncode == 0
+    assert picture.read_text().count("<g><title>") == 20 * 2
+    assert {"any genre 2022", "Drama 2022"} <= set(re.findall(r"<title>(\w.* 2022):", picture.read_text()))
+
+    server.reset()
+    assert stage.reelhaul("refresh", "--max-age", "0s", *years).returncode == 0
+    asked = page_requests(server)
+    assert {"0", "18"} <= {key.partition(":")[0] for key in stage.stored_pages()}
+    assert set(asked.values()) == {1}
+    assert asked.keys() == stage.stored_pages().keys()
 
 
 def popular_ids(stage: Stage, pages: int) -> list[int]:
@@ -51,7 +90,7 @@ def test_popular_keeps_the_order_whatever_is_fetched_later(stage: Stage) -> None
     assert len(server.log()) == before
     assert "15 of 15 pages stored" in stage.reelhaul("popular", "--pages", "50").stdout
     assert len(server.log()) == before + 12
-    assert stage.reelhaul("backfill", "--no-genre", "--years", "1870..2100", "-q").returncode == 0
+    assert stage.reelhaul("backfill", "--by", "date", "--years", "1870..2100", "-q").returncode == 0
     assert popular_ids(stage, 15) == [movie["id"] for movie in best]
     assert stage.reelhaul("popular", "--pages", "1", "--max-age", "0s", "-q").returncode == 0
     assert server.stats()["by_kind"]["popular"] == 1 + 15 + 1
@@ -205,7 +244,7 @@ def test_details_ignore_an_impossible_id_and_fetch_again_with_max_age_0s(stage: 
 def test_detached_details_and_a_schedule_entry_finish_without_beat(stage: Stage) -> None:
     stage.emulator("--movies", "100")
     worker = stage.worker()
-    assert stage.reelhaul("backfill", "--no-genre", "--years", "1870..2100", "-q").returncode == 0
+    assert stage.reelhaul("backfill", "--by", "date", "--years", "1870..2100", "-q").returncode == 0
     assert stage.reelhaul("details", "--detach", "-q").returncode == 0
     stored = stage.database["movies"].count_documents({})
     wait_for(lambda: stage.database["details"].count_documents({}) == stored, watching=[worker])

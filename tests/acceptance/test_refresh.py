@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(150)]
 
 #: Selects the pages of the change feed.
 OF_CHANGES = {"$gte": "changes:", "$lt": "changes;"}
-ALL_YEARS = ("--no-genre", "--years", "1870..2100", "--quiet")
+ALL_YEARS = ("--by", "date", "--years", "1870..2100", "--quiet")
 
 
 def requests_made(server: EmulatorProcess, since: int = 0) -> Counter[str]:
@@ -299,7 +299,7 @@ def test_expire_deletes_old_pages_which_are_missing_then(stage: Stage) -> None:
         (("refresh", "--changes", "--since", "x"), "--since 'x': expected a length of time"),
         (("refresh", "--since", "3d"), "--since '3d': needs --changes"),
         (("refresh", "--changes", "--years", "1999"), "--changes covers all movies"),
-        (("backfill", "--no-genre", "--genres", "Drama"), "--no-genre covers every genre"),
+        (("backfill", "--by", "date", "--genres", "Drama"), "--by date fetches every genre"),
         (("details", "--append", "crew"), "--append: unknown part 'crew'; expected some of"),
         (("details", "--from-ids"), "no list of ids is loaded"),
         (("schedule", "run", "nothing"), "schedule entry 'nothing': expected one of changes"),

@@ -26,7 +26,7 @@ LIST = "movie_ids_01_01_2026.json"
 #: One or more calls of every command that get far; FILE and LIST stand for files.
 CALLS = [
     ["backfill", "--genres", "all", "--years", "2020", "--detach"],
-    ["backfill", "--no-genre", "--years", "2020", "--dry-run"],
+    ["backfill", "--by", "date", "--years", "2020", "--dry-run"],
     ["status"],
     ["status", "--json"],
     ["status", "--html", "FILE.html"],

@@ -10,7 +10,7 @@ from typing import Any
 from pymongo.database import Database
 
 from sandbox.servers import EmulatorProcess
-from worker.keys import PAGE_SIZE, Cell, PageKey, parse_key
+from worker.keys import ANY_GENRE, PAGE_SIZE, Cell, PageKey, parse_key
 from worker.windows import Window
 
 Document = dict[str, Any]
@@ -112,4 +112,4 @@ def page_key(id_: str) -> PageKey:
 def page_id(logged: str) -> str:
     """The id of a page that the emulator's log names by its days."""
     genre_id, window, number = logged.split(":")
-    return f"{genre_id}:{Window.parse(window)}:{number}"
+    return f"{genre_id or ANY_GENRE}:{Window.parse(window)}:{number}"

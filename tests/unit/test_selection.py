@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.keys import ANY_GENRE
-from worker.storage.selection import ALL, Selection, popular_ids, spans_of
+from worker.keys import ANY_GENRE, Cell
+from worker.storage.selection import ALL, Selection, cells_to_read, popular_ids, spans_of
 
 AT = datetime(2026, 5, 1, tzinfo=UTC)
 
@@ -51,3 +51,11 @@ def test_popular_movies_count_once_at_their_better_rank() -> None:
         {"_id": "popular:3"},
     ]
     assert popular_ids(records) == [1, 2, 3, 4, 5, 7]
+
+
+def test_a_genre_is_read_from_the_whole_year_where_only_that_was_requested() -> None:
+    requested = [Cell(ANY_GENRE, "2022"), Cell(ANY_GENRE, "2023"), Cell(18, "2023")]
+    assert cells_to_read(requested, [18], [2022]) == [Cell(ANY_GENRE, "2022")]
+    assert cells_to_read(requested, [18, 35], [2023]) == [Cell(18, "2023"), Cell(ANY_GENRE, "2023")]
+    assert cells_to_read(requested, [18], [2024]) == [Cell(18, "2024")]
+    assert cells_to_read(requested, [18, 35], [2022]) == [Cell(ANY_GENRE, "2022")]

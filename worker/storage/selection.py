@@ -1,11 +1,11 @@
 """Which stored movies a reader wants, as a query. Pure: `reelhaul`, for analysts, needs none of the fleet."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from worker.keys import ANY_GENRE
+from worker.keys import ANY_GENRE, Cell
 
 #: The index for queries by genre and date, made when they are first read that way.
 READ_INDEX = [("genre_ids", 1), ("release_date", 1)]
@@ -66,6 +66,21 @@ def spans_of(years: Iterable[int]) -> Iterator[tuple[int, int]]:
         length = next((n for n, year in enumerate(rest) if year != rest[0] + n), len(rest))
         yield rest[0], rest[length - 1]
         rest = rest[length:]
+
+
+def cells_to_read(requested: Collection[Cell], genre_ids: Iterable[int], years: Iterable[int]) -> list[Cell]:
+    """The cells whose pages list the movies of these genres and years.
+
+    That is the whole year where a genre was not requested by itself, and the whole year was.
+    """
+    found: dict[Cell, None] = {}
+    genre_ids = list(genre_ids)
+    for year in years:
+        whole = Cell(ANY_GENRE, str(year))
+        for genre_id in genre_ids:
+            cell = Cell(genre_id, str(year))
+            found[whole if whole in requested and cell not in requested else cell] = None
+    return list(found)
 
 
 def popular_ids(records: Iterable[Mapping[str, Any]]) -> list[int]:
