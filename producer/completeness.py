@@ -18,9 +18,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from worker.keys import MAX_PAGE, Cell, PageKey
+from worker.keys import Cell, PageKey
 from worker.storage.database import Storage
 from worker.storage.documents import PageRecord, Totals
+from worker.windows import Window
 
 
 class Reason(StrEnum):
@@ -63,6 +64,8 @@ class CellCheck:
     found: int
     #: None when its page 1 is not stored.
     expected: int | None
+    #: Movies that TMDB counts and shows on no page, where all that it shows is stored.
+    unreachable: int
     pages_missing: int
     quarantined: Sequence[PageKey]
     #: None when the cell is proven.
@@ -80,7 +83,7 @@ def check_cells(
 
 @dataclass
 class _StoredCell:
-    """The stored pages of a cell, or of a window that it was split into."""
+    """The stored pages of a cell, or of a part that it was split into."""
 
     cell: Cell
     #: As page 1 states them; None when that is missing or unreadable.
@@ -89,19 +92,18 @@ class _StoredCell:
     pages: int = 0
     movie_ids: array[int] = field(default_factory=lambda: array("q"))
     problems: list[Problem] = field(default_factory=list)
-    halves: tuple[Cell, ...] = field(init=False)
-    #: How many of its own pages are needed; a split cell needs page 1 alone.
-    needed: int = field(init=False)
+    parts: tuple[Cell, ...] = field(init=False)
+    #: The numbers of its own pages that are needed.
+    needed: range = field(init=False)
 
     def __post_init__(self) -> None:
         length = self.totals.pages if self.totals else 1
-        self.halves = self.cell.halves() if length > MAX_PAGE else ()
-        self.needed = 1 if self.halves else min(max(length, 1), MAX_PAGE)
+        self.parts, self.needed = self.cell.parts(length), self.cell.pages(length)
 
     def add(self, record: PageRecord) -> None:
         """Count the record's movies, or note why they cannot be counted."""
         key, totals = record.key, record.totals
-        if key.page > self.needed:
+        if key.page not in self.needed:
             return
         self.pages |= 1 << key.page
         if totals is None:
@@ -121,9 +123,11 @@ class _StoredCell:
 
 @dataclass
 class _Findings:
-    """What was found out about a cell and all windows that it was split into."""
+    """What was found out about a cell and all parts that it was split into."""
 
     movie_ids: set[int] = field(default_factory=set)
+    #: Movies that TMDB counts and shows on no page.
+    unreachable: int = 0
     pages_missing: int = 0
     quarantined: list[PageKey] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
@@ -131,11 +135,12 @@ class _Findings:
     def report(self, reason: Reason, text: str) -> None:
         self.problems.append(Problem(reason, text))
 
-    def add(self, half: _Findings) -> None:
-        self.movie_ids |= half.movie_ids
-        self.pages_missing += half.pages_missing
-        self.quarantined += half.quarantined
-        self.problems += half.problems
+    def add(self, part: _Findings) -> None:
+        self.movie_ids |= part.movie_ids
+        self.unreachable += part.unreachable
+        self.pages_missing += part.pages_missing
+        self.quarantined += part.quarantined
+        self.problems += part.problems
 
 
 class _Snapshot:
@@ -166,15 +171,16 @@ class _Snapshot:
             cell,
             len(findings.movie_ids),
             stored.totals.results if stored and stored.totals else None,
+            findings.unreachable,
             findings.pages_missing,
             findings.quarantined,
             min(findings.problems, key=lambda problem: _ORDER.index(problem.reason), default=None),
         )
 
     def _examine(self, cell: Cell, needed_since: datetime | None = None) -> _Findings:
-        """Examine the cell and its halves; `needed_since`: when its window became necessary."""
+        """Examine the cell and its parts; `needed_since`: when it became necessary."""
         stored = self._cells.get(cell) or _StoredCell(cell)
-        needed = range(1, stored.needed + 1)
+        needed = stored.needed
         in_quarantine = self._quarantined.get(cell, ())
         findings = _Findings(
             movie_ids=set(stored.movie_ids),
@@ -189,18 +195,35 @@ class _Snapshot:
             findings.report(Reason.QUARANTINED, f"in quarantine: {_name(findings.quarantined)}")
         if stored.totals is None:
             return findings
-        pages, expected, fetched_at = stored.totals
+        pages, _, fetched_at = stored.totals
         if needed_since and fetched_at < needed_since:
             findings.report(
                 Reason.OLDER, f"{cell.id}:1 was requested before its window was known to be needed"
             )
-        if pages > MAX_PAGE and not stored.halves:
-            text = f"{cell.id} has {pages:,} pages, TMDB shows {MAX_PAGE}, and a single day cannot be split"
+        for part in stored.parts:
+            findings.add(self._examine(part, fetched_at))
+            self._compare_ends(stored, part, findings)
+        if cell.shows_all(pages):
+            self._compare(cell, stored.totals, findings)
+        return findings
+
+    def _compare_ends(self, day: _StoredCell, part: Cell, findings: _Findings) -> None:
+        """Report it if the same day from its end states other totals."""
+        end = self._cells.get(part)
+        if not Window.parse(part.window).descending or not end or not end.totals or not day.totals:
+            return
+        if end.totals[:2] != day.totals[:2]:
+            text = f"{day.cell.id}:1 states {_describe(day.totals)}, {part.id}:1 {_describe(end.totals)}"
+            findings.report(Reason.TOTALS, text)
+
+    def _compare(self, cell: Cell, totals: Totals, findings: _Findings) -> None:
+        """Compare what was found with the totals."""
+        found, expected = len(findings.movie_ids) + findings.unreachable, totals.results
+        if found < expected and not findings.problems and cell.is_beyond_reach(totals.pages):
+            findings.unreachable += expected - found
+            text = f"{expected - found:,} of {expected:,} movies of {cell.id} are on no page that TMDB shows"
             findings.report(Reason.TOO_LARGE, text)
-        for half in stored.halves:
-            findings.add(self._examine(half, fetched_at))
-        found = len(findings.movie_ids)
-        if found < expected:
+        elif found < expected:
             findings.report(
                 Reason.SHORT, f"{expected - found:,} of {expected:,} movies of {cell.id} are on no page"
             )
@@ -208,7 +231,6 @@ class _Snapshot:
             findings.report(
                 Reason.SURPLUS, f"{found:,} movies on the pages of {cell.id}, but TMDB states {expected:,}"
             )
-        return findings
 
     def _is_stored(self, movie_id: int) -> bool:
         place = bisect_left(self._movie_ids, movie_id)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 
-from worker.keys import ListKey, PagedList, PageKey
+from worker.keys import Cell, ListKey, PagedList
 from worker.storage.database import Storage
 from worker.storage.page_counts import Count, count_pages
 
@@ -74,21 +74,29 @@ class CoverageIndex:
         return {moment: cls(count, quarantined(moment)) for moment, count in counts.items()}
 
     def coverage(self, wanted: PagedList) -> Coverage:
-        """The coverage of a list; of a cell with the windows it was split into."""
+        """The coverage of a list; of a cell with the parts that it was split into."""
         quarantined, count = self._quarantined[wanted.id], self._counts.get(wanted.id)
         if count is None or count.total_pages is None:
             return Coverage(cells=1, planned=1, quarantined=int(1 in quarantined))
-        rest = wanted.rest(count.total_pages)
-        halves = [key.cell for key in rest if isinstance(key, PageKey) and key.page == 1]
-        planned = 1 if halves else 1 + len(rest)
-        needed = set(range(1, planned + 1))  # records beyond remain from when the list was longer
+        needed = set(wanted.pages(count.total_pages))  # records beyond remain from when it was longer
         stored = needed & count.pages
-        whole = Coverage(1, 1, planned, len(stored), len(needed & quarantined - stored))
-        for half in halves:
-            part = self.coverage(half)
+        whole = Coverage(1, 1, len(needed), len(stored), len(needed & quarantined - stored))
+        for cell in wanted.parts(count.total_pages):
+            part = self.coverage(cell)
             part.cells = part.opened = 0
             whole.add(part)
         return whole
+
+    def beyond_reach(self, cell: Cell) -> Iterator[Cell]:
+        """The days in the cell of which both ends do not show every page, as far as pages are stored."""
+        count = self._counts.get(cell.id)
+        if count is None or count.total_pages is None:
+            return
+        if cell.is_beyond_reach(count.total_pages):
+            yield cell
+        else:
+            for part in cell.parts(count.total_pages):
+                yield from self.beyond_reach(part)
 
 
 def in_quarantine(number: int) -> str:

@@ -13,7 +13,7 @@ from reelhaul.errors import InvalidArgument, NothingStored
 from reelhaul.source import Source, translated
 from worker.durations import parse_duration
 from worker.errors import UsageError
-from worker.keys import MAX_PAGE, Cell, PageKey, parse_key
+from worker.keys import Cell, PageKey, parse_key
 from worker.limiter.rate import Rate
 from worker.storage.selection import cells_to_read
 
@@ -105,15 +105,14 @@ def _cells(source: Source, genre_ids: Iterable[int] | None, years: Iterable[int]
 def _count(
     cell: Cell, stored: Mapping[Cell, _Pages], failed: Mapping[Cell, set[int]]
 ) -> tuple[int, int, int]:
-    """Pages planned, stored and in quarantine, with the windows that the cell was split into."""
+    """Pages planned, stored and in quarantine, with the parts that the cell was split into."""
     pages, in_quarantine = stored.get(cell), failed.get(cell, set())
     if pages is None or pages.length is None:
         return 1, 0, int(1 in in_quarantine)
-    halves = cell.halves() if pages.length > MAX_PAGE else ()
-    needed = set(range(1, 2 if halves else min(max(pages.length, 1), MAX_PAGE) + 1))
+    needed = set(cell.pages(pages.length))
     done = needed & pages.numbers
     counts = [(len(needed), len(done), len(needed & in_quarantine - done))]
-    counts += [_count(half, stored, failed) for half in halves]
+    counts += [_count(part, stored, failed) for part in cell.parts(pages.length)]
     planned, present, quarantined = (sum(part) for part in zip(*counts, strict=True))
     return planned, present, quarantined
 

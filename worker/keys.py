@@ -12,11 +12,17 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from worker.errors import UsageError
+from worker.languages import LANGUAGES
 from worker.windows import Window
 
 #: TMDB rejects a higher page of any query: HTTP 400 with code 22 (HTTP 422 from about 2019 to 2022).
 MAX_PAGE = 500
 PAGES = range(1, MAX_PAGE + 1)
+#: How many pages a day's first pages and its last pages have in common, when it has more than MAX_PAGE:
+#: movies of one title, whose order TMDB does not document, may be ordered alike from both ends.
+OVERLAP = 5
+#: The pages of a day that can be had from both of its ends.
+BOTH_ENDS = 2 * MAX_PAGE - OVERLAP
 #: Movies on a full page (TMDB API reference, discover/movie).
 PAGE_SIZE = 20
 #: In place of a genre, for queries that name none.
@@ -59,25 +65,57 @@ class Cell(NamedTuple):
     def page(self, number: int) -> PageKey:
         return PageKey(self.genre_id, self.window, number)
 
-    def halves(self) -> tuple[Cell, ...]:
-        return tuple(Cell(self.genre_id, str(half)) for half in Window.parse(self.window).halves())
+    def pages(self, total_pages: int) -> range:
+        """The numbers of its own pages that are needed once page 1 has reported `total_pages`.
+
+        Above MAX_PAGE these are page 1 alone where its days can be halved, all that TMDB shows of a single
+        day, and of a day that is read from its end what its beginning does not reach.
+        """
+        window, last = Window.parse(self.window), max(1, min(total_pages, MAX_PAGE))
+        if window.descending:
+            last = max(1, min(total_pages - MAX_PAGE + OVERLAP, MAX_PAGE))
+        elif total_pages > MAX_PAGE and not window.is_day:
+            last = 1
+        return range(1, last + 1)
+
+    def parts(self, total_pages: int) -> tuple[Cell, ...]:
+        """The cells that it is split into: none up to MAX_PAGE, else both halves of its days.
+
+        For a single day, the same day from its end and, when that does not reach either, each language.
+        """
+        window = Window.parse(self.window)
+        if total_pages <= MAX_PAGE or window.descending:
+            return ()
+        parts = window.halves()
+        if window.is_day:
+            parts = (window._replace(descending=True),)
+            if self.is_beyond_reach(total_pages):
+                parts += tuple(window._replace(language=language) for language in LANGUAGES)
+        return tuple(Cell(self.genre_id, str(part)) for part in parts)
+
+    def is_beyond_reach(self, total_pages: int) -> bool:
+        """Whether it is a whole day of which both ends together do not show every page."""
+        window = Window.parse(self.window)
+        return window.is_day and not window.is_narrowed and total_pages > BOTH_ENDS
+
+    def shows_all(self, total_pages: int) -> bool:
+        """Whether its pages and its parts are meant to list all of its movies.
+
+        A day from its end does not, nor does a language of a day that both ends do not show.
+        """
+        window = Window.parse(self.window)
+        return not window.descending and (not window.language or total_pages <= BOTH_ENDS)
 
     def rest(self, total_pages: int) -> list[PageKey]:
-        """The pages still to fetch once page 1 has reported `total_pages`.
-
-        Pages 2..N of the cell or, above MAX_PAGE, the first pages of both halves. A single day cannot be
-        halved: only its first MAX_PAGE pages can be had.
-        """
-        halves = self.halves() if total_pages > MAX_PAGE else ()
-        if halves:
-            return [half.page(1) for half in halves]
-        return [self.page(number) for number in range(2, min(total_pages, MAX_PAGE) + 1)]
+        """The pages still to fetch once page 1 has reported `total_pages`: its own, page 1 of its parts."""
+        own = [self.page(number) for number in self.pages(total_pages)[1:]]
+        return own + [part.page(1) for part in self.parts(total_pages)]
 
 
 class PopularList(NamedTuple):
-    """The first `pages` pages of all movies, the most popular first."""
+    """The first `length` pages of all movies, the most popular first."""
 
-    pages: int
+    length: int
 
     @property
     def id(self) -> str:
@@ -86,9 +124,13 @@ class PopularList(NamedTuple):
     def page(self, number: int) -> PopularKey:
         return PopularKey(number)
 
-    def rest(self, total_pages: int) -> list[PopularKey]:
-        """As of a cell, but of the first `pages` pages."""
-        return [self.page(number) for number in range(2, min(total_pages, self.pages) + 1)]
+    def pages(self, total_pages: int) -> range:
+        """As of a cell, but of the first `length` pages."""
+        return range(1, max(1, min(total_pages, self.length)) + 1)
+
+    def parts(self, total_pages: int) -> tuple[Cell, ...]:  # noqa: ARG002 -- as of a cell
+        """It is not split."""
+        return ()
 
 
 class ChangesDay(NamedTuple):
@@ -103,9 +145,13 @@ class ChangesDay(NamedTuple):
     def page(self, number: int) -> ChangesKey:
         return ChangesKey(self.day, number)
 
-    def rest(self, total_pages: int) -> list[ChangesKey]:
+    def pages(self, total_pages: int) -> range:
         """As of a cell."""
-        return [self.page(number) for number in range(2, min(total_pages, MAX_PAGE) + 1)]
+        return range(1, max(1, min(total_pages, MAX_PAGE)) + 1)
+
+    def parts(self, total_pages: int) -> tuple[Cell, ...]:  # noqa: ARG002 -- as of a cell
+        """It is not split."""
+        return ()
 
 
 class PageKey(NamedTuple):

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 
 from worker.errors import MongoUnavailable
-from worker.keys import ANY_GENRE, MAX_PAGE, ChangesKey, Fetch, Key, MovieKey, PageKey, PopularKey
+from worker.keys import ANY_GENRE, ChangesKey, Fetch, Key, MovieKey, PageKey, PopularKey
 from worker.storage.database import Storage
 
 
@@ -20,7 +20,7 @@ def label(key: Key, genres: Mapping[int, str], total_pages: int | None = None) -
     genre = "Any genre" if key.genre_id == ANY_GENRE else genres.get(key.genre_id, f"genre {key.genre_id}")
     if not isinstance(key, PageKey):
         return f"{genre} {key.window}, totals ({key.id})"
-    of = f" of {min(total_pages, MAX_PAGE)}" if total_pages else ""
+    of = f" of {len(key.cell.pages(total_pages))}" if total_pages else ""
     return f"{genre} {key.window}, page {key.page}{of} ({key.id})"
 
 

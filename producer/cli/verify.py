@@ -65,8 +65,9 @@ def verify(
         gaps = [check for check in check_cells(storage(), cells, advance) if check.problem]
     if as_json:
         missing = sum(gap.pages_missing for gap in gaps)
+        out_of_reach = sum(gap.unreachable for gap in gaps)
         rows = [_row(gap) for gap in gaps]
-        print_json({"cells": len(cells), "pages_missing": missing, "gaps": rows})
+        print_json({"cells": len(cells), "pages_missing": missing, "unreachable": out_of_reach, "gaps": rows})
     else:
         _print_gaps(console(quiet=quiet), len(cells), gaps)
     again = [gap.cell.page(1) for gap in gaps if gap.problem and gap.problem.reason in REPAIRED]
@@ -81,7 +82,7 @@ def verify(
 
 
 def _row(gap: CellCheck) -> dict[str, Any]:
-    row = {"cell": gap.cell.id, "found": gap.found, "expected": gap.expected}
+    row = {"cell": gap.cell.id, "found": gap.found, "expected": gap.expected, "unreachable": gap.unreachable}
     if gap.problem:
         row |= {"reason": gap.problem.reason, "text": gap.problem.text}
     return row | {"quarantined": [key.id for key in gap.quarantined]}

@@ -59,7 +59,7 @@ class Backfill(Request):
             incomplete.sort(key=lambda cell: ages.get(cell, self.requested_at))
         return (Fetch(key, self.fresh_after) for key in storage.pages.missing(incomplete, self.fresh_after))
 
-    def progress(self, storage: Storage, index: CoverageIndex) -> Progress:  # noqa: ARG002 -- as in Request
+    def progress(self, storage: Storage, index: CoverageIndex) -> Progress:
         progress = Progress(
             self,
             Coverage(),
@@ -72,6 +72,9 @@ class Backfill(Request):
             progress.by_genre[self.genres[cell.genre_id]].add(part)
             progress.by_year[cell.window].add(part)
             progress.by_cell[cell] = part
+        if not progress.missing and not progress.quarantined:
+            days = {day for cell in self.cells() for day in index.beyond_reach(cell)}
+            progress.unreachable = sum(storage.pages.unreachable(day) for day in days)
         return progress
 
 

@@ -75,6 +75,8 @@ class Progress:
     request: Request
     pages: Coverage
     movies: Coverage = field(default_factory=Coverage)
+    #: Of a backfill that lacks nothing: movies that TMDB counts and shows on no page.
+    unreachable: int = 0
     #: Of a backfill: by genre's name, by year and by cell.
     by_genre: dict[str, Coverage] = field(default_factory=dict)
     by_year: dict[str, Coverage] = field(default_factory=dict)
@@ -115,6 +117,7 @@ class Progress:
             "movies_stored": self.movies.stored,
             "missing": self.missing,
             "quarantined": self.quarantined,
+            "unreachable": self.unreachable,
             "left_s": round(self.left_s(per_s), 1) if per_s else None,
             "by_genre": {genre: part.as_dict() for genre, part in self.by_genre.items()},
             "by_year": {year: part.as_dict() for year, part in self.by_year.items()},

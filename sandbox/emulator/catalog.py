@@ -37,6 +37,7 @@ class Movie(NamedTuple):
     vote_count: float
     revenue: float
     adult: bool | None
+    original_language: str = ""
 
     @property
     def release_dates(self) -> tuple[str, ...]:
@@ -67,6 +68,8 @@ class Query(NamedTuple):
     primary: DateRange | None = None
     released: DateRange | None = None
     title: str = ""
+    #: Any of these; empty: no condition.
+    languages: frozenset[str] = frozenset()
     sort_by: str = DEFAULT_SORT
 
 
@@ -163,6 +166,8 @@ class Catalog:
             found = [movie for movie in found if not group.isdisjoint(movie.genre_ids)]
         if (released := query.released) is not None:
             found = [movie for movie in found if any(released.has(day) for day in movie.release_dates)]
+        if query.languages:
+            found = [movie for movie in found if movie.original_language in query.languages]
         if query.title:
             found = [movie for movie in found if has_title(movie, query.title)]
         return found

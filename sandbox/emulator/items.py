@@ -90,6 +90,7 @@ def to_movie(item: dict[str, Any], raw: bytes) -> Movie:
         vote_average=_number(item, "vote_average"),
         vote_count=_number(item, "vote_count"),
         revenue=_number(item, "revenue") if "revenue" in item else unnamed_revenue(movie_id),
+        original_language=_text(item, "original_language"),
         adult=None if item.get("adult", False) is None else item.get("adult") is True,
     )
 

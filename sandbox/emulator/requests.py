@@ -36,7 +36,7 @@ class ApiRequest(NamedTuple):
         """The key in the log: `18:1999:3` for a discover page, otherwise an id, or a text and a page."""
         params, page = self.params, self.params.get("page", "1")
         if self.kind == "discover":
-            return f"{params.get('with_genres', '')}:{self._window()}:{page}"
+            return f"{params.get('with_genres', '')}:{self._window()}{self._narrowed()}:{page}"
         if self.kind == "details":
             return self.path.rpartition("/")[2]
         if self.kind == "changes":
@@ -49,6 +49,13 @@ class ApiRequest(NamedTuple):
         first = self.params.get("primary_release_date.gte", "")
         last = self.params.get("primary_release_date.lte", "")
         return f"{first}/{last}" if first or last else self.params.get("primary_release_year", "")
+
+    def _narrowed(self) -> str:
+        """The language, and `desc` for a descending order."""
+        language = self.params.get("with_original_language", "")
+        return (f",{language}" if language else "") + ",desc" * self.params.get("sort_by", "").endswith(
+            ".desc"
+        )
 
 
 def read_request(path: str, query_string: bytes) -> ApiRequest:
@@ -63,6 +70,7 @@ def discover_query(params: dict[str, str]) -> Query:
         genres=_genre_groups(params.get("with_genres", "")),
         primary=_date_range(params, "primary_release_year", "primary_release_date"),
         released=_date_range(params, "year", "release_date"),
+        languages=frozenset(filter(None, params.get("with_original_language", "").split("|"))),
         sort_by=params.get("sort_by", DEFAULT_SORT),
     )
 

@@ -127,8 +127,9 @@ class _Writer:
         )
         sorted_by = (popularity, vote_average, vote_count, unnamed_revenue(movie_id))
         return Movie(
-            movie_id, raw.encode(), genre_ids, release_date, title, original_title, *sorted_by, adult=False
-        )
+            movie_id, raw.encode(), genre_ids, release_date, title, original_title, *sorted_by, adult=False,
+            original_language=language,
+        )  # fmt: skip
 
     def _pick(self, choices: Sequence[Choice]) -> Choice:
         return choices[int(self._random() * len(choices))]

@@ -186,3 +186,26 @@ def test_window_above_500_pages_is_split(stage: Stage) -> None:
     progress = stage.progress()
     assert (progress["pages_planned"], progress["missing"]) == (len(pages), 0)
     assert max(page_key(page_id(row[4])).page for row in server.log() if row[3] == "discover") <= 500
+
+
+@pytest.mark.timeout(150)
+def test_a_day_above_500_pages_is_read_from_both_ends(stage: Stage) -> None:
+    """12,000 movies on 1 January, and one a day on 40 others."""
+    days = ["2020-01-01"] * 12_000 + [f"2020-{5 + n // 20:02}-{1 + n % 20:02}" for n in range(40)]
+    items = (
+        {"id": id_, "original_title": f"{id_ * 7919 % 4001}", "genre_ids": [18], "release_date": day}
+        for id_, day in enumerate(days, 1)
+    )
+    (stage.folder / "heap.jsonl").write_text("\n".join(map(json.dumps, items)))
+    stage.environment["REELHAUL_RATE"] = "1000"
+    server = stage.emulator("--catalog", str(stage.folder / "heap.jsonl"))
+    stage.worker()
+    stage.worker()
+    ended = stage.reelhaul("backfill", "--by", "date", "--years", "2020", "-q")
+    assert ended.returncode == 0, ended.stderr
+    assert stage.stored_movies().keys() == set(range(1, len(days) + 1))
+    assert stage.reelhaul("verify").returncode == 0
+    assert (stage.progress()["missing"], stage.progress()["unreachable"]) == (0, 0)
+    requests = page_requests(server)
+    assert requests.keys() == stage.stored_pages().keys()
+    assert requests.total() < 12_040 / 20 + 40

@@ -362,8 +362,8 @@ class Rig(Fleet):
 def _log_key(page: str) -> str:
     """A page as the emulator's log names it, by its days."""
     genre_id, window, number = page.split(":")
-    first, last = (day.isoformat() for day in Window.parse(window))
-    return f"{genre_id}:{first}/{last}:{number}"
+    days = Window.parse(window)
+    return f"{genre_id}:{days.first}/{days.last}:{number}"
 
 
 def children(pid: int) -> list[int]:

@@ -83,7 +83,7 @@ class TestCoverage:
     def test_a_split_cell_counts_its_page_1_and_both_halves(self, storage: Storage) -> None:
         put(storage, KEY, 501)
         put(storage, CELL.page(2), 501)  # from before, when the cell was smaller
-        first, second = CELL.halves()
+        first, second = CELL.parts(501)
         put(storage, first.page(1), 3)
         put(storage, first.page(3), 3)
         coverage = CoverageIndex.read(storage, [None])[None].coverage(CELL)

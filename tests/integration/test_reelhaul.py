@@ -199,7 +199,7 @@ class TestFreshness:
             put(storage, PageKey(ACTION, "1999", page), 3, self.OLD if page == 1 else self.NEW)
             put(storage, PageKey(ACTION, "2000", page), 3, self.OLD if page == 2 else self.NEW)
         put(storage, PageKey(DRAMA, "2000", 1), 600, self.NEW)
-        for half in Cell(DRAMA, "2000").halves():
+        for half in Cell(DRAMA, "2000").parts(501):
             put(storage, half.page(1), 2, self.NEW)
         put(storage, PageKey(DRAMA, "2001", 1), 4, self.NEW)
         for page, at in ((2, self.NEW), (3, self.OLD), (4, NOW + timedelta(hours=1))):

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.pages import AT, page_of, put
 from worker.errors import Rejected
-from worker.keys import Cell, Fetch
+from worker.keys import OVERLAP, Cell, Fetch
 from worker.storage.database import Storage
 
 CELL = Cell(18, "1999")
@@ -77,18 +77,22 @@ class TestMissing:
 
     def test_both_halves_of_a_cell_above_500_pages(self, storage: Storage) -> None:
         put(storage, KEY, 501)
-        first, second = CELL.halves()
+        first, second = CELL.parts(501)
         assert self.missing(storage) == [first.page(1).id, second.page(1).id]
         put(storage, first.page(1), 2)
         assert self.missing(storage) == [first.page(2).id, second.page(1).id]
         put(storage, second.page(1), 501)
-        quarters = [half.page(1).id for half in second.halves()]
+        quarters = [half.page(1).id for half in second.parts(501)]
         assert sorted(self.missing(storage)) == sorted([first.page(2).id, *quarters])
 
-    def test_the_first_500_pages_of_a_single_day(self, storage: Storage) -> None:
-        day = Cell(18, "1999-01-01/1999-01-01")
+    def test_both_ends_of_a_single_day(self, storage: Storage) -> None:
+        day, end = (Cell(18, f"1999-01-01/1999-01-01{order}") for order in ("", ",desc"))
         put(storage, day.page(1), 733)
-        assert self.missing(storage, day) == [day.page(number).id for number in range(2, 501)]
+        rest = [day.page(number).id for number in range(2, 501)]
+        assert sorted(self.missing(storage, day)) == sorted([*rest, end.page(1).id])
+        put(storage, end.page(1), 733)
+        rest += [end.page(number).id for number in range(2, 733 - 500 + OVERLAP + 1)]
+        assert sorted(self.missing(storage, day)) == sorted(rest)
 
     def test_many_cells_in_order(self, storage: Storage) -> None:
         cells = [Cell(genre, str(year)) for year in range(1900, 1950) for genre in (18, 35, 27)]
@@ -108,7 +112,7 @@ class TestDropBeyond:
 
     def test_halves_of_a_cell_that_is_no_longer_split_are_deleted(self, storage: Storage) -> None:
         put(storage, KEY, 501)
-        for half in CELL.halves():
+        for half in CELL.parts(501):
             for number in (1, 2):
                 put(storage, half.page(number), 2)
         assert storage.pages.drop_beyond(CELL, 500, AT + HOUR) == 4

@@ -20,7 +20,7 @@ from worker.storage.pages import PageStore
 GENRE, YEAR = 18, 2024
 CELL = Cell(GENRE, str(YEAR))
 DAY = Cell(GENRE, f"{YEAR}-01-01/{YEAR}-01-01")
-FIRST, SECOND = CELL.halves()
+FIRST, SECOND = CELL.parts(501)
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 PAGE_1 = "[?&]page=1(&|$)"
@@ -70,6 +70,22 @@ class Records:
                 {"_id": id_}, {"$set": {"id": id_, "_meta": {"fetched_at": at}}}, upsert=True
             )
 
+    def put_pages(
+        self, cell: Cell, pages: Sequence[Sequence[int]], total_pages: int, results: int, at: datetime = AT
+    ) -> None:
+        """Pages 1 to N of a cell, in one go."""
+        totals = {"total_pages": total_pages, "total_results": results, "fetched_at": at, "sha256": "0"}
+        keys = [(cell.page(number), ids) for number, ids in enumerate(pages, 1)]
+        self._database["pages"].insert_many(
+            {"_id": key.id, **key._asdict(), "movie_ids": list(ids), **totals} for key, ids in keys
+        )
+        missing = {id_ for ids in pages for id_ in ids} - {
+            movie["_id"] for movie in self._database["movies"].find({}, {"_id": 1})
+        }
+        if missing:
+            movies = ({"_id": id_, "id": id_, "_meta": {"fetched_at": AT}} for id_ in missing)
+            self._database["movies"].insert_many(movies)
+
     def put_cell(self, cell: Cell = CELL, first: int = 0, at: datetime = AT) -> None:
         """45 movies on three pages."""
         for number, ids in ((1, range(20)), (2, range(20, 40)), (3, range(40, 45))):
@@ -84,7 +100,7 @@ def records(stage: Stage) -> Records:
 class TestGaps:
     def test_three_complete_pages_prove_their_cell(self, stage: Stage, records: Records) -> None:
         records.put_cell()
-        assert verify(stage) == (0, {"cells": 1, "pages_missing": 0, "gaps": []})
+        assert verify(stage) == (0, {"cells": 1, "pages_missing": 0, "unreachable": 0, "gaps": []})
 
     def test_nothing_is_stored(self, stage: Stage, records: Records) -> None:
         code, found = verify(stage)
@@ -205,18 +221,59 @@ class TestSplitWindows:
         code, found = verify(stage)
         assert (code, [gap["quarantined"] for gap in found["gaps"]]) == (1, [[SECOND.page(2).id]])
 
-    def test_a_day_that_cannot_be_split_is_never_proven(self, stage: Stage, records: Records) -> None:
-        cell, halves = CELL, [DAY]
-        while (half := cell.halves()) and cell != DAY:
-            records.put(cell.page(1), [], 501, 10_020, AT)
-            cell, halves = half[0], [*halves, half[1]]
-        for number in range(1, 501):
-            records.put(DAY.page(number), [], 501, 10_020, AT + MINUTE)
-        for empty in halves[1:]:
-            records.put(empty.page(1), [], 1, 0, AT + MINUTE)
+
+class TestHeaps:
+    """1 January has more movies than both of its ends show; the year's other days have none.
+
+    TMDB counts 26,000 movies on 1,300 pages. One movie a page is stored here, 500 pages from either end.
+    """
+
+    @pytest.fixture
+    def heap(self, records: Records) -> Records:
+        cell, at = CELL, datetime.now(UTC) - timedelta(hours=1)
+        while cell != DAY:
+            first, second = cell.parts(501)
+            records.put(cell.page(1), [], 1300, 26_000, at)
+            records.put(second.page(1), [], 1, 0, at)
+            cell = first
+        end, *languages = DAY.parts(1300)
+        records.put_pages(DAY, [[number] for number in range(1, 501)], 1300, 26_000, at)
+        records.put_pages(end, [[1000 - number] for number in range(500)], 1300, 26_000, at)
+        for language in languages:
+            ids = [1, 1000, 5001] if language.window.endswith(",fr") else []
+            records.put_pages(language, [ids], 1, len(ids), at)
+        return records
+
+    def test_what_is_out_of_reach_is_counted(self, stage: Stage, heap: Records) -> None:
+        assert heap.storage.pages.count() > 1000
         code, found = verify(stage)
-        assert (code, found["pages_missing"], found["gaps"][0]["reason"]) == (1, 0, "too-large")
-        assert "cannot be split" in stage.reelhaul("verify").stdout
+        [gap] = found["gaps"]
+        assert (code, found["pages_missing"], gap["reason"]) == (1, 0, "too-large"), gap["text"]
+        assert found["unreachable"] == gap["unreachable"] == 26_000 - len(stage.stored_movies())
+        assert gap["found"] == len(stage.stored_movies()) == 1001
+        assert "24,999 of 26,000 movies of 18:2024-01-01/2024-01-01 are on no page" in gap["text"]
+        assert stage.progress()["unreachable"] == 24_999
+        assert "24,999 movies out of reach" in " ".join(stage.reelhaul("status").stdout.split())
+
+    def test_nothing_is_out_of_reach_while_pages_are_missing(self, stage: Stage, heap: Records) -> None:
+        assert stage.database["pages"].delete_one({"_id": f"{DAY.id},desc:500"}).deleted_count == 1
+        code, found = verify(stage)
+        assert (code, found["pages_missing"], found["unreachable"]) == (1, 1, 0)
+        assert stage.progress()["unreachable"] == 0
+        assert heap.storage.pages.count() > 1000
+
+    def test_a_language_that_is_short_is_not_out_of_reach(self, stage: Stage, heap: Records) -> None:
+        change = {"$set": {"total_results": 4}}
+        assert stage.database["pages"].update_one({"_id": f"{DAY.id},fr:1"}, change).matched_count == 1
+        assert heap.storage.pages.count() > 1000
+        assert reasons(stage) == (1, ["short"])
+
+    def test_both_ends_state_the_same_totals(self, stage: Stage, heap: Records) -> None:
+        change = {"$set": {"total_results": 26_001}}
+        pages = {"_id": {"$regex": ",desc:"}}
+        assert stage.database["pages"].update_many(pages, change).matched_count == 500
+        assert heap.storage.pages.count() > 1000
+        assert reasons(stage) == (1, ["totals"])
 
 
 def test_a_page_1_that_is_fetched_again_during_the_check_proves_nothing(

@@ -146,7 +146,7 @@ MUTANTS = (
         "popular-without-end",
         "`popular` keeps the order and the membership, whatever is fetched later",
         "worker/keys.py",
-        "min(total_pages, self.pages)",
+        "min(total_pages, self.length)",
         "total_pages",
         "tests/acceptance/test_movies.py::test_popular_keeps_the_order_whatever_is_fetched_later",
     ),

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from worker.errors import UsageError
 from worker.keys import (
+    BOTH_ENDS,
     LAST_MOVIE,
     MAX_PAGE,
+    OVERLAP,
     Cell,
     ChangesKey,
     Key,
@@ -19,12 +21,17 @@ from worker.keys import (
     TotalsKey,
     parse_key,
 )
+from worker.languages import LANGUAGES
 from worker.windows import FIRST_YEAR, LAST_YEAR, Window
 
+DAY = "1999-01-01/1999-01-01"
 DAYS = st.dates(date(FIRST_YEAR, 1, 1), date(LAST_YEAR, 12, 31))
 WINDOWS = st.tuples(DAYS, DAYS).map(lambda ends: Window(min(ends), max(ends)))
 YEARS = st.integers(FIRST_YEAR, LAST_YEAR)
-CELLS = st.builds(Cell, st.integers(1, 99_999), WINDOWS.map(str))
+NARROWED = st.builds(Window, DAYS, st.none(), st.sampled_from(["", *LANGUAGES]), st.booleans()).map(
+    lambda window: window._replace(last=window.first)
+)
+CELLS = st.builds(Cell, st.integers(1, 99_999), (WINDOWS | NARROWED).map(str))
 
 
 def days_of(window: Window) -> list[date]:
@@ -32,7 +39,7 @@ def days_of(window: Window) -> list[date]:
 
 
 class TestWindow:
-    @given(WINDOWS)
+    @given(WINDOWS | NARROWED)
     def test_what_is_written_can_be_parsed(self, window: Window) -> None:
         assert Window.parse(str(window)) == window
 
@@ -81,6 +88,16 @@ class TestWindow:
             "1999-13-01/1999-12-31",
             "1999-06-30/1999-01-01",
             "1999-01-01/1999-06-30/1999-12-31",
+            *("1999,en", "1999,desc", "1999-01-01/1999-01-02,en", "1999-01-01/1999-01-02,desc"),
+            *(
+                f"{DAY},",
+                f"{DAY},EN",
+                f"{DAY},eng",
+                f"{DAY},asc",
+                f"{DAY},desc,en",
+                f"{DAY},en,en",
+                f"{DAY},en,",
+            ),
             "1999-01-01 / 1999-06-30",
             "19990101/19990630",
             "1999-01-01/1999-06-30\n",
@@ -108,15 +125,34 @@ class TestCell:
             PageKey(18, "1999-07-03/1999-12-31", 1),
         ]
 
-    @pytest.mark.parametrize("total_pages", [MAX_PAGE + 1, 60_000])
-    def test_the_rest_of_a_single_day_ends_at_page_500(self, total_pages: int) -> None:
-        cell = Cell(18, "1999-01-01/1999-01-01")
-        assert cell.rest(total_pages) == [cell.page(page) for page in range(2, MAX_PAGE + 1)]
+    @pytest.mark.parametrize("total_pages", [MAX_PAGE + 1, BOTH_ENDS])
+    def test_above_500_pages_a_single_day_is_read_from_its_end_too(self, total_pages: int) -> None:
+        day, end = Cell(18, DAY), Cell(18, f"{DAY},desc")
+        assert day.rest(total_pages) == [*(day.page(page) for page in range(2, MAX_PAGE + 1)), end.page(1)]
+        # Both ends together show each page, and a few twice.
+        assert len(end.pages(total_pages)) == total_pages - MAX_PAGE + OVERLAP
+        assert end.parts(total_pages) == ()
+
+    def test_a_day_beyond_both_ends_is_split_by_language(self) -> None:
+        parts = Cell(18, DAY).parts(BOTH_ENDS + 1)
+        assert parts[0] == Cell(18, f"{DAY},desc")
+        assert [part.window for part in parts[1:]] == [f"{DAY},{language}" for language in LANGUAGES]
+        english = Cell(18, f"{DAY},en")
+        assert english.parts(MAX_PAGE) == ()
+        assert english.parts(60_000) == (Cell(18, f"{DAY},en,desc"),)
+        assert len(Cell(18, f"{DAY},en,desc").pages(60_000)) == MAX_PAGE
+
+    @pytest.mark.parametrize("window", ["1999", "1999-01-01/1999-01-02", DAY, f"{DAY},en", f"{DAY},desc"])
+    @given(total_pages=st.integers(0, 60_000))
+    def test_a_cell_always_has_page_1_and_never_more_than_500(self, window: str, total_pages: int) -> None:
+        pages = Cell(18, window).pages(total_pages)
+        assert pages[0] == 1
+        assert pages[-1] <= MAX_PAGE
 
     @given(CELLS)
     def test_halves_keep_the_genre_and_cover_the_window(self, cell: Cell) -> None:
-        halves = cell.halves()
-        assume(halves)
+        assume(not Window.parse(cell.window).is_day)
+        halves = cell.parts(501)
         assert {half.genre_id for half in halves} == {cell.genre_id}
         whole = Window.parse(cell.window)
         first, second = (Window.parse(half.window) for half in halves)

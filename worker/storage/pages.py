@@ -141,12 +141,11 @@ class PageStore:
             for wanted in batch:
                 first = wanted.page(1)
                 length = lengths.get(first.id)
-                rest = [first] if length is None else wanted.rest(length)
-                if length is not None and rest and rest[0].page == 1:  # split
-                    halves = (key.cell for key in rest if isinstance(key, PageKey))
-                    yield from self.missing(halves, fresh_after)
-                else:
-                    needed += rest
+                if length is None:
+                    needed.append(first)
+                    continue
+                needed += (wanted.page(number) for number in wanted.pages(length)[1:])
+                yield from self.missing(wanted.parts(length), fresh_after)
             yield from self._not_done(needed, fresh_after)
 
     def changed_cells(self, cells: Iterable[Cell], since: datetime) -> Iterator[tuple[Cell, datetime]]:
@@ -204,6 +203,16 @@ class PageStore:
         """Ids of the most popular movies, by rank, each once."""
         with translate_errors():
             return popular_ids(self.collection.find(POPULAR_PAGES, {"movie_ids": 1}))
+
+    def unreachable(self, day: Cell) -> int:
+        """How many movies of a day TMDB counts and shows on no page, as far as its pages are stored."""
+        pages = {"_id": {"$gte": f"{day.id},", "$lt": f"{day.id};"}}  # the day's, its end's, its languages'
+        found: set[int] = set()
+        with translate_errors():
+            for key, record in of_cells(self.collection.find(pages, {**_TOTALS, "page": 1, "movie_ids": 1})):
+                found.update(PageRecord.of(key, record).movie_ids)
+        totals = self.totals(day.page(1))
+        return max(0, totals.results - len(found)) if totals else 0
 
     def each(self) -> Iterator[PageRecord]:
         """Every stored page of a cell, in no order; flat memory."""

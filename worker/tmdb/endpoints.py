@@ -22,7 +22,7 @@ from worker.windows import Window
 T_co = TypeVar("T_co", covariant=True)
 
 #: Mostly stable while movies are edited and added; popularity, the default, changes every minute.
-SORT = "original_title.asc"
+SORT, SORT_FROM_END = "original_title.asc", "original_title.desc"
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,11 @@ def genres() -> ApiRequest[dict[int, str]]:
 def _discover_query(key: PageKey) -> dict[str, Any]:
     window = Window.parse(key.window)
     query: dict[str, Any] = {} if key.genre_id == ANY_GENRE else {"with_genres": key.genre_id}
+    if window.language:
+        query["with_original_language"] = window.language
     return query | {
         "primary_release_date.gte": window.first.isoformat(),
         "primary_release_date.lte": window.last.isoformat(),
-        "sort_by": SORT,
+        "sort_by": SORT_FROM_END if window.descending else SORT,
         "page": key.page,
     }
