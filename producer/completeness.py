@@ -90,6 +90,8 @@ class _StoredCell:
     totals: Totals | None = None
     #: Bit n: a record of page n exists.
     pages: int = 0
+    #: Whether page 1 was asked for again only to compare its totals with the parts'.
+    is_recheck: bool = False
     movie_ids: array[int] = field(default_factory=lambda: array("q"))
     problems: list[Problem] = field(default_factory=list)
     parts: tuple[Cell, ...] = field(init=False)
@@ -106,6 +108,7 @@ class _StoredCell:
         if key.page not in self.needed:
             return
         self.pages |= 1 << key.page
+        self.is_recheck |= key.page == 1 and record.recheck > 0
         if totals is None:
             problem = Problem(Reason.UNREADABLE, f"the record of {key.id} cannot be read")
         elif self.totals is None or (key.page == 1 and totals != self.totals):
@@ -201,7 +204,7 @@ class _Snapshot:
                 Reason.OLDER, f"{cell.id}:1 was requested before its window was known to be needed"
             )
         for part in stored.parts:
-            findings.add(self._examine(part, fetched_at))
+            findings.add(self._examine(part, None if stored.is_recheck else fetched_at))
             self._compare_ends(stored, part, findings)
         if cell.shows_all(pages):
             self._compare(cell, stored.totals, findings)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 
+from producer.drift import Unchecked
 from worker.keys import Cell, ListKey, PagedList
 from worker.storage.database import Storage
 from worker.storage.page_counts import Count, count_pages
@@ -21,6 +22,8 @@ class Coverage:
     planned: int = 0
     stored: int = 0
     quarantined: int = 0
+    #: Movies that are on no page, though pages were asked for again.
+    short: int = 0
 
     def add(self, other: Self) -> None:
         self.cells += other.cells
@@ -28,6 +31,7 @@ class Coverage:
         self.planned += other.planned
         self.stored += other.stored
         self.quarantined += other.quarantined
+        self.short += other.short
 
     @property
     def missing(self) -> int:
@@ -48,6 +52,7 @@ class Coverage:
             "pages_stored": self.stored,
             "missing": self.missing,
             "quarantined": self.quarantined,
+            "short": self.short,
         }
 
 
@@ -80,12 +85,32 @@ class CoverageIndex:
             return Coverage(cells=1, planned=1, quarantined=int(1 in quarantined))
         needed = set(wanted.pages(count.total_pages))  # records beyond remain from when it was longer
         stored = needed & count.pages
-        whole = Coverage(1, 1, len(needed), len(stored), len(needed & quarantined - stored))
+        short = count.checked.short if count.checked else 0
+        whole = Coverage(1, 1, len(needed), len(stored), len(needed & quarantined - stored), short)
         for cell in wanted.parts(count.total_pages):
             part = self.coverage(cell)
             part.cells = part.opened = 0
             whole.add(part)
         return whole
+
+    def unchecked(self, cell: Cell) -> list[Unchecked]:
+        """The cell, or else the parts of it, that are complete and were not compared with their totals."""
+        return self._check(cell)[1]
+
+    def _check(self, cell: Cell) -> tuple[datetime | None, list[Unchecked]]:
+        """When the newest page of the cell and its parts was requested, if all are stored; unchecked()."""
+        count = self._counts.get(cell.id)
+        if count is None or count.total_pages is None or count.newest is None:
+            return None, []
+        parts = [self._check(part) for part in cell.parts(count.total_pages)]
+        unchecked = [one for _, found in parts for one in found]
+        times = [newest for newest, _ in parts if newest]
+        if len(times) < len(parts) or not count.pages.issuperset(cell.pages(count.total_pages)):
+            return None, unchecked
+        newest = max(count.newest, *times) if times else count.newest
+        if not unchecked and not (count.checked and count.checked.until >= newest):
+            unchecked.append(Unchecked(cell, newest))
+        return newest, unchecked
 
     def beyond_reach(self, cell: Cell) -> Iterator[Cell]:
         """The days in the cell of which both ends do not show every page, as far as pages are stored."""

@@ -85,10 +85,13 @@ def _save_page(storage: Storage, fetch: Fetch[PageKey], page: Page) -> Received:
     key = fetch.key
     if key.page == 1:  # before it is saved, so that no record beyond its end counts as stored
         storage.pages.drop_beyond(key.cell, page.total_pages, page.fetched_at)
-    return Received(len(page.results), *storage.pages.save(key, page))
+    recheck = fetch.options[0] if fetch.options else 0
+    return Received(len(page.results), *storage.pages.save(key, page, recheck))
 
 
 def _follow_page(storage: Storage, fetch: Fetch[PageKey]) -> Following:
+    if fetch.options:  # it alone was asked for again: the cell's other pages may be as old as they are
+        fetch = Fetch(fetch.key)
     return _pages(storage, fetch, fetch.key.page, fetch.key.cell)
 
 
@@ -169,7 +172,13 @@ def _pages(storage: Storage, fetch: Fetch[Any], page: int, whole: PagedList) -> 
 
 
 _KINDS: dict[type[Key], Kind] = {
-    PageKey: Kind("page", lambda *_: endpoints.discover, _save_page, _follow_page),
+    PageKey: Kind(
+        "page",
+        lambda *_: endpoints.discover,
+        _save_page,
+        _follow_page,
+        accepts=lambda options: not options or (type(options[0]) is int and options[0] > 0),  # rechecks
+    ),
     TotalsKey: Kind("totals", lambda *_: endpoints.totals, _save_totals, _follow_totals),
     PopularKey: Kind(
         "popular",

@@ -31,12 +31,15 @@ LATEST_MS = 32_503_680_000_000
 
 # What is in `throws` is logged without a traceback.
 @app.task(name="reelhaul.fetch_page", base=CheckedTask, bind=True, throws=(NotEver,))
-def fetch_page(self: CheckedTask, genre_id: int, window: str, page: int, fresh_after_ms: int = 0) -> None:
+def fetch_page(  # noqa: PLR0913, PLR0917 -- the message's arguments
+    self: CheckedTask, genre_id: int, window: str, page: int, fresh_after_ms: int = 0, recheck: int = 0
+) -> None:
     """Fetch a page of a cell, unless it is stored and was requested since `fresh_after_ms` (0: ever).
 
     After page 1, enqueue what the cell still lacks. A quarantined page fails the task with NotEver.
+    `recheck`: how many times it was asked for again because its cell's pages do not fit together.
     """
-    _run(self, PageKey(genre_id, window, page), fresh_after_ms)
+    _run(self, PageKey(genre_id, window, page), fresh_after_ms, (recheck,) if recheck != 0 else ())
 
 
 @app.task(name="reelhaul.fetch_totals", base=CheckedTask, bind=True, throws=(NotEver,))

@@ -9,6 +9,7 @@ from rich.live import Live
 
 from producer.cli.render import at_intervals, console, counted, live_view, summary
 from producer.cli.tmdb import open_limiter
+from producer.drift import rechecks
 from producer.enqueue import enqueue_request, enqueue_some, save_request
 from producer.progress import measure
 from producer.queues import MOVIES, REFRESH, answering_workers, lengths
@@ -16,7 +17,7 @@ from producer.requests.request import Progress, Request
 from producer.schedule.entries import SHORT_QUEUE
 from worker.clients import limiter, storage
 from worker.errors import KeyRejected, RedisUnavailable, UsageError
-from worker.keys import Fetch, Key
+from worker.keys import Fetch, Key, PageKey
 from worker.limiter.state import LimiterState
 
 #: Seconds between two measurements, at least.
@@ -54,19 +55,26 @@ def follow(request: Request, queue: str = "cells", *, quiet: bool = False) -> Pr
     """
     out, stall = console(quiet=quiet), _StallDetector()
     save_request(storage(), request)
+    asked: set[Fetch[PageKey]] = set()
     rest: Iterator[Fetch[Key]] | None = None  # of which a queue holds only some single movies at a time
     with Live(console=out, auto_refresh=False, transient=not out.is_terminal) as live:
         for _ in at_intervals(INTERVAL_S):
             progress, state = measure(storage(), request), limiter().state()
             if out.is_terminal:
                 live.update(live_view(progress, state), refresh=True)
-            if not progress.missing:
+            again = list(rechecks(storage(), progress.unchecked))
+            if not progress.missing and not again:
                 break
-            missing = f"{counted(progress.missing, 'request')} missing"
+            missing = f"{counted(progress.missing + len(again), 'request')} missing"
             # The first time, and not before: for it, all page records are read once more.
-            if rest is None or stall.messages_lost(progress.done, state, missing):
+            if rest is None or stall.messages_lost((progress.done, again), state, missing):
                 rest = request.missing(storage())
                 enqueue_some(rest, queue)
+                asked.update(again)
+            elif new := [fetch for fetch in again if fetch not in asked]:
+                with suppress(RedisUnavailable):  # the workers wait for it too
+                    enqueue_some(iter(new), queue)
+                    asked.update(new)
             elif progress.movies.missing > SHORT_QUEUE:
                 _refill(rest, queue)
     return progress
@@ -83,9 +91,10 @@ class _StallDetector:
     """Notices that nothing happens though the limiter is open, and finds out why."""
 
     def __init__(self) -> None:
-        self._count, self._since = -1, time.monotonic()
+        self._count: object = None
+        self._since = time.monotonic()
 
-    def messages_lost(self, count: int, state: LimiterState, missing: str) -> bool:
+    def messages_lost(self, count: object, state: LimiterState, missing: str) -> bool:
         """Whether `count` has not changed for long and the queues are empty.
 
         Raises KeyRejected when TMDB rejects the workers' key, UsageError when messages wait and no worker

@@ -143,6 +143,8 @@ def _counts(progress: Progress) -> str:
     if pages.cells:
         text = f"{pages.stored:,} of {counted(pages.planned, 'page')} stored"
         parts.append(text + in_quarantine(pages.quarantined))
+    if pages.short:
+        parts.append(f"{counted(pages.short, 'movie')} short though asked for again (`reelhaul verify`)")
     if progress.unreachable:
         parts.append(f"{counted(progress.unreachable, 'movie')} out of reach: on no page that TMDB shows")
     if movies.planned or not parts:

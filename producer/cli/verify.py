@@ -16,12 +16,14 @@ from producer.enqueue import all_backfills
 from producer.queues import enqueue
 from worker.clients import fleet_now, storage
 from worker.errors import UsageError
-from worker.keys import Fetch
+from worker.keys import Cell, Fetch
 
 #: Ids of missing or gone movies that a line shows.
 SHOWN_IDS = 20
 #: Cells that get a line each.
 SHOWN_CELLS = 40
+#: How many times --repair asks for a cell until it was proven in between.
+REPAIRS = 3
 _REPAIR = "`reelhaul verify --repair`"
 #: What is wrong with such cells, and what to do.
 _ADVICE = {
@@ -70,15 +72,27 @@ def verify(
         print_json({"cells": len(cells), "pages_missing": missing, "unreachable": out_of_reach, "gaps": rows})
     else:
         _print_gaps(console(quiet=quiet), len(cells), gaps)
-    again = [gap.cell.page(1) for gap in gaps if gap.problem and gap.problem.reason in REPAIRED]
-    if repair and again:
-        # Page 1 and then all others: a movie that slipped may have moved on every later page.
-        sent = enqueue((Fetch(key, fleet_now()) for key in again), "refresh")
-        console(quiet=quiet or as_json).print(
-            f"{counted(sent, 'cell')} enqueued to be fetched again; verify once they are"
+    if repair:
+        _repair(
+            [gap.cell for gap in gaps if gap.problem and gap.problem.reason in REPAIRED], quiet or as_json
         )
     if gaps:
         raise typer.Exit(1)
+
+
+def _repair(cells: Sequence[Cell], quiet: bool) -> None:
+    """Enqueue page 1 of these cells, which all their other pages follow; of each cell a few times at most."""
+    again = [cell for cell in cells if storage().pages.begin_repair(cell, REPAIRS)]
+    out = console(quiet=quiet)
+    if again:
+        enqueue((Fetch(cell.page(1), fleet_now()) for cell in again), "refresh")
+        out.print(f"{counted(len(again), 'cell')} enqueued to be fetched again; verify once they are")
+    if given_up := len(cells) - len(again):
+        out.print(
+            f"{counted(given_up, 'cell')} not proven after {REPAIRS} repairs, and not enqueued again: what "
+            "TMDB shows does not fit its totals. `reelhaul refresh` fetches them again",
+            soft_wrap=True,
+        )
 
 
 def _row(gap: CellCheck) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from producer.coverage import Coverage, CoverageIndex
+from producer.drift import rechecks
 from producer.plan import Way, plan_cells
 from producer.requests.request import Progress, Request
 from worker.keys import ANY_GENRE, Cell, Fetch, Key, TotalsKey
@@ -51,13 +52,16 @@ class Backfill(Request):
     def missing(self, storage: Storage, ages: Mapping[Cell, datetime] | None = None) -> Iterator[Fetch[Key]]:
         """A cell without page 1 lacks that page alone, for its length is unknown.
 
-        Cells that `ages` holds come first, the oldest of them first.
+        Cells that `ages` holds come first, the oldest of them first; then complete cells whose pages do not
+        fit together.
         """
         index = CoverageIndex.read(storage, [self.fresh_after])[self.fresh_after]
         incomplete = [cell for cell in self.cells() if index.coverage(cell).missing]
         if ages:
             incomplete.sort(key=lambda cell: ages.get(cell, self.requested_at))
-        return (Fetch(key, self.fresh_after) for key in storage.pages.missing(incomplete, self.fresh_after))
+        for key in storage.pages.missing(incomplete, self.fresh_after):
+            yield Fetch(key, self.fresh_after)
+        yield from rechecks(storage, (one for cell in self.cells() for one in index.unchecked(cell)))
 
     def progress(self, storage: Storage, index: CoverageIndex) -> Progress:
         progress = Progress(
@@ -72,6 +76,7 @@ class Backfill(Request):
             progress.by_genre[self.genres[cell.genre_id]].add(part)
             progress.by_year[cell.window].add(part)
             progress.by_cell[cell] = part
+            progress.unchecked += index.unchecked(cell)
         if not progress.missing and not progress.quarantined:
             days = {day for cell in self.cells() for day in index.beyond_reach(cell)}
             progress.unreachable = sum(storage.pages.unreachable(day) for day in days)

@@ -9,6 +9,7 @@ from datetime import date, datetime, timedelta
 from typing import Any, ClassVar, Self
 
 from producer.coverage import Coverage, CoverageIndex
+from producer.drift import Unchecked
 from worker.keys import Cell, Fetch, Key
 from worker.storage.database import Storage
 
@@ -75,6 +76,8 @@ class Progress:
     request: Request
     pages: Coverage
     movies: Coverage = field(default_factory=Coverage)
+    #: Of a backfill: cells that are complete and were not compared with their totals yet.
+    unchecked: list[Unchecked] = field(default_factory=list)
     #: Of a backfill that lacks nothing: movies that TMDB counts and shows on no page.
     unreachable: int = 0
     #: Of a backfill: by genre's name, by year and by cell.
@@ -117,6 +120,7 @@ class Progress:
             "movies_stored": self.movies.stored,
             "missing": self.missing,
             "quarantined": self.quarantined,
+            "short": self.pages.short,
             "unreachable": self.unreachable,
             "left_s": round(self.left_s(per_s), 1) if per_s else None,
             "by_genre": {genre: part.as_dict() for genre, part in self.by_genre.items()},

@@ -1,7 +1,7 @@
 """TMDB's endpoints, answered from a catalogue: a request in, a reply out, no I/O."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 from typing import Any
 
@@ -49,23 +49,24 @@ class TmdbApi:
             "configuration": lambda _: _CONFIGURATION_REPLY,
         }
 
-    def answer(self, request: ApiRequest, *, shift: int = 0) -> Reply:
+    def answer(self, request: ApiRequest, *, shift: int = 0, stale: bool = False) -> Reply:
         """The reply or TMDB's error; unknown paths are 404, code 34.
 
         Pages after the first begin `shift` movies earlier, as when new movies enter a selection between two
-        requests.
+        requests. A stale page is as it was before the latest change of the catalogue, as from a cache.
         """
         try:
             if request.kind in _PAGE_QUERIES:
-                return self._movies_page(_PAGE_QUERIES[request.kind](request.params), request.params, shift)
+                query = _PAGE_QUERIES[request.kind](request.params)
+                catalog = self._catalog.old() if stale else self._catalog
+                return self._movies_page(catalog.select(query), request.params, shift)
             endpoint = self._endpoints.get(request.kind)
             return endpoint(request) if endpoint else error_reply(34)
         except TmdbError as error:
             return error.reply
 
-    def _movies_page(self, query: Query, params: dict[str, str], shift: int) -> Reply:
+    def _movies_page(self, selection: Sequence[Movie], params: dict[str, str], shift: int) -> Reply:
         page = self._page_number(params)
-        selection = self._catalog.select(query)
         start = max(0, (page - 1) * PAGE_SIZE - shift)
         rows = b",".join([movie.raw for movie in selection[start : start + PAGE_SIZE]])
         body = b'{"page":%d,"results":[%b],"total_pages":%d,"total_results":%d}'

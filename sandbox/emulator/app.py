@@ -14,6 +14,7 @@ from sandbox.emulator.bodies import Shown, spoil
 from sandbox.emulator.catalog import Catalog
 from sandbox.emulator.clock import EmulatorClock
 from sandbox.emulator.delivery import deliver, pause, send_reply
+from sandbox.emulator.drift import Drift
 from sandbox.emulator.export import export_reply, is_export
 from sandbox.emulator.faults import Fault, FaultPlan
 from sandbox.emulator.limit import RequestLimit
@@ -35,6 +36,7 @@ class Service:
     api: TmdbApi
     limit: RequestLimit
     faults: FaultPlan
+    drift: Drift
     #: Seed of the faults' probabilities.
     seed: int
     latency_ms: float = 0.0
@@ -97,7 +99,11 @@ class EmulatorApp:
         if method not in ("GET", "HEAD"):
             return error_reply(42), fault
         shift = int(fault.value) if fault and fault.kind == "shift" else 0
-        return self._service.api.answer(request, shift=shift), fault
+        stale = fault is not None and fault.kind == "stale"
+        reply = self._service.api.answer(request, shift=shift, stale=stale)
+        if request.kind in PAGE_KINDS:
+            self._service.drift.page_served(self._service.clock.today().isoformat())
+        return reply, fault
 
     def _is_authorised(self, request: ApiRequest, authorization: str) -> bool:
         """By `api_key` or by `Authorization: Bearer` (TMDB, "Authentication")."""

@@ -101,6 +101,9 @@ class Catalog:
         self._references = 0
         #: The ids changed on each ISO day, in the order of their last change.
         self._changed: dict[str, dict[int, None]] = {}
+        #: As they were before the latest change; the same as a catalogue, once somebody asks for that.
+        self._before: list[Movie] | None = None
+        self._old: Catalog | None = None
         self._rebuild()
 
     def __len__(self) -> int:
@@ -127,6 +130,7 @@ class Catalog:
 
     def replace(self, upserted: Iterable[Movie], deleted: Iterable[int], day: str) -> None:
         """Add or replace movies and delete ids, as one change of that ISO day; unknown ids are ignored."""
+        self._before, self._old = self.movies(), None
         changed = self._changed.setdefault(day, {})
         for movie in upserted:
             self._movies[movie.id] = movie
@@ -137,6 +141,14 @@ class Catalog:
                 changed.pop(movie_id, None)
                 changed[movie_id] = None
         self._rebuild()
+
+    def old(self) -> "Catalog":
+        """The catalogue as it was before the latest change."""
+        if self._before is None:
+            return self
+        if self._old is None:
+            self._old = Catalog(self._before)
+        return self._old
 
     def changes(self, first: str, last: str) -> list[ChangedMovie]:
         """The ids changed on the days first to last inclusive, newest change first, each id once."""

@@ -12,6 +12,7 @@ from sandbox.emulator.app import EmulatorApp, Service
 from sandbox.emulator.catalog import Catalog
 from sandbox.emulator.clock import EmulatorClock
 from sandbox.emulator.control import ControlPlane
+from sandbox.emulator.drift import Drift
 from sandbox.emulator.faults import FaultPlan, FaultSyntaxError, parse_fault
 from sandbox.emulator.items import CatalogError, read_catalog
 from sandbox.emulator.limit import RequestLimit
@@ -46,6 +47,10 @@ def emulator(  # noqa: PLR0913, PLR0917 -- one argument for each option
     fault: Annotated[
         list[str] | None, typer.Option(help="A fault to inject, KIND[=VALUE][:CONDITION...]; repeatable.")
     ] = None,
+    drift: Annotated[
+        int | None,
+        typer.Option(help="Change a movie after every so many pages of movies.", show_default="never"),
+    ] = None,
     old_page_error: Annotated[
         bool, typer.Option("--old-page-error", help="Answer pages above 500 with the 422 of 2019 to 2022.")
     ] = False,
@@ -56,6 +61,7 @@ def emulator(  # noqa: PLR0913, PLR0917 -- one argument for each option
         (movies >= 0, f"--movies must be 0 or more, got {movies}"),
         (rate is None or rate > 0, f"--rate must be above 0, got {rate}"),
         (capacity is None or capacity >= 1, f"--capacity must be 1 or more, got {capacity}"),
+        (drift is None or drift > 0, f"--drift must be above 0, got {drift}"),
         (latency_ms >= 0, f"--latency-ms must be 0 or more, got {latency_ms}"),
     ):
         if not is_valid:
@@ -74,6 +80,7 @@ def emulator(  # noqa: PLR0913, PLR0917 -- one argument for each option
         api=TmdbApi(loaded, clock, old_page_error=old_page_error),
         limit=RequestLimit(rate, capacity),
         faults=FaultPlan(faults, seed, began_s=time.monotonic()),
+        drift=Drift(loaded, drift, seed),
         seed=seed,
         latency_ms=latency_ms,
         keys=frozenset(key or ()),

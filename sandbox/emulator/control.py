@@ -4,7 +4,15 @@ import json
 import time
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+)
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -42,6 +50,7 @@ class ConfigChange(_Change):
     rate: PositiveFloat | None = None
     capacity: Annotated[float, Field(ge=1)] | None = None
     latency_ms: NonNegativeFloat = 0.0
+    drift: PositiveInt | None = None
     faults: list[str] = []
     clock_offset_s: float = 0.0
 
@@ -104,6 +113,7 @@ class ControlPlane:
             "rate": service.limit.rate,
             "capacity": service.limit.capacity,
             "latency_ms": service.latency_ms,
+            "drift": service.drift.every,
             "faults": [str(fault) for fault in service.faults.faults],
             "clock_offset_s": service.clock.offset_s,
         }
@@ -111,7 +121,7 @@ class ControlPlane:
         return _json({"config": config, "today": today, "movies": movies})
 
     async def change_config(self, request: Request) -> Response:
-        """Change the keys that are given: null lifts the limit; new faults replace all and begin now."""
+        """Change the keys that are given: null ends limit or drift; new faults replace all and begin now."""
         change = await ConfigChange.read(request)
         service, given = self._service, change.model_fields_set
         if "faults" in given:
@@ -123,6 +133,8 @@ class ControlPlane:
             service.limit = RequestLimit(rate, capacity)
         if "latency_ms" in given:
             service.latency_ms = change.latency_ms
+        if "drift" in given:
+            service.drift.every = change.drift
         if "clock_offset_s" in given:
             service.clock.offset_s = change.clock_offset_s
         return await self.read_config(request)

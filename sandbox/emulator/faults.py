@@ -73,6 +73,7 @@ FAULT_KINDS: dict[str, FaultKind] = {
     ),
     "short": FaultKind(r"\d{1,9}", "the number of movies left out", "1", needs_page=True),
     "shift": FaultKind(r"\d{1,9}", "the number of movies by which pages slide", "1", needs_page=True),
+    "stale": FaultKind(needs_page=True),
     "hostile": FaultKind("|".join(HOSTILE), ", ".join(HOSTILE), None, needs_page=True),
 }
 

@@ -61,12 +61,13 @@ class TestCoverage:
         for number, offset_s in ((1, -60), (2, 0), (3, 60)):
             put(storage, CELL.page(number), 3, at=AT + timedelta(seconds=offset_s))
         other = Cell(35, "1999-01-01/1999-06-30")
-        put(storage, other.page(1), 1, at=AT - timedelta(milliseconds=1))
-        later = AT + timedelta(seconds=61)
+        before = AT - timedelta(milliseconds=1)
+        put(storage, other.page(1), 1, at=before)
+        later, newest = AT + timedelta(seconds=61), AT + timedelta(seconds=60)
         expected = {
-            None: {CELL.id: Count({1, 2, 3}, 3), other.id: Count({1}, 1)},
-            AT - timedelta(milliseconds=1): {CELL.id: Count({2, 3}, None), other.id: Count({1}, 1)},
-            AT: {CELL.id: Count({2, 3}, None)},
+            None: {CELL.id: Count({1, 2, 3}, 3, newest), other.id: Count({1}, 1, before)},
+            before: {CELL.id: Count({2, 3}, None, newest), other.id: Count({1}, 1, before)},
+            AT: {CELL.id: Count({2, 3}, None, newest)},
             later: {},
         }
         latest = storage.mongo.latest()
@@ -78,7 +79,7 @@ class TestCoverage:
         assert sorted(storage.pages.collection.index_information()) == ["_id_", "fetched_at_1", "page_1"]
         assert count_pages(storage.pages, expected, latest) == expected
         put(storage, other.page(1), 1, at=later)
-        assert count_pages(storage.pages, [later], latest) == {later: {other.id: Count({1}, 1)}}
+        assert count_pages(storage.pages, [later], latest) == {later: {other.id: Count({1}, 1, later)}}
 
     def test_a_split_cell_counts_its_page_1_and_both_halves(self, storage: Storage) -> None:
         put(storage, KEY, 501)
@@ -94,6 +95,7 @@ class TestCoverage:
             "pages_stored": 1 + 2,
             "missing": 2,
             "quarantined": 0,
+            "short": 0,
         }
         put(storage, first.page(2), 3)
         put(storage, second.page(1), 1)

@@ -47,14 +47,37 @@ class PageRecord(NamedTuple):
     key: PageKey
     totals: Totals | None
     movie_ids: list[int]
+    #: How many times it was asked for again because its cell's pages did not fit together.
+    recheck: int = 0
 
     @classmethod
     def of(cls, key: PageKey, record: Document) -> Self:
         totals, ids = Totals.of(record), record.get("movie_ids")
         has_page = record.get("page") == key.page
         if totals and has_page and isinstance(ids, list) and all(isinstance(id_, int) for id_ in ids):
-            return cls(key, totals, ids)
+            recheck = record.get("recheck")
+            return cls(key, totals, ids, recheck if _is_count(recheck) else 0)
         return cls(key, None, [])
+
+
+class Checked(NamedTuple):
+    """That a cell's pages were compared with its totals: the newest of these pages, and what was found."""
+
+    until: datetime
+    #: Movies that TMDB counted and that were on no page, though asked for again.
+    short: int
+
+    @classmethod
+    def of(cls, record: Document) -> Self | None:
+        """The mark on the record of a page 1; None when there is none."""
+        mark = record.get("checked")
+        if (
+            isinstance(mark, dict)
+            and isinstance(mark.get("until"), datetime)
+            and _is_count(mark.get("short"))
+        ):
+            return cls(mark["until"], mark["short"])
+        return None
 
 
 def total_pages(record: Document) -> int | None:

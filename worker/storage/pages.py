@@ -27,6 +27,7 @@ from worker.storage.requests import RequestStore
 from worker.storage.selection import POPULAR_PAGES, popular_ids
 
 _TOTALS = {"total_pages": 1, "total_results": 1, "fetched_at": 1}
+_WHOLE = {**_TOTALS, "page": 1, "movie_ids": 1, "recheck": 1}
 #: Selects the pages of cells: their ids begin with a digit.
 _OF_CELLS = {"_id": {"$lt": ":"}}
 _OF_POPULAR = {"_id": {"$gte": "popular:", "$lt": "popular;"}}
@@ -69,15 +70,20 @@ class PageStore:
                 found.update((record["_id"], record["fetched_at"]) for record in records)
         return found
 
-    def save(self, key: PageKey | PopularKey, page: Page) -> Saved:
-        """Save the page's movies, then its record; Unstorable when MongoDB cannot hold them."""
+    def save(self, key: PageKey | PopularKey, page: Page, recheck: int = 0) -> Saved:
+        """Save the page's movies, then its record; Unstorable when MongoDB cannot hold them.
+
+        `recheck`: see PageRecord.
+        """
         saved = self._movies.save_page(key.id, page)
         adds_missing = isinstance(key, PageKey) and self._adds_missing(key, page)
         with self._requests.reopening() if adds_missing else nullcontext():
-            self.save_record(key, page)
+            self.save_record(key, page, recheck=recheck)
         return saved
 
-    def save_record(self, key: Key, page: Page, earliest: Document | None = None) -> None:
+    def save_record(
+        self, key: Key, page: Page, earliest: Document | None = None, *, recheck: int = 0
+    ) -> None:
         """Save the record of a page unless a newer one is stored; Unstorable.
 
         `earliest`: further fields, times of which the earliest is kept whatever record is newer.
@@ -89,6 +95,7 @@ class PageStore:
             "movie_ids": [movie["id"] for movie in page.results],
             "fetched_at": page.fetched_at,
             "sha256": page.sha256,
+            "recheck": recheck,
         }
         with translate_errors(page.body):
             if earliest:
@@ -204,21 +211,41 @@ class PageStore:
         with translate_errors():
             return popular_ids(self.collection.find(POPULAR_PAGES, {"movie_ids": 1}))
 
+    def of_cell(self, cell: Cell) -> list[PageRecord]:
+        """The cell's own stored pages, by number; those of its parts are not among them."""
+        pages = {"_id": {"$gte": f"{cell.id}:", "$lt": f"{cell.id};"}}
+        with translate_errors():
+            records = [PageRecord.of(*one) for one in of_cells(self.collection.find(pages, _WHOLE))]
+        return sorted(records, key=lambda record: record.key.page)
+
+    def mark_checked(self, cell: Cell, until: datetime, short: int) -> None:
+        """Record that the cell's pages up to `until` were compared, and how many movies they lack."""
+        change: Document = {"checked.until": until, "checked.short": short}
+        if not short:
+            change["checked.repairs"] = 0
+        with translate_errors():
+            self.collection.update_one({"_id": cell.page(1).id}, {"$set": change})
+
+    def begin_repair(self, cell: Cell, limit: int) -> bool:
+        """Count one more repair of the cell; False when it had `limit` since it was last complete."""
+        few = {"_id": cell.page(1).id, "checked.repairs": {"$not": {"$gte": limit}}}
+        with translate_errors():
+            return bool(self.collection.update_one(few, {"$inc": {"checked.repairs": 1}}).matched_count)
+
     def unreachable(self, day: Cell) -> int:
         """How many movies of a day TMDB counts and shows on no page, as far as its pages are stored."""
         pages = {"_id": {"$gte": f"{day.id},", "$lt": f"{day.id};"}}  # the day's, its end's, its languages'
         found: set[int] = set()
         with translate_errors():
-            for key, record in of_cells(self.collection.find(pages, {**_TOTALS, "page": 1, "movie_ids": 1})):
+            for key, record in of_cells(self.collection.find(pages, _WHOLE)):
                 found.update(PageRecord.of(key, record).movie_ids)
         totals = self.totals(day.page(1))
         return max(0, totals.results - len(found)) if totals else 0
 
     def each(self) -> Iterator[PageRecord]:
         """Every stored page of a cell, in no order; flat memory."""
-        fields = {**_TOTALS, "page": 1, "movie_ids": 1}
         with translate_errors():
-            for key, record in of_cells(self.collection.find(_OF_CELLS, fields)):
+            for key, record in of_cells(self.collection.find(_OF_CELLS, _WHOLE)):
                 yield PageRecord.of(key, record)
 
     def _totals(self, ids: Iterable[str]) -> dict[str, Totals]:
