@@ -3,7 +3,7 @@
 Once all pages of a cell are stored they are compared with its totals. Pages that do not fit are asked for
 again, each a few times at most; how many movies are missing then is noted on the record of page 1.
 
-    other totals than page 1's    that page and its neighbours; page 1 if most of those agree on other totals
+    other totals than page 1's    that page; page 1 instead if most pages state others than it does
     requested before page 1       that page
     a movie on two pages          both
     none of these, yet short      page 1, before which all other pages were requested then
@@ -94,13 +94,9 @@ def judge(
     twice = {page.key.page for page in pages if any(on_pages[id_] > 1 for id_ in page.movie_ids)}
     if not odd and not older and not (short or (expected is None and twice)):
         return Verdict([])
-    # Pages that were asked for again tell whether the odd ones are stale, or page 1 is.
-    newer = [
-        page.key.page for page, totals in readable if page.recheck and totals.fetched_at > stated.fetched_at
-    ]
-    suspects = older
-    if 2 * len(odd.intersection(newer)) <= len(newer):
-        suspects = older | twice | {number + step for number in odd for step in (-1, 0, 1)}
+    # Is page 1 stale, or are the pages that differ from it?
+    is_first_stale = 2 * len(odd - older) > len(readable) - 1 - len(older) and first.recheck < WHOLE
+    suspects = older if is_first_stale else older | odd | twice
     limit = RECHECKS * (1 + first.recheck)
     again = [
         _again(page, totals)

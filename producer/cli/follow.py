@@ -64,6 +64,8 @@ def follow(request: Request, queue: str = "cells", *, quiet: bool = False) -> Pr
                 live.update(live_view(progress, state), refresh=True)
             again = list(rechecks(storage(), progress.unchecked))
             if not progress.missing and not again:
+                if progress.unchecked:  # they are checked now: read what they are short of
+                    progress = measure(storage(), request)
                 break
             missing = f"{counted(progress.missing + len(again), 'request')} missing"
             # The first time, and not before: for it, all page records are read once more.

@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from producer.coverage import CoverageIndex
+from producer.drift import RECHECKS, Unchecked, rechecks
 from tests.support.pages import AT, in_threads, put
 from worker.errors import Rejected
 from worker.keys import Cell, Fetch
@@ -100,3 +101,56 @@ class TestCoverage:
         put(storage, first.page(2), 3)
         put(storage, second.page(1), 1)
         assert CoverageIndex.read(storage, [None])[None].coverage(CELL).missing == 0
+
+
+class TestUnchecked:
+    """Cells that are complete, and were not compared with their totals since their newest page."""
+
+    def unchecked(self, storage: Storage) -> list[Cell]:
+        return [cell for cell, _ in CoverageIndex.read(storage, [None])[None].unchecked(CELL)]
+
+    def test_a_cell_is_checked_until_a_page_is_newer(self, storage: Storage) -> None:
+        put(storage, KEY, 2)
+        assert self.unchecked(storage) == []
+        put(storage, CELL.page(2), 2, at=AT + timedelta(seconds=1))
+        assert self.unchecked(storage) == [CELL]
+        storage.pages.mark_checked(CELL, AT + timedelta(seconds=1), 3)
+        assert self.unchecked(storage) == []
+        assert CoverageIndex.read(storage, [None])[None].coverage(CELL).short == 3
+        put(storage, CELL.page(2), 2, at=AT + timedelta(seconds=2))
+        assert self.unchecked(storage) == [CELL]
+
+    def test_the_halves_are_checked_before_the_cell(self, storage: Storage) -> None:
+        put(storage, KEY, 501)
+        first, second = CELL.parts(501)
+        put(storage, first.page(1), 1)
+        assert self.unchecked(storage) == [first]
+        put(storage, second.page(1), 1)
+        assert self.unchecked(storage) == [first, second]
+        for half in (first, second):
+            storage.pages.mark_checked(half, AT, 0)
+        assert self.unchecked(storage) == [CELL]
+
+    def test_page_1_of_a_split_cell_is_asked_for_again_while_its_halves_count_otherwise(
+        self, storage: Storage
+    ) -> None:
+        """Three times; the halves stay as they are."""
+        put(storage, KEY, 501)
+        first, second = CELL.parts(501)
+        for half in (first, second):
+            put(storage, half.page(1), 1)
+        storage.pages.collection.update_one({"_id": KEY.id}, {"$set": {"total_results": 5}})
+        for number in range(RECHECKS):
+            [again] = rechecks(storage, [Unchecked(CELL, AT)])
+            assert (again.key, again.options) == (KEY, (number + 1,))
+            storage.pages.collection.update_one({"_id": KEY.id}, {"$set": {"recheck": number + 1}})
+        assert list(rechecks(storage, [Unchecked(CELL, AT)])) == []
+        assert self.unchecked(storage) == [first, second]
+
+    def test_what_cannot_be_fetched_again_is_not_asked_for(self, storage: Storage) -> None:
+        put(storage, KEY, 1)
+        storage.pages.collection.update_one({"_id": KEY.id}, {"$set": {"total_results": 7}})
+        [again] = rechecks(storage, [Unchecked(CELL, AT)])
+        storage.failures.add(again, Rejected("no"), AT + timedelta(seconds=1))
+        assert list(rechecks(storage, [Unchecked(CELL, AT)])) == []
+        assert CoverageIndex.read(storage, [None])[None].coverage(CELL).short > 0
