@@ -5,12 +5,12 @@ again, each a few times at most; how many movies are missing then is noted on th
 
     other totals than page 1's    that page; page 1 instead if most pages state others than it does
     requested before page 1       that page
-    a movie on two pages          both
+    a movie on two pages          both, then more and more pages around them
     none of these, yet short      page 1, before which all other pages were requested then
 """
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -20,8 +20,11 @@ from worker.storage.documents import PageRecord, Totals
 from worker.storage.mongo import EPOCH
 from worker.windows import Window
 
+#: How many pages to both sides are asked for again with a page that has a movie of another, each time. Every
+#: second time it is that page alone, since more requests meet more movies that move.
+REACH = (0, 0, 3, 0, 15, 0)
 #: How many times a page is asked for again until page 1 is, and after that.
-RECHECKS = 3
+RECHECKS = len(REACH)
 #: How many times page 1 is asked for again, and with it the whole cell.
 WHOLE = 2
 #: The resolution of stored times.
@@ -64,17 +67,29 @@ def _judge_cell(storage: Storage, cell: Cell) -> Verdict:
     if parts and not Window.parse(cell.window).is_day:
         return _judge_split(storage, pages[0], totals, parts)
     needed = [page for page in pages if page.key.page in cell.pages(totals.pages)]
-    if not cell.shows_all(totals.pages) or cell.is_beyond_reach(totals.pages):
-        return judge(needed, None)
-    from_end = {id_ for part in parts for page in storage.pages.of_cell(part) for id_ in page.movie_ids}
-    return judge(needed, totals.results, from_end)
+    is_counted = cell.shows_all(totals.pages) and not cell.is_beyond_reach(totals.pages)
+    from_end = storage.pages.of_cell(parts[0]) if parts else []
+    elsewhere = {id_ for page in from_end for id_ in page.movie_ids}
+    verdict = judge(needed, totals.results if is_counted else None, elsewhere)
+    return (
+        verdict if verdict.again or not from_end else _judge_ends(pages[0], from_end[0], short=verdict.short)
+    )
+
+
+def _judge_ends(*ends: PageRecord, short: int) -> Verdict:
+    """Page 1 of both ends of a day must state the same totals; of two that do not, the older one is stale."""
+    stated = [(page, page.totals) for page in ends if page.totals]
+    stale, totals = min(stated, key=lambda one: one[1].fetched_at)
+    if len({known[:2] for _, known in stated}) > 1 and stale.recheck < WHOLE:
+        return Verdict([_again(stale, totals, stale.recheck)], short)
+    return Verdict([], short)
 
 
 def _judge_split(storage: Storage, first: PageRecord, totals: Totals, parts: Iterable[Cell]) -> Verdict:
     """Page 1 of a split cell counts as many movies as its halves, each of which is compared by itself."""
     found = [storage.pages.totals(part.page(1)) for part in parts]
     lacking = totals.results - sum(half.results for half in found if half)
-    again = [_again(first, totals)] if lacking and first.recheck < RECHECKS else []
+    again = [_again(first, totals, first.recheck)] if lacking and first.recheck < RECHECKS else []
     return Verdict(again, max(0, lacking))
 
 
@@ -91,22 +106,44 @@ def judge(
     short = 0 if expected is None else expected - len(on_pages.keys() | set(elsewhere))
     odd = {page.key.page for page, totals in readable if totals[:2] != stated[:2]}
     older = {page.key.page for page, totals in readable if totals.fetched_at < stated.fetched_at}
-    twice = {page.key.page for page in pages if any(on_pages[id_] > 1 for id_ in page.movie_ids)}
-    if not odd and not older and not (short or (expected is None and twice)):
+    has_gap = short if expected is not None else any(times > 1 for times in on_pages.values())
+    if not odd and not older and not has_gap:
         return Verdict([])
     # Is page 1 stale, or are the pages that differ from it?
     is_first_stale = 2 * len(odd - older) > len(readable) - 1 - len(older) and first.recheck < WHOLE
-    suspects = older if is_first_stale else older | odd | twice
     limit = RECHECKS * (1 + first.recheck)
+    rounds = dict.fromkeys(older, 0)
+    if not is_first_stale:
+        rounds |= dict.fromkeys(odd, 0) | _around(pages, on_pages, limit)
     again = [
-        _again(page, totals)
+        _again(page, totals, max(page.recheck, rounds[page.key.page]))
         for page, totals in readable
-        if page.key.page in suspects - {1} and page.recheck < limit
+        if page.key.page in rounds and page.key.page > 1 and page.recheck < limit
     ]
     if not again and first.recheck < WHOLE:
-        again = [_again(first, stated)]
+        again = [_again(first, stated, first.recheck)]
     return Verdict(again, max(0, short))
 
 
-def _again(page: PageRecord, totals: Totals) -> Fetch[PageKey]:
-    return Fetch(page.key, totals.fetched_at + _MOMENT, (page.recheck + 1,))
+def _around(pages: Iterable[PageRecord], on_pages: Mapping[int, int], limit: int) -> dict[int, int]:
+    """The pages around those with a movie that another page has too, and how often they were asked for again.
+
+    Where that did not help, the gap has moved along, by some pages of REACH.
+    """
+    places: defaultdict[int, list[PageRecord]] = defaultdict(list)
+    for page in pages:
+        for id_ in set(page.movie_ids):
+            if on_pages[id_] > 1:
+                places[id_].append(page)
+    found: dict[int, int] = {}
+    for together in places.values():
+        rechecks = max(page.recheck for page in together)
+        reach = REACH[rechecks % RECHECKS]
+        numbers = (page.key.page + step for page in together for step in range(-reach, reach + 1))
+        if rechecks < limit:
+            found |= {number: max(found.get(number, 0), rechecks) for number in numbers}
+    return found
+
+
+def _again(page: PageRecord, totals: Totals, rechecks: int) -> Fetch[PageKey]:
+    return Fetch(page.key, totals.fetched_at + _MOMENT, (rechecks + 1,))

@@ -319,6 +319,7 @@ class TestControlPlane:
             "rate": 9.0,
             "capacity": None,
             "latency_ms": 1.0,
+            "drift": None,
             "faults": ["status=500:count=1", "html:p=0.5:match=x:y"],
             "clock_offset_s": 86400.0,
         }
@@ -484,6 +485,38 @@ class TestDelivery:
         assert len(shown) == 200
         assert len(set(shown)) == 199
         assert set(shown) < every
+
+    def test_a_stale_page_is_as_it_was_before_the_latest_change(self, emulator: StartEmulator) -> None:
+        server = emulator("--movies", "50", "--fault", "stale:match=page=2")
+        before = get(server, "discover/movie", page=2).json()
+        server.change_movies(upsert=[{"id": 2_000_000, "original_title": "0", "popularity": 1e9}])
+        stale, fresh = (get(server, "discover/movie", page=page).json() for page in (2, 1))
+        assert stale == before
+        assert (fresh["total_results"], fresh["results"][0]["id"]) == (51, 2_000_000)
+
+    def test_the_catalogue_drifts_while_it_is_read(self, emulator: StartEmulator) -> None:
+        server = emulator("--movies", "50", "--drift", "2")
+        before = server.movies()
+        for _ in range(5):
+            get(server, "discover/movie")
+        titles = [id_ for id_, movie in server.movies().items() if movie != before[id_]]
+        assert 1 <= len(titles) <= 2
+        for _ in range(2):
+            get(server, "discover/movie")
+        assert len(server.movies()) == 51
+        server.configure(drift=None)
+        now = server.movies()
+        for _ in range(9):
+            get(server, "discover/movie")
+        assert server.movies() == now
+
+    def test_movies_of_a_language(self, server: EmulatorProcess) -> None:
+        server.configure(faults=[])
+        rows = all_pages(server, "discover/movie")
+        wanted = {row["id"] for row in rows if row["original_language"] in ("fr", "ja")}
+        found = all_pages(server, "discover/movie", with_original_language="fr|ja")
+        assert {row["id"] for row in found} == wanted
+        assert wanted
 
     def test_a_fault_strikes_only_what_it_matches(self, server: EmulatorProcess) -> None:
         server.configure(faults=["error=34:match=[?&]page=2(&|$)"])

@@ -3,11 +3,12 @@
 from datetime import datetime, timedelta
 from typing import ClassVar
 
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from producer.coverage import CoverageIndex
-from producer.drift import RECHECKS, Unchecked, rechecks
+from producer.drift import RECHECKS, WHOLE, Unchecked, rechecks
 from tests.support.pages import AT, in_threads, put
 from worker.errors import Rejected
 from worker.keys import Cell, Fetch
@@ -154,3 +155,22 @@ class TestUnchecked:
         storage.failures.add(again, Rejected("no"), AT + timedelta(seconds=1))
         assert list(rechecks(storage, [Unchecked(CELL, AT)])) == []
         assert CoverageIndex.read(storage, [None])[None].coverage(CELL).short > 0
+
+    @pytest.mark.parametrize("stale", [0, 1])
+    def test_page_1_of_the_end_that_was_read_earlier_is_asked_for_again(
+        self, storage: Storage, stale: int
+    ) -> None:
+        """A movie came after one end of a day was read and before the other was."""
+        day = Cell(18, "1999-01-01/1999-01-01")
+        ends = [day, *day.parts(501)]
+        for number, cell in enumerate(ends):
+            later = timedelta(seconds=number if stale == 0 else -number)
+            put(storage, cell.page(1), 501, at=AT + later)
+            total = {"$set": {"total_results": number}}
+            storage.pages.collection.update_one({"_id": cell.page(1).id}, total)
+        for number in range(WHOLE):
+            [again] = rechecks(storage, [Unchecked(day, AT)])
+            assert (again.key, again.options) == (ends[stale].page(1), (number + 1,))
+            more = {"$set": {"recheck": number + 1}}
+            storage.pages.collection.update_one({"_id": again.key.id}, more)
+        assert list(rechecks(storage, [Unchecked(day, AT)])) == []

@@ -17,12 +17,22 @@ MOST = 1 + RECHECKS * (1 + WHOLE)
 
 
 class Tmdb:
-    """A list of movies that changes after every `every` requests, `changes` times."""
+    """A list of movies that changes after every `every` requests, `changes` times.
+
+    `slides`: how often a page begins one movie earlier.
+    """
 
     def __init__(
-        self, movies: int, every: int = 1, changes: int = 0, seed: int = 0, *, moves: bool = False
+        self,
+        movies: int,
+        every: int = 1,
+        changes: int = 0,
+        seed: int = 0,
+        *,
+        moves: bool = False,
+        slides: float = 0,
     ) -> None:
-        self._kinds = 2 if moves else 4
+        self._kinds, self._slides = 2 if moves else 4, slides
         self.movies, self._next = list(range(movies)), movies
         self._every, self._left = every, changes
         self._dice = random.Random(seed)  # noqa: S311 -- a simulation
@@ -36,7 +46,8 @@ class Tmdb:
         if self._left and len(self.requests) % self._every == 0:
             self._left -= 1
             self._change()
-        rows = self.movies[(number - 1) * PAGE_SIZE : number * PAGE_SIZE]
+        start = max(0, (number - 1) * PAGE_SIZE - (self._dice.random() < self._slides))
+        rows = self.movies[start : start + PAGE_SIZE]
         ids, results = self.cached.get(number, (rows, len(self.movies)))
         at = AT + timedelta(seconds=len(self.requests))
         totals = Totals(max(1, -(-results // PAGE_SIZE)), results, at)
@@ -99,6 +110,14 @@ def test_every_movie_that_moves_is_found(seed: int) -> None:
     assert len(tmdb.requests) < 4 * 40
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_every_movie_of_a_large_cell_is_found_though_pages_slide_all_the_time(seed: int) -> None:
+    tmdb = Tmdb(10_000, every=2_000, changes=1_000, seed=seed, moves=True, slides=0.05)
+    pages, short = tmdb.haul()
+    assert (ids(pages), short) == (set(tmdb.movies), 0)
+    assert len(tmdb.requests) < 1.3 * 500
+
+
 def test_movies_that_come_and_go_are_almost_always_found() -> None:
     """Not always: if one goes just before another comes, the numbers may be right by chance."""
     found = 0
@@ -109,6 +128,22 @@ def test_movies_that_come_and_go_are_almost_always_found() -> None:
         assert len(tmdb.requests) < 4 * 40
         found += ids(pages) == set(tmdb.movies)
     assert found >= 95
+
+
+def test_a_movie_that_moved_far_is_found_in_few_rounds() -> None:
+    """From page 400 to page 100 while page 300 is read: by then nothing shows where it is now."""
+    tmdb = Tmdb(10_000)
+    pages = [tmdb.page(number, 0) for number in range(1, 301)]
+    tmdb.movies.insert(2_000, tmdb.movies.pop(8_000))
+    pages += [tmdb.page(number, 0) for number in range(301, 501)]
+    rounds = 0
+    while again := judge(pages, 10_000).again:
+        rounds += 1
+        for fetch in again:
+            pages[fetch.key.page - 1] = tmdb.page(fetch.key.page, *fetch.options)
+    assert ids(pages) == set(range(10_000))
+    assert rounds <= RECHECKS + 2
+    assert len(tmdb.requests) < 2.2 * 500
 
 
 def test_a_page_that_slid_is_asked_for_again_with_the_page_before_it() -> None:
