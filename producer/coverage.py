@@ -94,7 +94,7 @@ class CoverageIndex:
         return whole
 
     def unchecked(self, cell: Cell) -> list[Unchecked]:
-        """The cell, or else the parts of it, that are complete and were not compared with their totals."""
+        """The cell and its parts, if complete and not compared with their totals; parts first."""
         return self._check(cell)[1]
 
     def _check(self, cell: Cell) -> tuple[datetime | None, list[Unchecked]]:
@@ -108,7 +108,7 @@ class CoverageIndex:
         if len(times) < len(parts) or not count.pages.issuperset(cell.pages(count.total_pages)):
             return None, unchecked
         newest = max(count.newest, *times) if times else count.newest
-        if not unchecked and not (count.checked and count.checked.until >= newest):
+        if not (count.checked and count.checked.until >= newest):
             unchecked.append(Unchecked(cell, newest))
         return newest, unchecked
 

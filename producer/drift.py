@@ -46,15 +46,23 @@ class Verdict(NamedTuple):
 
 
 def rechecks(storage: Storage, unchecked: Iterable[Unchecked]) -> Iterator[Fetch[PageKey]]:
-    """The pages of these cells to ask for again; the cells of which there is none are marked as checked."""
+    """The pages of these cells to ask for again; the cells of which there is none are marked as checked.
+
+    Parts come before the cell that was split into them, which waits until they are checked.
+    """
+    waiting: list[Cell] = []
     for cell, newest in unchecked:
+        if any(cell.contains(part) for part in waiting):
+            continue
         verdict = _judge_cell(storage, cell)
         failed = storage.failures.times(fetch.key.id for fetch in verdict.again)
         again = [
             fetch for fetch in verdict.again if failed.get(fetch.key.id, EPOCH) < (fetch.fresh_after or EPOCH)
         ]
-        yield from again
-        if not again:
+        if again:
+            waiting.append(cell)
+            yield from again
+        else:
             storage.pages.mark_checked(cell, newest, verdict.short)
 
 

@@ -93,6 +93,12 @@ class Cell(NamedTuple):
                 parts += tuple(window._replace(language=language) for language in LANGUAGES)
         return tuple(Cell(self.genre_id, str(part)) for part in parts)
 
+    def contains(self, other: Cell) -> bool:
+        """Whether the other is of the same genre and within its days."""
+        days, within = Window.parse(self.window), Window.parse(other.window)
+        is_within = days.first <= within.first and within.last <= days.last
+        return self.genre_id == other.genre_id and is_within
+
     def is_beyond_reach(self, total_pages: int) -> bool:
         """Whether it is a whole day of which both ends together do not show every page."""
         window = Window.parse(self.window)

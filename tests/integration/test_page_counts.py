@@ -127,7 +127,7 @@ class TestUnchecked:
         put(storage, first.page(1), 1)
         assert self.unchecked(storage) == [first]
         put(storage, second.page(1), 1)
-        assert self.unchecked(storage) == [first, second]
+        assert self.unchecked(storage) == [first, second, CELL]
         for half in (first, second):
             storage.pages.mark_checked(half, AT, 0)
         assert self.unchecked(storage) == [CELL]
@@ -147,6 +147,18 @@ class TestUnchecked:
             storage.pages.collection.update_one({"_id": KEY.id}, {"$set": {"recheck": number + 1}})
         assert list(rechecks(storage, [Unchecked(CELL, AT)])) == []
         assert self.unchecked(storage) == [first, second]
+        assert list(rechecks(storage, [Unchecked(first, AT), Unchecked(second, AT)])) == []
+        assert self.unchecked(storage) == []
+
+    def test_a_split_cell_waits_for_its_halves(self, storage: Storage) -> None:
+        put(storage, KEY, 501)
+        first, second = CELL.parts(501)
+        for half in (first, second):
+            put(storage, half.page(1), 1)
+            storage.pages.collection.update_one({"_id": half.page(1).id}, {"$set": {"total_results": 1}})
+        cells = [Unchecked(cell, AT) for cell in (first, second, CELL)]
+        assert [fetch.key.cell for fetch in rechecks(storage, cells)] == [first, second]
+        assert self.unchecked(storage) == [first, second, CELL]
 
     def test_what_cannot_be_fetched_again_is_not_asked_for(self, storage: Storage) -> None:
         put(storage, KEY, 1)
