@@ -71,6 +71,10 @@ def _time_left_s(timeout_s: float | None) -> float | None:
     return None if shorter_s == math.inf else shorter_s
 
 
+#: Bytes read at once: a page's response, most of the time.
+BUFFER = 65_536
+
+
 class _DeadlineReader(io.RawIOBase):
     """Reads a socket until the deadline, waiting for bytes no longer than the socket's own timeout."""
 
@@ -81,13 +85,15 @@ class _DeadlineReader(io.RawIOBase):
 
     def makefile(self, _mode: str) -> io.BufferedReader:
         """Stand in for the socket: http.client only calls its `makefile`."""
-        return io.BufferedReader(self)
+        return io.BufferedReader(self, BUFFER)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        self._sock.settimeout(_time_left_s(self._timeout_s))
+        left_s = _time_left_s(self._timeout_s)
+        if left_s != self._sock.gettimeout():  # each change is a system call
+            self._sock.settimeout(left_s)
         count: int | None = self._file.readinto(buffer)
         return count
 
