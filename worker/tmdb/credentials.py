@@ -4,8 +4,21 @@ What observes requests (tracing, an error reporter, urllib3's log) sees addresse
 without the key.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 from urllib.parse import urlencode
+
+
+class Secrets(Protocol):
+    """What only the connection adds to a request."""
+
+    def address(self, url: str) -> str:
+        """The address to send, made of the one that everything else sees."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Headers that nothing else sees."""
 
 
 @dataclass(frozen=True)

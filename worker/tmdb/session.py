@@ -24,7 +24,7 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, ProxyManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
-from worker.tmdb.credentials import NO_CREDENTIALS, Credentials
+from worker.tmdb.credentials import NO_CREDENTIALS, Secrets
 
 #: When this thread's request must have ended, on time.monotonic().
 _deadline: ContextVar[float] = ContextVar("deadline", default=math.inf)
@@ -40,9 +40,7 @@ def ends_by(deadline: float) -> Iterator[None]:
         _deadline.reset(token)
 
 
-def build_session(
-    base_url: str, connections: int, credentials: Credentials = NO_CREDENTIALS
-) -> requests.Session:
+def build_session(base_url: str, connections: int, credentials: Secrets = NO_CREDENTIALS) -> requests.Session:
     """A session for many threads: `connections` kept open, no cookies, no retries, proxies looked up once."""
     # It warns about each malformed header, which nobody here can mend.
     logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
@@ -57,7 +55,7 @@ def build_session(
     return session
 
 
-def reconnect(session: requests.Session, connections: int, credentials: Credentials = NO_CREDENTIALS) -> None:
+def reconnect(session: requests.Session, connections: int, credentials: Secrets = NO_CREDENTIALS) -> None:
     """Replace the connections: idle ones close now, busy ones after their response."""
     adapter = _Adapter(credentials, connections)
     # In one assignment, because other threads are sending through the old adapter.
@@ -116,7 +114,7 @@ class _DeadlineConnection(HTTPConnection):
 
     response_class = _DeadlineResponse
     #: Set by the pool.
-    credentials = NO_CREDENTIALS
+    credentials: Secrets = NO_CREDENTIALS
 
     def putrequest(self, method: str, url: str, *args: Any, **options: Any) -> None:
         """Write the request's first line and the credentials."""
@@ -154,7 +152,7 @@ class _DeadlineHttpsConnection(_DeadlineConnection, HTTPSConnection):
     pass
 
 
-def _pool(pool: type, connection: type[_DeadlineConnection], credentials: Credentials) -> type:
+def _pool(pool: type, connection: type[_DeadlineConnection], credentials: Secrets) -> type:
     """A class of pools whose connections send the credentials."""
     ours = type("_Connection", (connection,), {"credentials": credentials})
     return type("_Pool", (pool,), {"ConnectionCls": ours})
@@ -163,7 +161,7 @@ def _pool(pool: type, connection: type[_DeadlineConnection], credentials: Creden
 class _Adapter(HTTPAdapter):
     """requests' adapter with these connections, also to proxies and through them."""
 
-    def __init__(self, credentials: Credentials, connections: int) -> None:
+    def __init__(self, credentials: Secrets, connections: int) -> None:
         self._pools = {
             "http": _pool(HTTPConnectionPool, _DeadlineConnection, credentials),
             "https": _pool(HTTPSConnectionPool, _DeadlineHttpsConnection, credentials),
