@@ -9,6 +9,7 @@ import pytest
 
 from sandbox.fleet import REELHAUL
 from tests.support.collector import Collector, collector
+from tests.support.receiver import SECRETS, receiver
 from tests.support.stage import PATIENCE_S, Stage, wait_for
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(150)]
@@ -88,3 +89,14 @@ def trace_of_page(collected: Collector) -> list[Any]:
 
 def attribute(span: Any, name: str) -> str:
     return next((str(one.value.string_value) for one in span.attributes if one.key == name), "")
+
+
+def test_no_span_holds_the_path_of_the_webhook(stage: Stage, collected: Collector) -> None:
+    """The instrumentation of requests is installed here, and sees the POST."""
+    with receiver() as receives:
+        script = f"from producer.webhook import Webhook; Webhook({receives.url!r}).post({{}})"
+        posting = stage.start(*INSTRUMENT, sys.executable, "-c", script, **collected.environment)
+        assert posting.wait(PATIENCE_S) == 0, posting.log_text()
+        assert receives.arrived == 1
+    wait_for(lambda: any(span.name == "POST" for span in collected.spans()))
+    assert not [secret for secret in SECRETS for body in collected.bodies if secret.encode() in body]
