@@ -90,8 +90,8 @@ class _StoredCell:
     totals: Totals | None = None
     #: Bit n: a record of page n exists.
     pages: int = 0
-    #: Whether page 1 was asked for again only to compare its totals with the parts'.
-    is_recheck: bool = False
+    #: The record of page 1.
+    first: PageRecord | None = None
     movie_ids: array[int] = field(default_factory=lambda: array("q"))
     problems: list[Problem] = field(default_factory=list)
     parts: tuple[Cell, ...] = field(init=False)
@@ -108,7 +108,8 @@ class _StoredCell:
         if key.page not in self.needed:
             return
         self.pages |= 1 << key.page
-        self.is_recheck |= key.page == 1 and record.recheck > 0
+        if key.page == 1:
+            self.first = record
         if totals is None:
             problem = Problem(Reason.UNREADABLE, f"the record of {key.id} cannot be read")
         elif self.totals is None or (key.page == 1 and totals != self.totals):
@@ -204,10 +205,12 @@ class _Snapshot:
                 Reason.OLDER, f"{cell.id}:1 was requested before its window was known to be needed"
             )
         for part in stored.parts:
-            findings.add(self._examine(part, None if stored.is_recheck else fetched_at))
+            # Page 1 may have been asked for again only to compare its totals with those of the parts.
+            is_recheck = stored.first is not None and stored.first.recheck > 0
+            findings.add(self._examine(part, None if is_recheck else fetched_at))
             self._compare_ends(stored, part, findings)
         if cell.shows_all(pages):
-            self._compare(cell, stored.totals, findings)
+            self._compare(stored, stored.totals, findings)
         return findings
 
     def _compare_ends(self, day: _StoredCell, part: Cell, findings: _Findings) -> None:
@@ -219,9 +222,13 @@ class _Snapshot:
             text = f"{day.cell.id}:1 states {_describe(day.totals)}, {part.id}:1 {_describe(end.totals)}"
             findings.report(Reason.TOTALS, text)
 
-    def _compare(self, cell: Cell, totals: Totals, findings: _Findings) -> None:
+    def _compare(self, stored: _StoredCell, totals: Totals, findings: _Findings) -> None:
         """Compare what was found with the totals."""
+        cell = stored.cell
         found, expected = len(findings.movie_ids) + findings.unreachable, totals.results
+        is_split = bool(stored.parts) and not Window.parse(cell.window).is_day
+        if is_split and stored.first and stored.first.counts(found):
+            return
         if found < expected and not findings.problems and cell.is_beyond_reach(totals.pages):
             findings.unreachable += expected - found
             text = f"{expected - found:,} of {expected:,} movies of {cell.id} are on no page that TMDB shows"

@@ -94,11 +94,18 @@ def _judge_ends(*ends: PageRecord, short: int) -> Verdict:
 
 
 def _judge_split(storage: Storage, first: PageRecord, totals: Totals, parts: Iterable[Cell]) -> Verdict:
-    """Page 1 of a split cell counts as many movies as its halves, each of which is compared by itself."""
-    found = [storage.pages.totals(part.page(1)) for part in parts]
-    lacking = totals.results - sum(half.results for half in found if half)
-    again = [_again(first, totals, first.recheck)] if lacking and first.recheck < RECHECKS else []
-    return Verdict(again, max(0, lacking))
+    """Page 1 of a split cell counts as many movies as its halves, each of which is compared by itself.
+
+    The halves were fetched later. So page 1 may also count fewer, if more when asked again, or the reverse.
+    """
+    stated = [storage.pages.totals(part.page(1)) for part in parts]
+    found = sum(half.results for half in stated if half)
+    if first.counts(found):
+        return Verdict([])
+    if first.recheck == 0:
+        storage.pages.note_count(first.key.cell, totals.results)
+    again = [_again(first, totals, first.recheck)] if first.recheck < RECHECKS else []
+    return Verdict(again, max(0, totals.results - found))
 
 
 def judge(

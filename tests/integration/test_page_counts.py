@@ -150,6 +150,19 @@ class TestUnchecked:
         assert list(rechecks(storage, [Unchecked(first, AT), Unchecked(second, AT)])) == []
         assert self.unchecked(storage) == []
 
+    def test_a_split_cell_counts_fewer_before_and_more_after_its_halves(self, storage: Storage) -> None:
+        """A movie came while the first half was read, and one more afterwards."""
+        first, second = CELL.parts(501)
+        for cell, movies in ((CELL, 5), (first, 4), (second, 2)):
+            put(storage, cell.page(1), 501 if cell == CELL else 1)
+            storage.pages.collection.update_one({"_id": cell.page(1).id}, {"$set": {"total_results": movies}})
+        [again] = rechecks(storage, [Unchecked(CELL, AT)])
+        assert again.key == KEY
+        change = {"$set": {"total_results": 7, "recheck": 1}}
+        storage.pages.collection.update_one({"_id": KEY.id}, change)
+        assert list(rechecks(storage, [Unchecked(CELL, AT)])) == []
+        assert CoverageIndex.read(storage, [None])[None].coverage(CELL).short == 0
+
     def test_a_split_cell_waits_for_its_halves(self, storage: Storage) -> None:
         put(storage, KEY, 501)
         first, second = CELL.parts(501)

@@ -216,6 +216,16 @@ class TestSplitWindows:
         stage.database["pages"].update_one({"_id": CELL.page(1).id}, later)
         assert reasons(stage) == (1, ["older"])
 
+    @pytest.mark.parametrize(("before", "now", "found"), [(89, 91, []), (91, 89, []), (91, 92, ["short"])])
+    def test_page_1_that_was_asked_for_again_counts_more_and_fewer_than_the_halves(
+        self, stage: Stage, split: Records, before: int, now: int, found: list[str]
+    ) -> None:
+        later = {"total_results": now, "fetched_at": AT + timedelta(hours=1), "recheck": 1}
+        noted = {"$set": {**later, "checked": {"counted_before": before}}}
+        stage.database["pages"].update_one({"_id": CELL.page(1).id}, noted)
+        assert split.storage.pages.count() == 7
+        assert reasons(stage)[1] == found
+
     def test_a_half_has_a_page_in_quarantine(self, stage: Stage, split: Records) -> None:
         split.storage.failures.add(Fetch(SECOND.page(2)), Rejected("HTTP 404"), AT + timedelta(days=1))
         code, found = verify(stage)

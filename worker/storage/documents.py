@@ -49,14 +49,29 @@ class PageRecord(NamedTuple):
     movie_ids: list[int]
     #: How many times it was asked for again because its cell's pages did not fit together.
     recheck: int = 0
+    #: Of a page 1 that was asked for again: how many movies it counted before.
+    counted_before: int | None = None
+
+    def counts(self, movies: int) -> bool:
+        """Whether it counts so many movies, or a number on the other side than it did before."""
+        results = self.totals.results if self.totals else 0
+        before = self.counted_before if self.recheck and self.counted_before is not None else results
+        return min(results, before) <= movies <= max(results, before)
 
     @classmethod
     def of(cls, key: PageKey, record: Document) -> Self:
         totals, ids = Totals.of(record), record.get("movie_ids")
         has_page = record.get("page") == key.page
         if totals and has_page and isinstance(ids, list) and all(isinstance(id_, int) for id_ in ids):
-            recheck = record.get("recheck")
-            return cls(key, totals, ids, recheck if _is_count(recheck) else 0)
+            recheck, checked = record.get("recheck"), record.get("checked")
+            before = checked.get("counted_before") if isinstance(checked, dict) else None
+            return cls(
+                key,
+                totals,
+                ids,
+                recheck if _is_count(recheck) else 0,
+                before if _is_count(before) else None,
+            )
         return cls(key, None, [])
 
 

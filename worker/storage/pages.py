@@ -27,7 +27,7 @@ from worker.storage.requests import RequestStore
 from worker.storage.selection import POPULAR_PAGES, popular_ids
 
 _TOTALS = {"total_pages": 1, "total_results": 1, "fetched_at": 1}
-_WHOLE = {**_TOTALS, "page": 1, "movie_ids": 1, "recheck": 1}
+_WHOLE = {**_TOTALS, "page": 1, "movie_ids": 1, "recheck": 1, "checked": 1}
 #: Selects the pages of cells: their ids begin with a digit.
 _OF_CELLS = {"_id": {"$lt": ":"}}
 _OF_POPULAR = {"_id": {"$gte": "popular:", "$lt": "popular;"}}
@@ -225,6 +225,12 @@ class PageStore:
             change["checked.repairs"] = 0
         with translate_errors():
             self.collection.update_one({"_id": cell.page(1).id}, {"$set": change})
+
+    def note_count(self, cell: Cell, movies: int) -> None:
+        """Record how many movies the cell's page 1 counted before it is asked for again."""
+        with translate_errors():
+            change = {"$set": {"checked.counted_before": movies}}
+            self.collection.update_one({"_id": cell.page(1).id}, change)
 
     def begin_repair(self, cell: Cell, limit: int) -> bool:
         """Count one more repair of the cell; False when it had `limit` since it was last complete."""
