@@ -115,11 +115,19 @@ class Attempts:
 
 
 def ask(request: Callable[[float], T], wait_s: float | None = None) -> T:
-    """Return `request(deadline)`, for a command: waits `wait_s` (None: WAIT_S). Raises as Attempts does."""
+    """Return `request(deadline)`, for a command: waits `wait_s` (None: WAIT_S). Raises as Attempts does.
+
+    The text of NoToken names the address that gave no usable response, if that is why.
+    """
     deadlines = Deadlines.from_now(wait_s)
-    for attempt in Attempts(deadlines):
-        with attempt:
-            answer = request(deadlines.waiting)
+    try:
+        for attempt in Attempts(deadlines):
+            with attempt:
+                answer = request(deadlines.waiting)
+    except NoToken as error:
+        if tmdb_client.built and tmdb_client.built.last_failure:
+            raise NoToken(f"{error}; last asked: {tmdb_client.built.last_failure}") from None
+        raise
     return answer
 
 

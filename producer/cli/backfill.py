@@ -8,7 +8,7 @@ import typer
 
 from producer.cli.follow import run_request
 from producer.cli.genre_names import current_genres
-from producer.cli.options import Detach, Genres, MaxAge, Quiet, Years, parse_max_age
+from producer.cli.options import AsJson, Detach, Genres, MaxAge, Quiet, Years, parse_max_age
 from producer.cli.render import console
 from producer.plan import parse_genres, parse_years
 from producer.progress import measure
@@ -29,6 +29,7 @@ def backfill(  # noqa: PLR0913, PLR0917 -- a command's options
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, fetch no movies.")] = False,
     detach: Detach = False,
+    as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Fetch every movie of the genres and years that is not stored yet."""
@@ -40,7 +41,7 @@ def backfill(  # noqa: PLR0913, PLR0917 -- a command's options
     if dry_run:
         _show_plan(wanted)
     else:
-        run_request(wanted, detach=detach, quiet=quiet)
+        run_request(wanted, detach=detach, quiet=quiet, as_json=as_json)
 
 
 def new_backfill(genres: str | None, years: Sequence[int], max_age: timedelta) -> Backfill:

@@ -61,6 +61,8 @@ class TmdbClient:
         self._session, self._base_url, self._limiter = session, base_url, limiter
         self._timeout, self._params = (CONNECT_S, timeout_s), dict(params)
         self._connections = connections
+        #: The last request without a usable response, and why: `https://.../3/genre/movie/list: HTTP 502`.
+        self.last_failure = ""
         authorization = str(session.headers.get("Authorization", "")).removeprefix("Bearer ")
         self._redactor = Redactor(authorization, params.get("api_key", ""))
         # Prepared once: merging them for each request is a third of the time that requests takes.
@@ -142,7 +144,8 @@ class TmdbClient:
             log.warning("refused by TMDB", reason=str(error), pause_s=pause_s)
             self._limiter.report_refusal(token, pause_s)
             raise
-        except ApiFailure:
+        except ApiFailure as error:
+            self.last_failure = f"{self._base_url}{request.path}: {error}"
             self._limiter.report_failure(token)
             raise
         except KeyRejected as error:
