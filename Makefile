@@ -13,7 +13,7 @@ PEERS_STAMP := $(PEERS)/.installed
 PACKAGES := worker producer reelhaul sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos mutants check format bench bench-readme bench-own bench-limit pictures lock clean \
+.PHONY: help demo test chaos mutants check format bench bench-readme bench-own bench-limit docs pictures lock clean \
 	$(VENV) $(PEERS)
 
 help: ## list these targets
@@ -59,6 +59,10 @@ bench-own: $(STAMP) ## Reelhaul alone: the limit, status, ids, export of a milli
 
 bench-limit: $(STAMP) ## how well the shared limit is kept and used, by the emulator's log
 	$(BIN)/python -m benchmarks limit $(ARGS)
+
+docs: $(STAMP) ## draw docs/drawings.toml as docs/images/*.svg, write the table of docs/settings.md
+	$(BIN)/python -m tests.support.drawings
+	$(BIN)/python -m tests.support.settings_table
 
 pictures: $(STAMP) ## draw docs/images from a demo run in a browser (needs chromium)
 	$(BIN)/python -m tests.support.pictures
