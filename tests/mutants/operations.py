@@ -262,6 +262,14 @@ MUTANTS = (
         f"{SURROUNDINGS}::test_every_command_works_on_managed_redis",
     ),
     Mutant(
+        "wheel-without-the-sandbox",
+        "the wheel and the sdist install into an empty environment and run there",
+        "pyproject.toml",
+        'wheel]\npackages = ["worker", "producer", "reelhaul", "sandbox"]',
+        'wheel]\npackages = ["worker", "producer", "reelhaul"]',
+        "tests/acceptance/test_package.py::test_the_wheel_holds_every_file_of_the_packages_and_nothing_else",
+    ),
+    Mutant(
         "usage-error-without-help",
         "an unknown command or option, or an unusable value, is one line that says where to look it up",
         "producer/cli/registry.py",
