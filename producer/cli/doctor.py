@@ -13,7 +13,15 @@ from rich.markup import escape
 from producer.cli.options import AsJson
 from producer.cli.render import console, limiter_status, print_json
 from worker.clients import fleet_now, limiter, redis_client, storage, tmdb_client
-from worker.errors import ApiFailure, KeyRejected, NoToken, RateLimited, RedisUnavailable, ReelhaulError
+from worker.errors import (
+    ApiFailure,
+    KeyRejected,
+    NoToken,
+    RateLimited,
+    RedisUnavailable,
+    ReelhaulError,
+    UsageError,
+)
 from worker.monitoring.run_folder import open_run_folder
 from worker.settings import settings
 from worker.tmdb.endpoints import KEY_CHECK
@@ -22,6 +30,10 @@ from worker.tmdb.endpoints import KEY_CHECK
 CLOCK_S = 5.0
 #: Seconds to wait for a token.
 KEY_CHECK_S = 20.0
+SET_KEY = (
+    "set TMDB_TOKEN (preferred) or TMDB_API_KEY in the environment or in .env; "
+    "both are at themoviedb.org, Settings, API"
+)
 PACKAGES = ("celery", "kombu", "redis", "requests", "pymongo", "flower")
 
 
@@ -41,7 +53,7 @@ def doctor(as_json: AsJson = False) -> None:
         try:
             text, advice = check(), ""
         except ReelhaulError as error:
-            text, advice = str(error), str(getattr(error, "advice", usual))
+            text, advice = str(error).removeprefix(f"{name}: "), str(getattr(error, "advice", usual))
         word = "[red]wrong[/]" if advice else "[green]ok[/]   "
         out.print(f"{word} {name}: {escape(text)}", soft_wrap=True)
         if advice:
@@ -81,14 +93,18 @@ def _run_folder() -> str:
 
 
 def _tmdb() -> str:
-    settings().require_key()
-    address, closed = f"{settings().tmdb_base_url}{KEY_CHECK.path}", limiter().state().closed_reason
+    if settings().key is None:
+        raise UsageError("no key is set")
+    address = f"{settings().tmdb_base_url}{KEY_CHECK.path}"
     try:
+        closed = limiter().state().closed_reason
         tmdb_client().check_key(time.monotonic() + KEY_CHECK_S)
     except (ApiFailure, RateLimited) as error:
         raise _Wrong(
             f"{address}: {error}", "check TMDB_BASE_URL and the network; the key may be right"
         ) from None
+    except RedisUnavailable:
+        raise _Wrong(f"{address} was not asked: no request without Redis", "fix that first") from None
     except NoToken as error:
         raise _Wrong(f"{address} was not asked: {error}", "see `reelhaul limit`") from None
     except KeyRejected as error:
@@ -119,7 +135,7 @@ CHECKS: tuple[tuple[str, Callable[[], str], str], ...] = (
     ("Redis", _redis, "start it, or `reelhaul standalone`; its address is REDIS_URL"),
     ("MongoDB", _mongo, "start it, or `reelhaul standalone`; its address is MONGO_URL"),
     ("run folder", _run_folder, "a host's processes share it: set REELHAUL_RUN_FOLDER"),
-    ("TMDB", _tmdb, "set TMDB_TOKEN (preferred) or TMDB_API_KEY in the environment or in .env"),
+    ("TMDB", _tmdb, SET_KEY),
     ("clock", _clock, "it is read from Redis: fix that first"),
     ("limiter", _limiter, "it is kept in Redis: fix that first"),
     ("versions", _versions, "install what is missing"),

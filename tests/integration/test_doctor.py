@@ -32,7 +32,16 @@ def test_a_missing_key_is_blamed(stage: Stage) -> None:
     stage.emulator("--movies", "10")
     stage.environment["TMDB_TOKEN"] = ""
     check = tmdb_check(stage)
-    assert check["text"].startswith("no TMDB key")
+    assert check["text"] == "no key is set"
+    assert check["advice"].startswith("set TMDB_TOKEN")
+
+
+def test_without_redis_the_key_is_not_blamed(stage: Stage) -> None:
+    server = stage.emulator("--movies", "10")
+    stage.environment["REDIS_URL"] = f"redis://127.0.0.1:{free_port()}/0"
+    check = tmdb_check(stage)
+    assert check["text"] == f"{server.base_url}/configuration was not asked: no request without Redis"
+    assert check["advice"] == "fix that first"
 
 
 def test_an_outage_is_not_blamed_on_the_key(stage: Stage) -> None:
