@@ -13,8 +13,8 @@ PEERS_STAMP := $(PEERS)/.installed
 PACKAGES := worker producer reelhaul sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos mutants check format bench bench-readme bench-own bench-limit docs pictures lock clean \
-	$(VENV) $(PEERS)
+.PHONY: help demo test chaos mutants check format bench bench-readme bench-own bench-limit image-check docs pictures lock \
+	clean $(VENV) $(PEERS)
 
 help: ## list these targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ bench-own: $(STAMP) ## Reelhaul alone: the limit, status, ids, export of a milli
 
 bench-limit: $(STAMP) ## how well the shared limit is kept and used, by the emulator's log
 	$(BIN)/python -m benchmarks limit $(ARGS)
+
+image-check: $(STAMP) ## build the Dockerfile, run each command of docker-compose.yml in it (root, buildah, debootstrap)
+	$(BIN)/python -m tests.image_check
 
 docs: $(STAMP) ## draw docs/drawings.toml as docs/images/*.svg, write the table of docs/settings.md
 	$(BIN)/python -m tests.support.drawings

@@ -57,7 +57,7 @@ def enqueue_some(missing: Iterator[Fetch[Key]], queue: str = "cells") -> int:
 
 def all_requests(storage: Storage) -> list[Request]:
     """Every saved request, the latest first."""
-    return [request for document in storage.requests.all() if (request := _from_document(document))]
+    return [request for document in storage.requests.all() if (request := request_of(document))]
 
 
 def all_backfills(storage: Storage) -> list[Backfill]:
@@ -73,7 +73,7 @@ def requested_backfills(storage: Storage) -> list[Backfill]:
 def unfinished_requests(storage: Storage) -> list[Request]:
     """The requests that are not known to be finished, the latest first."""
     documents = storage.requests.all(unfinished=True)
-    return [request for document in documents if (request := _from_document(document))]
+    return [request for document in documents if (request := request_of(document))]
 
 
 def incomplete(storage: Storage, ids: Collection[str]) -> set[str]:
@@ -92,7 +92,7 @@ def find_missing(storage: Storage, now: datetime) -> Iterator[Iterator[Fetch[Key
             # Requested while the clock was ahead: no page that is fetched now would count as fresh.
             document["requested_at"] = now
             storage.requests.correct_date(document["_id"], now)
-        if request := _from_document(document):
+        if request := request_of(document):
             missing = request.missing(storage)
             first = next(missing, None)
             if first is None:
@@ -101,7 +101,7 @@ def find_missing(storage: Storage, now: datetime) -> Iterator[Iterator[Fetch[Key
                 yield chain([first], missing)
 
 
-def _from_document(document: Mapping[str, Any]) -> Request | None:
+def request_of(document: Mapping[str, Any]) -> Request | None:
     """The request; None, and a line in the log, for what another version or a person wrote."""
     with suppress(KeyError, TypeError, ValueError):
         request = KINDS[document["kind"]].from_document(document)

@@ -79,6 +79,12 @@ class QueueOrder:
             return sorted(queues, key=lambda queue: (queue != REFRESH, queue != MOVIES))
         return queues
 
-    def rotate(self, last_used: str) -> None:
-        """Note that a message came from that queue."""
-        self._since_movie = 0 if last_used == MOVIES else self._since_movie + 1
+    def rotate(self, last_used: str, free: int = 0) -> int:
+        """Note that a message came from that queue; return how many more to take from it, at most `free`."""
+        was_movies_turn = self._since_movie >= MOVIE_SHARE - 1
+        if last_used == MOVIES:
+            self._since_movie = 0
+            return 0 if was_movies_turn else free
+        more = free if was_movies_turn else min(free, MOVIE_SHARE - 2 - self._since_movie)
+        self._since_movie += 1 + more
+        return more

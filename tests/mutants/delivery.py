@@ -46,10 +46,18 @@ MUTANTS = (
     Mutant(
         "acknowledgements-with-the-next-message",
         "those messages are delivered again and find their pages stored, without a request",
-        TRANSPORT,
-        'pipe.execute_command("HDEL", self.unacked_key, *acked)',
-        "pass",
+        "worker/patches/take.lua",
+        "redis.call('HDEL', unacked, ARGV[tag])",
+        "",
         "tests/integration/test_patches.py::TestAcknowledgements::test_in_a_worker_redis_is_told_with_the_next_message",
+    ),
+    Mutant(
+        "noted-when-taken",
+        TWO_MINUTES,
+        "worker/patches/take.lua",
+        "  pcall(note, message)\n",
+        "",
+        "tests/integration/test_patches.py::TestTaking::test_several_at_once_when_several_are_free",
     ),
     Mutant(
         "worker-lost",
