@@ -14,9 +14,10 @@ from worker.errors import UsageError
 from worker.patches import celery_acks, celery_events, celery_requests, install
 from worker.settings import settings
 
-REFRESH, PAGES, CELLS, MOVIES = "refresh", "pages", "cells", "movies"
+REFRESH, REFRESH_CELLS = "refresh", "refresh_cells"
+PAGES, CELLS, MOVIES = "pages", "cells", "movies"
 #: In the order in which workers drain them; but movies get a share, see worker.queues.QueueOrder.
-QUEUES = (REFRESH, PAGES, CELLS, MOVIES)
+QUEUES = (REFRESH, REFRESH_CELLS, PAGES, CELLS, MOVIES)
 #: Seconds until the message of a killed worker is delivered again. Well above the longest task (worker.retry:
 #: TASK_S + QUARANTINE_S), so that no task runs twice; kombu checks every 10 s.
 VISIBILITY_S = 100

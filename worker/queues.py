@@ -7,7 +7,7 @@ from celery import Task
 from kombu import exceptions as kombu_errors
 from redis.exceptions import RedisError
 
-from worker.app import MOVIES, QUEUES, REFRESH, app
+from worker.app import MOVIES, QUEUES, REFRESH, REFRESH_CELLS, app
 from worker.errors import RedisUnavailable
 
 #: What kombu raises, which includes some errors of redis-py. The stubs are older than kombu 5.7.
@@ -76,7 +76,7 @@ class QueueOrder:
         """The queues in the order in which to look for the next message."""
         queues = self._queues[:number]
         if self._since_movie >= MOVIE_SHARE - 1 and MOVIES in queues:
-            return sorted(queues, key=lambda queue: (queue != REFRESH, queue != MOVIES))
+            return sorted(queues, key=lambda queue: (queue not in {REFRESH, REFRESH_CELLS}, queue != MOVIES))
         return queues
 
     def rotate(self, last_used: str, free: int = 0) -> int:

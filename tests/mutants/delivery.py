@@ -165,11 +165,19 @@ MUTANTS = (
     ),
     Mutant(
         "order-of-queues",
-        "Workers drain the queues in this order: `refresh`, then `pages`",
+        "Workers drain the queues in this order: `refresh`",
         "worker/queues.py",
         "queues = self._queues[:number]",
         "queues = sorted(self._queues[:number])",
         "tests/integration/test_queues.py::test_open_cells_are_finished_before_others_are_opened",
+    ),
+    Mutant(
+        "all-of-a-refresh-in-one-queue",
+        "Its first pages wait in `refresh_cells`, behind the pages of open cells",
+        "worker/tasks.py",
+        "return REFRESH_CELLS if opens_cell else REFRESH",
+        "return REFRESH",
+        "tests/integration/test_queues.py::test_a_refresh_finishes_a_cell_before_it_opens_the_next",
     ),
     Mutant(
         "connections-of-a-host",
