@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any
 
-from producer.plan import Way
 from producer.queues import enqueue
 from producer.requests.backfills import Backfill, TotalsCheck
 from producer.requests.changes import Changes
@@ -69,11 +68,6 @@ def all_backfills(storage: Storage) -> list[Backfill]:
 def requested_backfills(storage: Storage) -> list[Backfill]:
     """The backfills that a person asked for, the latest first."""
     return [backfill for backfill in all_backfills(storage) if not backfill.schedule_entry]
-
-
-def requested_ways(storage: Storage) -> set[Way]:
-    """The ways of the backfills that a person asked for; by genre when there are none."""
-    return {way for backfill in requested_backfills(storage) for way in backfill.ways} or {Way.GENRE}
 
 
 def unfinished_requests(storage: Storage) -> list[Request]:

@@ -127,7 +127,7 @@ def fetch_and_save(fetch: Fetch[Key], deadlines: Deadlines) -> None:
 def enqueue(fetches: Iterable[Fetch[Key]], queue: str = CELLS) -> int:
     """Enqueue the fetches and return how many: each in the queue of its kind, or in a refresh's two.
 
-    A cell's first page waits behind the pages of open cells, or Redis would hold all pages of all cells.
+    A cell's first page waits behind the pages of open cells, or Redis would hold all pages at once.
     Raises RedisUnavailable when some may not have been sent.
     """
     refreshes = queue in {REFRESH, REFRESH_CELLS}

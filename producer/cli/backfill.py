@@ -1,6 +1,6 @@
 """`reelhaul backfill`: fetch every movie of some genres and years."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Annotated
 
@@ -9,6 +9,7 @@ import typer
 from producer.cli.follow import run_request
 from producer.cli.genre_names import current_genres
 from producer.cli.options import (
+    AsJson,
     By,
     Detach,
     Genres,
@@ -17,13 +18,13 @@ from producer.cli.options import (
     Years,
     chosen_years,
     parse_max_age,
-    require_one_way,
 )
 from producer.cli.render import console
 from producer.plan import Way, parse_genres, parse_years
 from producer.progress import measure
 from producer.requests.backfills import Backfill
 from worker.clients import fleet_now, storage
+from worker.errors import UsageError
 from worker.keys import ANY_GENRE
 from worker.settings import settings
 
@@ -32,34 +33,32 @@ def backfill(  # noqa: PLR0913, PLR0917 -- a command's options
     genres: Genres = "all",
     years: Years = None,
     max_age: MaxAge = None,
-    by: By = None,
+    by: By = Way.GENRE,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, fetch no movies.")] = False,
     detach: Detach = False,
+    as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Fetch every movie of the genres and years that is not stored yet."""
-    require_one_way(by, genres)
+    if by is Way.DATE and genres != "all":
+        raise UsageError(f"--by date fetches every genre: leave --genres {genres!r} out")
     age = parse_max_age(max_age)
     if years is not None:
         parse_years(years)  # before the key: what is wrong with the command is said first
     settings().require_key()
-    wanted = new_backfill(genres, chosen_years(years), age, [by or Way.GENRE])
+    wanted = new_backfill(genres, chosen_years(years), age, by)
     if dry_run:
         _show_plan(wanted)
     else:
-        run_request(wanted, detach=detach, quiet=quiet)
+        run_request(wanted, detach=detach, quiet=quiet, as_json=as_json)
 
 
-def new_backfill(
-    genres: str, years: Sequence[int], max_age: timedelta, ways: Collection[Way] = (Way.GENRE,)
-) -> Backfill:
-    """A backfill requested now: by genre, by date, or both."""
-    chosen: dict[int, str] = {}
-    if Way.GENRE in ways:
+def new_backfill(genres: str, years: Sequence[int], max_age: timedelta, by: Way = Way.GENRE) -> Backfill:
+    """A backfill requested now."""
+    chosen: Mapping[int, str] = {ANY_GENRE: "any genre"}
+    if by is Way.GENRE:
         names = current_genres()
-        chosen |= {genre_id: names[genre_id] for genre_id in parse_genres(genres, names)}
-    if Way.DATE in ways:
-        chosen[ANY_GENRE] = "any genre"
+        chosen = {genre_id: names[genre_id] for genre_id in parse_genres(genres, names)}
     return Backfill(chosen, tuple(years), max_age, fleet_now())
 
 

@@ -17,10 +17,7 @@ from worker.settings import settings
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
 Genres = Annotated[str, typer.Option(help="all, or names and ids: Drama,35", metavar="all|NAME|ID,...")]
-By = Annotated[
-    Way | None,
-    typer.Option(help="genre, or date: each year as a whole, each movie once.", show_default="genre"),
-]
+By = Annotated[Way, typer.Option(help="genre, or date: each year as a whole, each movie once.")]
 Years = Annotated[
     str | None,
     typer.Option(
@@ -44,12 +41,6 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")
 def chosen_years(text: str | None) -> list[int]:
     """The years of --years; by default those since DEFAULT_SINCE, this year included."""
     return parse_years(text) if text is not None else list(range(DEFAULT_SINCE, fleet_now().year + 1))
-
-
-def require_one_way(by: Way | None, genres: str) -> None:
-    """UsageError when a backfill by date is asked for some genres only."""
-    if by is Way.DATE and genres != "all":
-        raise UsageError(f"--by date fetches every genre: leave --genres {genres!r} out")
 
 
 def parse_since(text: str) -> datetime | timedelta:

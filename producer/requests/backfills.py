@@ -7,7 +7,7 @@ from typing import Any
 
 from producer.coverage import Coverage, CoverageIndex
 from producer.drift import rechecks
-from producer.plan import Way, plan_cells
+from producer.plan import plan_cells
 from producer.requests.request import Progress, Request
 from worker.keys import ANY_GENRE, Cell, Fetch, Key, TotalsKey
 from worker.storage.database import Storage
@@ -37,11 +37,6 @@ class Backfill(Request):
         if ANY_GENRE in self.genres:
             parts.append("by date")
         return self._title(f"{' and '.join(parts)}, {years}")
-
-    @property
-    def ways(self) -> set[Way]:
-        """How it divides the movies."""
-        return {Way.DATE if genre_id == ANY_GENRE else Way.GENRE for genre_id in self.genres}
 
     def _identity(self) -> dict[str, Any]:
         return {**super()._identity(), "genres": sorted(self.genres)}

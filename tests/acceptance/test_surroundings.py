@@ -35,7 +35,7 @@ CALLS = [
     ["verify"],
     ["verify", "--repair"],
     ["verify", "--ids"],
-    ["refresh", "--detach"],
+    ["refresh", "--years", "2020", "--detach"],
     ["refresh", "--changes", "--detach"],
     ["details", "--detach"],
     ["details", "--from-ids", "--detach"],
