@@ -26,7 +26,7 @@ STALLED_S = 10.0
 
 
 def run_request(request: Request, queue: str = "cells", *, detach: bool, quiet: bool) -> None:
-    """Enqueue what the request lacks and follow it; exit code 1 when anything is in quarantine."""
+    """Enqueue what it lacks and follow it; exit code 1 when it is cancelled or anything is in quarantine."""
     out = console(quiet=quiet)
     open_limiter()
     name = f"{request.kind} {request.id}"
@@ -43,13 +43,16 @@ def run_request(request: Request, queue: str = "cells", *, detach: bool, quiet: 
         )
         return
     out.print(summary(ended, storage().movies.count()), soft_wrap=True)
-    if ended.quarantined:
+    if ended.cancelled:
+        out.print(f"{name} was cancelled; the same command continues it")
+    if ended.quarantined or ended.cancelled:
         raise typer.Exit(1)
 
 
 def follow(request: Request, queue: str = "cells", *, quiet: bool = False) -> Progress:
-    """Enqueue what the request lacks, show it until nothing is missing; returns its last progress.
+    """Enqueue what the request lacks, show it until nothing is missing or somebody cancels it.
 
+    Returns its last progress.
     Raises KeyRejected when TMDB rejects the workers' key, UsageError when no worker answers.
     """
     out, stall = console(quiet=quiet), _StallDetector()
@@ -58,14 +61,15 @@ def follow(request: Request, queue: str = "cells", *, quiet: bool = False) -> Pr
     with Live(console=out, auto_refresh=False, transient=not out.is_terminal) as live:
         for _ in at_intervals(INTERVAL_S):
             progress, state = measure(storage(), request), limiter().state()
+            progress.cancelled = request.id not in storage().requests.active_ids()
             if out.is_terminal:
                 live.update(live_view(progress, state), refresh=True)
-            if not progress.missing:
+            if progress.cancelled or not progress.missing:
                 break
             missing = f"{counted(progress.missing, 'request')} missing"
             # The first time, and not before: for it, all page records are read once more.
             if rest is None or stall.messages_lost(progress.done, state, missing):
-                rest = request.missing(storage())
+                rest = request.fetches(request.missing(storage()))
                 enqueue_some(rest, queue)
             elif progress.movies.missing > SHORT_QUEUE:
                 _refill(rest, queue)

@@ -27,6 +27,22 @@ COMMANDS = {
         "producer.cli.status:status",
         "Show how far everything that was asked for is, and what holds it back.",
     ),
+    "backfills": Place(
+        "producer.cli.backfills:backfills",
+        "List everything that was asked for, with its ID: backfills, refreshes, details and all others.",
+    ),
+    "cancel": Place(
+        "producer.cli.backfills:cancel",
+        "Stop fetching for one request; what is stored stays, `reelhaul resume` continues.",
+    ),
+    "resume": Place(
+        "producer.cli.backfills:resume",
+        "Continue a request that was cancelled, and follow it.",
+    ),
+    "forget": Place(
+        "producer.cli.backfills:forget",
+        "Remove one request from the list, and nothing that was fetched for it; its messages are dropped.",
+    ),
     "fresh": Place(
         "producer.cli.retention:fresh",
         "Does the data need an update? Exit 0 when no page is missing or older than --max-age, else 1.",

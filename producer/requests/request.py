@@ -43,6 +43,10 @@ class Request(ABC):
     def missing(self, storage: Storage) -> Iterator[Fetch[Key]]:
         """What is missing, as far as is known; pages before single movies. Raises MongoUnavailable."""
 
+    def fetches(self, missing: Iterator[Fetch[Key]]) -> Iterator[Fetch[Key]]:
+        """What it lacks, as its own: once it is cancelled, workers drop these messages."""
+        return (fetch._replace(request=self.id) for fetch in missing)
+
     @abstractmethod
     def progress(self, storage: Storage, index: CoverageIndex) -> "Progress":
         """How far it is; `index`: what is stored since `fresh_after`. Raises MongoUnavailable."""
@@ -75,6 +79,7 @@ class Progress:
     request: Request
     pages: Coverage
     movies: Coverage = field(default_factory=Coverage)
+    cancelled: bool = False
     #: Of a backfill: by genre's name, by year and by cell.
     by_genre: dict[str, Coverage] = field(default_factory=dict)
     by_year: dict[str, Coverage] = field(default_factory=dict)
@@ -110,6 +115,7 @@ class Progress:
             "id": self.request.id,
             "schedule_entry": self.request.schedule_entry,
             "requested_at": self.request.requested_at.isoformat(),
+            "cancelled": self.cancelled,
             **self.pages.as_dict(),
             "movies_planned": self.movies.planned,
             "movies_stored": self.movies.stored,
