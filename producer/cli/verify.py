@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -9,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from producer.audit import Audit, as_dict, audit, describe
+from producer.cli.certificate import check_certificate, write_certificate
 from producer.cli.options import AsJson, Quiet
 from producer.cli.render import console, counted, print_json, progress_bar
 from producer.completeness import REPAIRED, CellCheck, Reason, check_cells
@@ -38,7 +40,7 @@ _ADVICE = {
 }
 
 
-def verify(
+def verify(  # noqa: PLR0913, PLR0917 -- a command's options
     repair: Annotated[bool, typer.Option("--repair", help="Fetch unproven cells again.")] = False,
     by_ids: Annotated[
         bool,
@@ -46,21 +48,41 @@ def verify(
             "--ids", help="Compare with TMDB's daily id export; first load it: `reelhaul ids load`."
         ),
     ] = False,
+    certificate: Annotated[
+        Path | None, typer.Option(help="Write hashes of all that is stored, for others.", metavar="FILE.json")
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="Compare what is stored with a certificate.", metavar="FILE.json")
+    ] = None,
+    exported: Annotated[
+        Path | None,
+        typer.Option("--export", help="With --against: compare an export instead.", metavar="FILE.jsonl"),
+    ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Prove that nothing is missing: exit 0 when every page is stored and every cell holds all its movies."""
+    chosen = {"--repair": repair, "--ids": by_ids, "--certificate": certificate, "--against": against}
+    if len(names := [name for name, value in chosen.items() if value]) > 1:
+        raise UsageError(f"{' and '.join(names)} are checks of their own: use one of them")
+    if exported and not against:
+        raise UsageError("--export is compared with a certificate: add --against FILE.json")
     if by_ids:
-        if repair:
-            raise UsageError("--repair fetches cells again, and --ids checks no cell: use one of them")
         _verify_ids(as_json=as_json, quiet=quiet)
+        return
+    if against:
+        check_certificate(against, exported, as_json=as_json, quiet=quiet)
         return
     backfills = all_backfills(storage())
     if not backfills:
         raise UsageError(
-            "nothing was requested yet, so there is nothing to prove: `reelhaul backfill --help`"
+            "nothing was requested yet, or all of it was cancelled, so there is nothing to prove: "
+            "`reelhaul backfill --help`"
         )
     cells = list(dict.fromkeys(cell for backfill in backfills for cell in backfill.cells()))
+    if certificate:
+        write_certificate(certificate, cells, as_json=as_json, quiet=quiet)
+        return
     with progress_bar("pages", storage().pages.count(), quiet=quiet or as_json) as advance:
         gaps = [check for check in check_cells(storage(), cells, advance) if check.problem]
     if as_json:

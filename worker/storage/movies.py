@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
 from datetime import datetime
 
 from worker.keys import MovieKey
 from worker.records import Details, Page
-from worker.storage.merge import Saved, merge, version_of, versions_of
+from worker.storage.merge import Saved, content_sha256, merge, version_of, versions_of
 from worker.storage.mongo import EPOCH, READ_BATCH, Document, Mongo, translate_errors
 from worker.storage.selection import ALL, READ_INDEX, Selection
 
@@ -128,6 +129,22 @@ class MovieStore:
         with translate_errors():
             for movie in self.collection.find(_NOT_GONE, {"_id": 0, "genre_ids": 1}):
                 yield movie.get("genre_ids", [])
+
+    def hashes(
+        self, *, details: bool = False, on_movie: Callable[[], None] = lambda: None
+    ) -> Iterator[tuple[int, str, bool]]:
+        """For every stored movie, or its details: the id, the hash of what is stored now, and whether that
+        is the hash of what was saved. In no order; flat memory. The hash is "" for what no JSON holds.
+        """
+        collection = self.details if details else self.collection
+        with translate_errors():
+            for movie in collection.find({"_id": {"$gt": 0}}):
+                id_, meta = movie.pop("_id"), movie.pop("_meta", None)
+                now = ""
+                with suppress(TypeError, ValueError, RecursionError):
+                    now = content_sha256(movie)
+                yield id_, now, isinstance(meta, dict) and meta.get("sha256") == now
+                on_movie()
 
     def ids(self, on_movie: Callable[[], None] = lambda: None) -> array[int]:
         """The id of every stored movie, ascending, 8 bytes each; calls `on_movie` for each.
