@@ -13,6 +13,7 @@ from producer.audit import Audit, as_dict, audit, describe
 from producer.cli.certificate import check_certificate, write_certificate
 from producer.cli.options import AsJson, Quiet
 from producer.cli.render import console, counted, print_json, progress_bar
+from producer.cli.sample import check_hashes, check_sample
 from producer.completeness import REPAIRED, CellCheck, Reason, check_cells
 from producer.enqueue import all_backfills
 from producer.queues import enqueue
@@ -41,7 +42,9 @@ _ADVICE = {
 
 
 def verify(  # noqa: PLR0913, PLR0917 -- a command's options
-    repair: Annotated[bool, typer.Option("--repair", help="Fetch unproven cells again.")] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Fetch unproven cells again; with --hashes damaged movies.")
+    ] = False,
     by_ids: Annotated[
         bool,
         typer.Option(
@@ -58,21 +61,38 @@ def verify(  # noqa: PLR0913, PLR0917 -- a command's options
         Path | None,
         typer.Option("--export", help="With --against: compare an export instead.", metavar="FILE.jsonl"),
     ] = None,
+    sample: Annotated[
+        int | None, typer.Option(help="Fetch N random pages again and compare them.", metavar="N", min=1)
+    ] = None,
+    hashes: Annotated[
+        bool, typer.Option("--hashes", help="Is every stored document still what was saved?")
+    ] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Prove that nothing is missing: exit 0 when every page is stored and every cell holds all its movies."""
-    chosen = {"--repair": repair, "--ids": by_ids, "--certificate": certificate, "--against": against}
-    if len(names := [name for name, value in chosen.items() if value]) > 1:
+    chosen = {
+        "--repair": repair, "--ids": by_ids, "--certificate": certificate, "--against": against,
+        "--sample": sample, "--hashes": hashes,
+    }  # fmt: skip
+    names = [name for name, value in chosen.items() if value]
+    if len(names) > 1 and names != ["--repair", "--hashes"]:
         raise UsageError(f"{' and '.join(names)} are checks of their own: use one of them")
     if exported and not against:
         raise UsageError("--export is compared with a certificate: add --against FILE.json")
     if by_ids:
         _verify_ids(as_json=as_json, quiet=quiet)
-        return
-    if against:
+    elif against:
         check_certificate(against, exported, as_json=as_json, quiet=quiet)
-        return
+    elif sample:
+        check_sample(sample, as_json=as_json, quiet=quiet)
+    elif hashes:
+        check_hashes(repair=repair, as_json=as_json, quiet=quiet)
+    else:
+        _verify_cells(repair=repair, certificate=certificate, as_json=as_json, quiet=quiet)
+
+
+def _verify_cells(*, repair: bool, certificate: Path | None, as_json: bool, quiet: bool) -> None:
     backfills = all_backfills(storage())
     if not backfills:
         raise UsageError(

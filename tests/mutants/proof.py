@@ -394,8 +394,8 @@ MUTANTS = (
         "certificate-of-old-hashes",
         SAME_ROOT,
         "worker/storage/movies.py",
-        "now = content_sha256(movie)",
-        'now = meta["sha256"] if meta else ""',
+        "return content_sha256(content)",
+        'return str(movie["_meta"]["sha256"])',
         f"{CERTIFICATE}::test_an_edit_by_hand_is_not_certified_in_silence",
     ),
     Mutant(
@@ -413,5 +413,21 @@ MUTANTS = (
         "if contents.root() != root:",
         "if not root:",
         f"{CERTIFICATE}::test_a_damaged_certificate_is_refused",
+    ),
+    Mutant(
+        "sample-of-known-fields",
+        "`verify --sample` finds each difference between a stored page and TMDB's",
+        "producer/sample.py",
+        "(stored.keys() | item.keys()) - OURS",
+        "(stored.keys() & item.keys()) - OURS",
+        "tests/integration/test_sample.py::test_everything_else_is_a_difference",
+    ),
+    Mutant(
+        "damage-kept",
+        "with `--repair` it is fetched again and replaced",
+        "worker/storage/movies.py",
+        'collection.update_many(query, {"$set": {"_meta.sha256": ""}})',
+        "pass",
+        "tests/integration/test_sample.py::test_a_sample_and_the_hashes_find_an_edit_and_a_repair_mends_it",
     ),
 )
