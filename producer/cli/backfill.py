@@ -6,14 +6,13 @@ from typing import Annotated
 
 import typer
 
+from producer.cli.dry_run import show_plan
 from producer.cli.follow import run_request
 from producer.cli.genre_names import current_genres
 from producer.cli.options import Detach, Genres, MaxAge, Quiet, Years, parse_max_age
-from producer.cli.render import console
 from producer.plan import parse_genres, parse_years
-from producer.progress import measure
 from producer.requests.backfills import Backfill
-from worker.clients import fleet_now, storage
+from worker.clients import fleet_now
 from worker.errors import UsageError
 from worker.keys import ANY_GENRE
 from worker.settings import settings
@@ -27,7 +26,9 @@ def backfill(  # noqa: PLR0913, PLR0917 -- a command's options
         bool,
         typer.Option("--no-genre", help="Each year as a whole, including movies without a genre."),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, fetch no movies.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the plan as `reelhaul plan` does, fetch no movies.")
+    ] = False,
     detach: Detach = False,
     quiet: Quiet = False,
 ) -> None:
@@ -38,7 +39,7 @@ def backfill(  # noqa: PLR0913, PLR0917 -- a command's options
     settings().require_key()
     wanted = new_backfill(None if no_genre else genres, wanted_years, age)
     if dry_run:
-        _show_plan(wanted)
+        show_plan(wanted)
     else:
         run_request(wanted, detach=detach, quiet=quiet)
 
@@ -50,14 +51,3 @@ def new_backfill(genres: str | None, years: Sequence[int], max_age: timedelta) -
         names = current_genres()
         chosen = {genre_id: names[genre_id] for genre_id in parse_genres(genres, names)}
     return Backfill(chosen, tuple(years), max_age, fleet_now())
-
-
-def _show_plan(wanted: Backfill) -> None:
-    total, rate = measure(storage(), wanted).pages, settings().reelhaul_rate.per_s
-    unknown = total.cells - total.opened
-    console().print(
-        f"{total.cells:,} cells: {len(wanted.genres)} genres x {len(wanted.years)} years\n"
-        f"{total.stored:,} of {total.planned:,} known pages stored, {total.missing:,} to fetch: "
-        f"at least {total.missing / rate:,.0f} s at {rate:g}/s\n"
-        f"{unknown:,} cells of unknown length, until their first page is fetched"
-    )

@@ -23,6 +23,10 @@ COMMANDS = {
         "producer.cli.backfill:backfill",
         "Fetch every movie of the genres and years that is not stored yet.",
     ),
+    "plan": Place(
+        "producer.cli.plan:plan",
+        "Show what a backfill takes: requests, time, memory; and which plan is cheaper.",
+    ),
     "status": Place(
         "producer.cli.status:status",
         "Show how far everything that was asked for is, and what holds it back.",

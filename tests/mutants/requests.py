@@ -201,4 +201,12 @@ MUTANTS = (
         '{"finished_at": ""}',
         f"{STEERING}::test_resume_takes_a_request_up_and_forget_keeps_what_it_fetched",
     ),
+    Mutant(
+        "plan-by-the-mean",
+        "a plan's requests are within 5 % of what the run then takes",
+        "producer/estimate.py",
+        "cell: expected_requests(in_year[cell.window] * shares[cell.genre_id])",
+        "cell: requests_for(all_movies / len(years) / len(genres))",
+        "tests/unit/test_estimate.py::test_a_probe_is_within_five_percent[synthetic-since-1990]",
+    ),
 )
