@@ -114,7 +114,8 @@ def find_missing(storage: Storage, now: datetime) -> Iterator[Iterator[Fetch[Key
             if first is None:
                 storage.requests.finish(document, now)
             else:
-                yield request.fetches(chain([first], missing))
+                # By the document's id: a person may have chosen another than the request's own.
+                yield request.fetches(chain([first], missing), str(document["_id"]))
 
 
 def _from_document(document: Mapping[str, Any]) -> Request | None:

@@ -65,16 +65,20 @@ def _lines(wanted: Backfill, found: Forecast, rate: float) -> Iterator[str]:
     if found.unknown < found.cells:
         yield f"{counted(found.pages_stored, 'known page')} stored, {found.pages_missing:,} to fetch"
     is_exact = found.low == found.high
-    between = "" if is_exact else f" ({found.low:,} to {found.high:,})"
+    digits = 2 if found.basis in {"table", "stored"} else 3
+    low, high = (_rounded(edge, digits) for edge in (found.low, found.high))
+    percent = "95 %: " if found.basis == "probe" else ""
+    requests = found.requests if is_exact else _rounded(found.requests, digits)
     yield (
-        f"{'' if is_exact else 'about '}{counted(found.requests, 'request')}{between}: "
+        f"{'' if is_exact else 'about '}{counted(requests, 'request')}"
+        f"{'' if is_exact else f' ({percent}{low:,} to {high:,})'}: "
         f"{format_seconds(found.seconds)} at {rate:g}/s"
     )
     if found.requests:
         repeats = found.list_items - found.movies
         yield (
-            f"about {counted(found.movies, 'movie')}; {repeats:,} come again in another genre "
-            f"({found.list_items / max(1, found.movies):.1f} times on average)"
+            f"about {_rounded(found.movies, digits):,} movies; {_rounded(repeats, digits):,} come again "
+            f"in another genre (each {found.list_items / max(1, found.movies):.1f} times on average)"
         )
         yield (
             f"Redis: up to {_size(found.broker_bytes)} of messages; MongoDB: about "
@@ -84,9 +88,14 @@ def _lines(wanted: Backfill, found: Forecast, rate: float) -> Iterator[str]:
         yield f"lengths {_BASES[found.basis].format(asked=f'{found.probe_requests:,}')}"
     if found.by_date_requests is not None:
         yield (
-            f"cheaper: about {counted(found.by_date_requests, 'request')} with "
+            f"cheaper: about {_rounded(found.by_date_requests, digits):,} requests with "
             "`reelhaul backfill --no-genre`, each movie once, those without a genre too"
         )
+
+
+def _rounded(number: float, digits: int) -> int:
+    """The number to so many digits: the others would only look exact."""
+    return int(float(f"{number:.{digits}g}"))
 
 
 def _size(size: float) -> str:

@@ -15,8 +15,9 @@ from producer.cli.options import AsJson, Quiet
 from producer.cli.render import console, counted, print_json, progress_bar
 from producer.cli.sample import check_hashes, check_sample
 from producer.completeness import REPAIRED, CellCheck, Reason, check_cells
-from producer.enqueue import all_backfills
+from producer.enqueue import all_backfills, all_requests
 from producer.queues import enqueue
+from producer.requests.backfills import Backfill
 from worker.clients import fleet_now, storage
 from worker.errors import UsageError
 from worker.keys import Fetch
@@ -94,6 +95,7 @@ def verify(  # noqa: PLR0913, PLR0917 -- a command's options
 
 def _verify_cells(*, repair: bool, certificate: Path | None, as_json: bool, quiet: bool) -> None:
     backfills = all_backfills(storage())
+    cancelled = sum(type(one) is Backfill for one in all_requests(storage())) - len(backfills)
     if not backfills:
         raise UsageError(
             "nothing was requested yet, or all of it was cancelled, so there is nothing to prove: "
@@ -108,9 +110,12 @@ def _verify_cells(*, repair: bool, certificate: Path | None, as_json: bool, quie
     if as_json:
         missing = sum(gap.pages_missing for gap in gaps)
         rows = [_row(gap) for gap in gaps]
-        print_json({"cells": len(cells), "pages_missing": missing, "gaps": rows})
+        found = {"cells": len(cells), "pages_missing": missing, "cancelled": cancelled}
+        print_json({**found, "gaps": rows})
     else:
         _print_gaps(console(quiet=quiet), len(cells), gaps)
+        if cancelled:
+            console(quiet=quiet).print(f"left out: {counted(cancelled, 'cancelled backfill')}")
     again = [gap.cell.page(1) for gap in gaps if gap.problem and gap.problem.reason in REPAIRED]
     if repair and again:
         # Page 1 and then all others: a movie that slipped may have moved on every later page.

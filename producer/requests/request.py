@@ -43,9 +43,12 @@ class Request(ABC):
     def missing(self, storage: Storage) -> Iterator[Fetch[Key]]:
         """What is missing, as far as is known; pages before single movies. Raises MongoUnavailable."""
 
-    def fetches(self, missing: Iterator[Fetch[Key]]) -> Iterator[Fetch[Key]]:
-        """What it lacks, as its own: once it is cancelled, workers drop these messages."""
-        return (fetch._replace(request=self.id) for fetch in missing)
+    def fetches(self, missing: Iterator[Fetch[Key]], saved_as: str = "") -> Iterator[Fetch[Key]]:
+        """What it lacks, as its own: once it is cancelled, workers drop these messages.
+
+        `saved_as`: the id of its document, where that is not its own id.
+        """
+        return (fetch._replace(request=saved_as or self.id) for fetch in missing)
 
     @abstractmethod
     def progress(self, storage: Storage, index: CoverageIndex) -> "Progress":

@@ -80,14 +80,33 @@ def test_resume_takes_a_request_up_and_forget_keeps_what_it_fetched(stage: Stage
     wait_for(lambda: not waiting(stage) and not waiting(stage), watching=[worker])
     assert not page_requests(server)
     assert backfills(stage) == {request_id: "cancelled"}
+    assert "or all of it was cancelled" in stage.reelhaul("verify").stderr
     followed = stage.reelhaul("resume", request_id)
     assert followed.returncode == 0, followed.stderr
     assert backfills(stage) == {request_id: "finished"}
     assert stage.reelhaul("verify").returncode == 0
+    assert stage.reelhaul("backfill", "--genres", "War", "--years", "2025", "--detach").returncode == 0
+    [other] = backfills(stage).keys() - {request_id}
+    assert stage.reelhaul("cancel", other).returncode == 0
+    assert "left out: 1 cancelled backfill\n" in stage.reelhaul("verify").stdout
+    assert stage.reelhaul("forget", other, "--yes").returncode == 0
     before = {name: stage.database[name].count_documents({}) for name in ("pages", "movies")}
     assert stage.reelhaul("forget", request_id, "--yes").returncode == 0
     assert backfills(stage) == {}
     assert {name: stage.database[name].count_documents({}) for name in before} == before
+
+
+def test_a_request_with_an_id_of_a_persons_own_is_fetched(stage: Stage) -> None:
+    stage.emulator("--movies", "500")
+    assert stage.reelhaul("backfill", "--genres", "War", "--years", "2000..2002", "--detach").returncode == 0
+    saved = stage.database["requests"].find_one_and_delete({})
+    assert saved
+    stage.database["requests"].insert_one({**saved, "_id": "mine"})
+    worker = stage.worker()
+    wait_for(lambda: not waiting(stage) and not waiting(stage), watching=[worker])
+    assert not stage.stored_pages()  # these messages were of a request that is not there any more
+    assert stage.reelhaul("schedule", "run", "sweep").returncode == 0
+    wait_for(lambda: len(stage.stored_pages()) == 3, watching=[worker])
 
 
 @pytest.mark.parametrize("command", ["cancel", "resume", "forget"])

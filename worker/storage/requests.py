@@ -40,7 +40,7 @@ class RequestStore:
         """Ids of the requests that are not cancelled."""
         with translate_errors():
             found = self.collection.find(_ACTIVE, {"_id": 1})
-            return [request["_id"] for request in found]
+            return [str(request["_id"]) for request in found]
 
     def cancel(self, request_id: str, at: datetime) -> None:
         """Mark the request as cancelled: nothing of it is missing until it is saved again."""
