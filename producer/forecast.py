@@ -11,8 +11,8 @@ from producer.requests.backfills import Backfill
 from worker.keys import ANY_GENRE, MAX_PAGE, PAGE_SIZE, Cell
 from worker.storage.database import Storage
 
-#: Bytes of a message in Redis: 1,065 (docs/growth.md) and the request's id. Of a list item and of a page record
-#: in MongoDB, uncompressed and without indexes: the mean of 189 recorded list items, and a page of 20 movies.
+#: Bytes of a message in Redis: 1,065 (docs/growth.md) and the request's id. Of a list item and of a page
+#: record in MongoDB, uncompressed, without indexes: the mean of 189 recorded items, and a page of 20 movies.
 MESSAGE_BYTES, MOVIE_BYTES, PAGE_BYTES = 1_100, 793, 364
 #: A plan by date is named when it takes less than this share of the requests.
 CHEAPER = 0.9
