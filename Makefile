@@ -13,7 +13,7 @@ PEERS_STAMP := $(PEERS)/.installed
 PACKAGES := worker producer reelhaul sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos mutants check format bench bench-readme bench-own bench-limit pictures lock clean \
+.PHONY: help demo test chaos mutants check format bench bench-readme bench-own bench-limit image-check pictures lock clean \
 	$(VENV) $(PEERS)
 
 help: ## list these targets
@@ -59,6 +59,9 @@ bench-own: $(STAMP) ## Reelhaul alone: the limit, status, ids, export of a milli
 
 bench-limit: $(STAMP) ## how well the shared limit is kept and used, by the emulator's log
 	$(BIN)/python -m benchmarks limit $(ARGS)
+
+image-check: $(STAMP) ## build the Dockerfile, run each command of docker-compose.yml in it (root, buildah, debootstrap)
+	$(BIN)/python -m tests.image_check
 
 pictures: $(STAMP) ## draw docs/images from a demo run in a browser (needs chromium)
 	$(BIN)/python -m tests.support.pictures

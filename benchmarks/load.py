@@ -19,6 +19,7 @@ from worker.keys import MAX_PAGE, PageKey
 from worker.limiter.client import Limiter
 from worker.limiter.rate import Rate
 from worker.tmdb.client import TmdbClient
+from worker.tmdb.credentials import Credentials
 from worker.tmdb.endpoints import discover
 from worker.tmdb.session import build_session
 
@@ -37,8 +38,9 @@ def main() -> None:
         options.capacity,
         options.limiter_key,
     )
-    session = build_session("token", options.threads, options.base_url)
-    client = TmdbClient(session, options.base_url, limiter, options.timeout_s, {})
+    credentials = Credentials("token")
+    session = build_session(options.base_url, options.threads, credentials)
+    client = TmdbClient(session, options.base_url, limiter, options.timeout_s, credentials)
     signal.signal(signal.SIGTERM, lambda *_: limiter.interrupt())
     pages = itertools.count()
     threads = [

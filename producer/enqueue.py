@@ -58,13 +58,13 @@ def enqueue_some(missing: Iterator[Fetch[Key]], queue: str = "cells") -> int:
 
 def all_requests(storage: Storage) -> list[Request]:
     """Every saved request, the latest first."""
-    return [request for document in storage.requests.all() if (request := _from_document(document))]
+    return [request for document in storage.requests.all() if (request := request_of(document))]
 
 
 def all_backfills(storage: Storage) -> list[Backfill]:
     """The backfills that are not cancelled, the latest first."""
     documents = storage.requests.all(cancelled=False)
-    requests = (_from_document(document) for document in documents)
+    requests = (request_of(document) for document in documents)
     return [request for request in requests if type(request) is Backfill]
 
 
@@ -76,7 +76,7 @@ def requested_backfills(storage: Storage) -> list[Backfill]:
 def unfinished_requests(storage: Storage) -> list[Request]:
     """The requests that are not known to be finished, the latest first; cancelled ones too."""
     documents = storage.requests.all(unfinished=True)
-    return [request for document in documents if (request := _from_document(document))]
+    return [request for document in documents if (request := request_of(document))]
 
 
 def incomplete(storage: Storage, ids: Collection[str]) -> set[str]:
@@ -89,7 +89,7 @@ def incomplete(storage: Storage, ids: Collection[str]) -> set[str]:
 def saved_request(storage: Storage, request_id: str) -> Request:
     """The request with that id; UsageError when there is none that can be read."""
     document = storage.requests.get(request_id)
-    request = _from_document(document) if document else None
+    request = request_of(document) if document else None
     if request is None:
         raise UsageError(f"no request {request_id!r:.60}; `reelhaul backfills` lists them all")
     return request
@@ -108,7 +108,7 @@ def find_missing(storage: Storage, now: datetime) -> Iterator[Iterator[Fetch[Key
             # Requested while the clock was ahead: no page that is fetched now would count as fresh.
             document["requested_at"] = now
             storage.requests.correct_date(document["_id"], now)
-        if request := _from_document(document):
+        if request := request_of(document):
             missing = request.missing(storage)
             first = next(missing, None)
             if first is None:
@@ -118,7 +118,7 @@ def find_missing(storage: Storage, now: datetime) -> Iterator[Iterator[Fetch[Key
                 yield request.fetches(chain([first], missing), str(document["_id"]))
 
 
-def _from_document(document: Mapping[str, Any]) -> Request | None:
+def request_of(document: Mapping[str, Any]) -> Request | None:
     """The request; None, and a line in the log, for what another version or a person wrote."""
     with suppress(KeyError, TypeError, ValueError):
         request = KINDS[document["kind"]].from_document(document)

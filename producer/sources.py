@@ -92,7 +92,7 @@ def _reading(source: str) -> Iterator[tuple[io.IOBase, int | None]]:
 def _downloading(source: str) -> Iterator[tuple[io.IOBase, int | None]]:
     named = named_source(source)
     # The texts of these errors may quote the whole URL, and with it a secret: show only the type.
-    with build_session(None, 1, source) as session:
+    with build_session(source, 1) as session:
         try:
             answer = session.get(source, headers=_HEADERS, stream=True, timeout=TIMEOUT_S)
         except (requests.RequestException, HTTPError, OSError, ValueError) as error:

@@ -2,7 +2,9 @@
 
     EmbeddedServer
     +-- EmbeddedRedis     Valkey, the real server, from its wheel
-    +-- EmbeddedMongo     SecantusDB, which speaks MongoDB's protocol; for demo, tests and trials only
+    +-- MongoServer
+    |   +-- EmbeddedMongo SecantusDB, which speaks MongoDB's protocol; for demo, tests and trials only
+    |   +-- Mongod        the `mongod` on PATH
     +-- EmulatorProcess   TMDB's endpoints with a known catalogue and faults on demand
 
 They end with the process that started them (sandbox.processes).
@@ -10,6 +12,7 @@ They end with the process that started them (sandbox.processes).
 
 import importlib.util
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -72,13 +75,8 @@ class EmbeddedRedis(EmbeddedServer):
             return False
 
 
-class EmbeddedMongo(EmbeddedServer):
-    """SecantusDB. It is under the GPL: run, never imported.
-
-    Killed, it loses writes of the last 100 ms, as MongoDB does, except those with j=true.
-    """
-
-    name = "MongoDB"
+class MongoServer(EmbeddedServer):
+    """A server that speaks MongoDB's protocol, its data in `folder`/storage."""
 
     @property
     def url(self) -> str:
@@ -87,6 +85,26 @@ class EmbeddedMongo(EmbeddedServer):
     @property
     def environment(self) -> dict[str, str]:
         return {"MONGO_URL": f"{self.url}/reelhaul"}
+
+    def _answers(self, child: ChildProcess, port: int) -> bool:
+        # The driver would try again only after half a second.
+        if not accepts_connections(port):
+            return False
+        client: pymongo.MongoClient[dict[str, Any]]
+        try:
+            with pymongo.MongoClient(HOST, port, timeoutMS=int(PROBE_TIMEOUT_S * 1000)) as client:
+                return bool(client.admin.command("serverStatus")["pid"] == child.pid)
+        except pymongo.errors.PyMongoError:
+            return False
+
+
+class EmbeddedMongo(MongoServer):
+    """SecantusDB. It is under the GPL: run, never imported.
+
+    Killed, it loses writes of the last 100 ms, as MongoDB does, except those with j=true.
+    """
+
+    name = "MongoDB"
 
     def _command(self, port: int, folder: Path) -> list[str]:
         require_extra("secantus")
@@ -100,16 +118,26 @@ class EmbeddedMongo(EmbeddedServer):
             *("--oplog-max-entries", "1000", "--log-level", "WARNING"),
         ]
 
-    def _answers(self, child: ChildProcess, port: int) -> bool:
-        # The driver would try again only after half a second.
-        if not accepts_connections(port):
-            return False
-        client: pymongo.MongoClient[dict[str, Any]]
-        try:
-            with pymongo.MongoClient(HOST, port, timeoutMS=int(PROBE_TIMEOUT_S * 1000)) as client:
-                return bool(client.admin.command("serverStatus")["pid"] == child.pid)
-        except pymongo.errors.PyMongoError:
-            return False
+
+class Mongod(MongoServer):
+    """The `mongod` on PATH, as a standalone server."""
+
+    name = "mongod"
+
+    @staticmethod
+    def program() -> str | None:
+        """The path of `mongod`; None when PATH has none."""
+        return shutil.which("mongod")
+
+    def _command(self, port: int, folder: Path) -> list[str]:
+        program = self.program()
+        if program is None:
+            raise SandboxError("no mongod is on PATH")
+        data = folder / "storage"
+        data.mkdir(exist_ok=True)
+        # Without a socket in /tmp, where another server on the same port number may have its own.
+        options = ("--bind_ip", HOST, "--port", str(port), "--dbpath", str(data), "--nounixsocket", "--quiet")
+        return [program, *options]
 
 
 class EmulatorProcess(EmbeddedServer):

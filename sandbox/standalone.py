@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -11,7 +12,7 @@ import typer
 from sandbox.embedded import EmbeddedServer, accepts_connections
 from sandbox.fleet import Fleet, interrupt_on_sigterm
 from sandbox.processes import SandboxError
-from sandbox.servers import EmbeddedMongo, EmbeddedRedis
+from sandbox.servers import EmbeddedMongo, EmbeddedRedis, Mongod, MongoServer
 from worker.errors import UsageError
 from worker.settings import settings
 
@@ -43,8 +44,8 @@ def standalone(
 
 def _run(fleet: Fleet, workers: int, flower_port: int) -> None:
     redis, mongo = settings().redis_url.get_secret_value(), settings().mongo_url.get_secret_value()
-    _provide(fleet, "REDIS_URL", redis, 6379, EmbeddedRedis)
-    _provide(fleet, "MONGO_URL", mongo, 27017, EmbeddedMongo)
+    _provide(fleet, "REDIS_URL", redis, 6379, lambda _: (EmbeddedRedis, "an embedded Redis"))
+    _provide(fleet, "MONGO_URL", mongo, 27017, choose_mongo)
     fleet.flower(flower_port)
     fleet.beat()
     for _ in range(workers):
@@ -60,8 +61,12 @@ def _run(fleet: Fleet, workers: int, flower_port: int) -> None:
         time.sleep(CHECK_S)
 
 
-def _provide(fleet: Fleet, name: str, url: str, default_port: int, server: type[EmbeddedServer]) -> None:
-    """Start an embedded server at the URL's port, unless it is another machine's or one answers there."""
+#: Chooses a server for the fleet's folder: its class and, for a person, what it is.
+_Choice = Callable[[Path], tuple[type[EmbeddedServer], str]]
+
+
+def _provide(fleet: Fleet, name: str, url: str, default_port: int, choose: _Choice) -> None:
+    """Start a server at the URL's port, unless it is another machine's or one answers there."""
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or default_port
     if host not in _LOOPBACK:
@@ -69,6 +74,32 @@ def _provide(fleet: Fleet, name: str, url: str, default_port: int, server: type[
     elif accepts_connections(port):
         typer.echo(f"{name}: using the server on port {port}")
     else:
+        server, title = choose(fleet.folder)
         # The URL that was given stays: it may name a database.
-        fleet.serve(server(port=port, folder=fleet.folder / server.name.lower()), set_address=False)
-        typer.echo(f"{name}: started an embedded {server.name} on port {port}")
+        fleet.serve(server(port=port, folder=_folder(fleet.folder, server)), set_address=False)
+        typer.echo(f"{name}: started {title} on port {port}")
+
+
+def choose_mongo(folder: Path) -> tuple[type[MongoServer], str]:
+    """The server whose data is in the folder; else the `mongod` on PATH, else the embedded one.
+
+    Neither reads the other's files: another server than last time would show an empty database. Raises
+    SandboxError when the data is mongod's and PATH has none.
+    """
+    program = Mongod.program()
+    mongod, embedded = (_folder(folder, server) / "storage" for server in (Mongod, EmbeddedMongo))
+    if mongod.exists() and not program:
+        raise SandboxError(
+            f"the data in {mongod.parent} is mongod's, and no mongod is on PATH: "
+            "put it on PATH, or choose another --folder"
+        )
+    if not program:
+        return EmbeddedMongo, "an embedded MongoDB (SecantusDB, a beta; no mongod is on PATH)"
+    if embedded.exists() and not mongod.exists():
+        return EmbeddedMongo, f"an embedded MongoDB (SecantusDB, a beta; {embedded.parent} holds its data)"
+    return Mongod, program
+
+
+def _folder(folder: Path, server: type[EmbeddedServer]) -> Path:
+    """Where the server has its files."""
+    return folder / server.name.lower()

@@ -1,13 +1,14 @@
 #!/bin/sh
 # A command in a root that cannot be written to, as another user, without any capability.
-# container.sh HOSTNAME ROOT FOLDER UID GID [SOURCE TARGET]... -- COMMAND...
-# To be run by root in mount, UTS and PID namespaces of its own; ROOT is an empty folder.
+# container.sh HOSTNAME ROOT IMAGE FOLDER UID GID [SOURCE TARGET]... -- COMMAND...
+# To be run by root in mount, UTS and PID namespaces of its own; ROOT is an empty folder. IMAGE is a folder with an
+# image's files, or empty for a root that holds only the mounts.
 set -e
 PATH=$PATH:/usr/sbin:/sbin
-hostname "$1"; root=$2; folder=$3; uid=$4; gid=$5; shift 5
+hostname "$1"; root=$2; image=$3; folder=$4; uid=$5; gid=$6; shift 6
 mount --make-rprivate /
-mount -t tmpfs -o mode=755 tmpfs "$root"
-mkdir "$root/proc" "$root/dev" "$root/tmp"
+if [ -n "$image" ]; then mount --bind "$image" "$root"; else mount -t tmpfs -o mode=755 tmpfs "$root"; fi
+mkdir -p "$root/proc" "$root/dev" "$root/tmp"
 mount -t proc proc "$root/proc"
 mount --rbind /dev "$root/dev"
 mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
@@ -18,7 +19,7 @@ while [ "$1" != -- ]; do
 done
 shift
 mkdir -p "$root$folder"
-for link in bin lib lib64 sbin; do [ ! -L "/$link" ] || cp -P "/$link" "$root/$link"; done
-mount -o remount,ro "$root"
+[ -n "$image" ] || for link in bin lib lib64 sbin; do [ ! -L "/$link" ] || cp -P "/$link" "$root/$link"; done
+mount -o remount,bind,ro "$root"
 exec chroot "$root" setpriv --reuid="$uid" --regid="$gid" --clear-groups --no-new-privs --bounding-set=-all \
     sh -c 'cd "$0"; exec "$@"' "$folder" "$@"

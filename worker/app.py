@@ -11,12 +11,13 @@ from kombu import Queue
 
 from worker import signals  # noqa: F401 -- connects the handlers
 from worker.errors import UsageError
-from worker.patches import celery_events, celery_requests, install
+from worker.patches import celery_acks, celery_events, celery_requests, install
 from worker.settings import settings
 
-REFRESH, PAGES, CELLS, MOVIES = "refresh", "pages", "cells", "movies"
+REFRESH, REFRESH_CELLS = "refresh", "refresh_cells"
+PAGES, CELLS, MOVIES = "pages", "cells", "movies"
 #: In the order in which workers drain them; but movies get a share, see worker.queues.QueueOrder.
-QUEUES = (REFRESH, PAGES, CELLS, MOVIES)
+QUEUES = (REFRESH, REFRESH_CELLS, PAGES, CELLS, MOVIES)
 #: Seconds until the message of a killed worker is delivered again. Well above the longest task (worker.retry:
 #: TASK_S + QUARANTINE_S), so that no task runs twice; kombu checks every 10 s.
 VISIBILITY_S = 100
@@ -41,6 +42,7 @@ def configuration() -> dict[str, Any]:
             "socket_timeout": 10,
             "socket_connect_timeout": 3,
             "socket_keepalive": True,
+            "priority_steps": [0],  # one list for each queue
             "queue_order_strategy": "worker.queues:QueueOrder",
             "global_keyprefix": "{reelhaul}:",
         },
@@ -57,6 +59,7 @@ def configuration() -> dict[str, Any]:
         "task_send_sent_event": False,
         "worker_send_task_events": True,
         "worker_prefetch_multiplier": 1,
+        "worker_disable_rate_limits": True,
         "worker_concurrency": chosen.reelhaul_concurrency,
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
@@ -67,6 +70,7 @@ def configuration() -> dict[str, Any]:
 
 install()
 app = Celery("reelhaul", set_as_current=True, task_cls="worker.patches.celery_strategy:CheckedTask")
+celery_acks.install(app)
 celery_events.install(app)
 celery_requests.install()
 app.add_defaults(configuration)

@@ -22,6 +22,7 @@ from worker.storage.database import Storage
 from worker.storage.mongo import Document, own_now
 from worker.tmdb.client import TmdbClient
 from worker.tmdb.connections import Connections, HostShare
+from worker.tmdb.credentials import Credentials
 from worker.tmdb.session import build_session, reconnect
 
 T = TypeVar("T")
@@ -72,14 +73,16 @@ def tmdb_client() -> TmdbClient:
     """TMDB at TMDB_BASE_URL; UsageError when there is no key."""
     chosen = settings()
     chosen.require_key()
-    token = chosen.tmdb_token.get_secret_value() if chosen.tmdb_token else None
-    params = {"api_key": chosen.tmdb_api_key.get_secret_value()} if chosen.tmdb_api_key and not token else {}
+    token, api_key = (
+        key.get_secret_value() if key else "" for key in (chosen.tmdb_token, chosen.tmdb_api_key)
+    )
+    credentials = Credentials(token, api_key)
     # As many as may ever be in use at once: no request with a token waits for the session's pool.
     size = chosen.reelhaul_connections
-    session = build_session(token, size, chosen.tmdb_base_url)
-    connections = Connections(host_share().size, lambda: reconnect(session, size))
+    session = build_session(chosen.tmdb_base_url, size, credentials)
+    connections = Connections(host_share().size, lambda: reconnect(session, size, credentials))
     return TmdbClient(
-        session, chosen.tmdb_base_url, limiter(), chosen.reelhaul_timeout_s, params, connections
+        session, chosen.tmdb_base_url, limiter(), chosen.reelhaul_timeout_s, credentials, connections
     )
 
 

@@ -13,7 +13,8 @@
     │   ├── Stopping            this process was asked to stop
     │   ├── HostFailure         this machine lacks space, files, memory, threads, permissions
     │   ├── MongoUnavailable    MongoDB does not answer or cannot write
-    │   └── RedisUnavailable    Redis does not answer
+    │   ├── RedisUnavailable    Redis does not answer
+    │   └── WebhookFailed       the receiver at REELHAUL_WEBHOOK did not take a notification
     ├── NotEver                 quarantine the page with its response
     │   ├── Rejected            400, 404, 422 and the like, in TMDB's own form
     │   ├── Poison              failed on every attempt while similar pages succeeded
@@ -89,6 +90,10 @@ class MongoUnavailable(NotNow):
 
 class RedisUnavailable(NotNow):
     """Redis does not answer: no tokens, no messages."""
+
+
+class WebhookFailed(NotNow):
+    """The receiver at REELHAUL_WEBHOOK did not take a notification; it is sent again."""
 
 
 class NotEver(ReelhaulError):

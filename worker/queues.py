@@ -7,7 +7,7 @@ from celery import Task
 from kombu import exceptions as kombu_errors
 from redis.exceptions import RedisError
 
-from worker.app import MOVIES, QUEUES, REFRESH, app
+from worker.app import MOVIES, QUEUES, REFRESH, REFRESH_CELLS, app
 from worker.errors import RedisUnavailable
 
 #: What kombu raises, which includes some errors of redis-py. The stubs are older than kombu 5.7.
@@ -81,9 +81,15 @@ class QueueOrder:
         """The queues in the order in which to look for the next message."""
         queues = self._queues[:number]
         if self._since_movie >= MOVIE_SHARE - 1 and MOVIES in queues:
-            return sorted(queues, key=lambda queue: (queue != REFRESH, queue != MOVIES))
+            return sorted(queues, key=lambda queue: (queue not in {REFRESH, REFRESH_CELLS}, queue != MOVIES))
         return queues
 
-    def rotate(self, last_used: str) -> None:
-        """Note that a message came from that queue."""
-        self._since_movie = 0 if last_used == MOVIES else self._since_movie + 1
+    def rotate(self, last_used: str, free: int = 0) -> int:
+        """Note that a message came from that queue; return how many more to take from it, at most `free`."""
+        was_movies_turn = self._since_movie >= MOVIE_SHARE - 1
+        if last_used == MOVIES:
+            self._since_movie = 0
+            return 0 if was_movies_turn else free
+        more = free if was_movies_turn else min(free, MOVIE_SHARE - 2 - self._since_movie)
+        self._since_movie += 1 + more
+        return more

@@ -99,6 +99,8 @@ class Settings(BaseSettings):
     reelhaul_metrics_port: int = Field(0, ge=0, le=65_535)
     #: Address at which a worker serves Prometheus metrics.
     reelhaul_metrics_address: str = "127.0.0.1"
+    #: Address that gets a JSON document by POST when something needs attention. It may hold a secret.
+    reelhaul_webhook: SecretStr | None = None
     #: DEBUG, INFO, WARNING or ERROR.
     reelhaul_log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
@@ -159,12 +161,30 @@ class Settings(BaseSettings):
         _check_mongo_url(value.get_secret_value())
         return value
 
+    @field_validator("reelhaul_webhook")
+    @classmethod
+    def _check_webhook(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        url = value.get_secret_value()
+        try:
+            address = urlsplit(url)
+            valid = address.scheme in ("http", "https") and address.hostname and address.port != 0
+        except ValueError:
+            valid = False
+        if not valid or not (url.isascii() and url.isprintable()) or " " in url:
+            raise ValueError("expected http(s)://HOST/PATH")
+        if "@" in address.netloc or address.fragment:
+            raise ValueError("expected http(s)://HOST/PATH, without user, password and #")
+        return value
+
     @property
     def secrets(self) -> set[str]:
-        """TMDB's keys and the passwords in the addresses."""
+        """TMDB's keys, the passwords in the addresses, and what of the webhook may be secret."""
         keys = {key.get_secret_value() for key in (self.tmdb_token, self.tmdb_api_key) if key}
         addresses = (self.redis_url.get_secret_value(), self.mongo_url.get_secret_value())
-        return keys | {unquote(urlsplit(address).password or "") for address in addresses}
+        passwords = {unquote(urlsplit(address).password or "") for address in addresses}
+        return keys | passwords | _webhook_secrets(self.reelhaul_webhook)
 
     @property
     def key(self) -> SecretStr | None:
@@ -178,6 +198,16 @@ class Settings(BaseSettings):
                 "no TMDB key: set TMDB_TOKEN (API read access token) or TMDB_API_KEY in the environment "
                 "or in .env; both are at themoviedb.org, Settings, API"
             )
+
+
+def _webhook_secrets(webhook: SecretStr | None) -> set[str]:
+    """The address, and the parts of its path and query that are long enough to be secrets."""
+    if webhook is None:
+        return set()
+    url = webhook.get_secret_value()
+    _, _, behind_host = url.partition("://")[2].partition("/")
+    parts = {behind_host, *re.split(r"[/?&=]", behind_host)}
+    return {url, *(unquote(part) for part in parts if len(part) >= SHORTEST_KEY)}
 
 
 # The errors below quote nothing of an address but the names of options: the rest may be half a password.
@@ -271,4 +301,4 @@ def _redactor() -> Redactor:
 
 
 def _is_secret(name: str) -> bool:
-    return name.endswith(("_URL", "_TOKEN", "_KEY"))
+    return name.endswith(("_URL", "_TOKEN", "_KEY", "_WEBHOOK"))

@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 from celery import Task
 
-from worker.app import CELLS, MOVIES, PAGES, REFRESH, app
+from worker.app import CELLS, MOVIES, PAGES, REFRESH, REFRESH_CELLS, app
 from worker.clients import active_requests, labels, storage, tmdb_client
 from worker.errors import NotEver, Rejected, UsageError
 from worker.keys import ChangesKey, Fetch, Key, MovieKey, PageKey, PopularKey, TotalsKey, parse_key
@@ -129,14 +129,17 @@ def fetch_and_save(fetch: Fetch[Key], deadlines: Deadlines) -> None:
 
 
 def enqueue(fetches: Iterable[Fetch[Key]], queue: str = CELLS) -> int:
-    """Enqueue the fetches and return how many: each in the queue of its kind, or all in `refresh`.
+    """Enqueue the fetches and return how many: each in the queue of its kind, or in a refresh's two.
 
+    A cell's first page waits behind the pages of open cells, or Redis would hold all pages at once.
     Raises RedisUnavailable when some may not have been sent.
     """
+    refreshes = queue in {REFRESH, REFRESH_CELLS}
 
     def queue_of(key: Key) -> str:
-        if queue == REFRESH or isinstance(key, ChangesKey | TotalsKey):
-            return REFRESH
+        opens_cell = isinstance(key, PageKey) and key.page == 1
+        if refreshes or isinstance(key, ChangesKey | TotalsKey):
+            return REFRESH_CELLS if opens_cell else REFRESH
         return MOVIES if isinstance(key, MovieKey) else CELLS if key.page == 1 else PAGES
 
     return publish(

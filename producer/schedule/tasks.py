@@ -12,6 +12,7 @@ import structlog
 from celery.exceptions import Reject
 
 from producer.enqueue import incomplete
+from producer.notifications import notify_in_background
 from producer.schedule.config import schedule_entries
 from producer.schedule.entries import BEGUN, NEVER, perform
 from worker.app import app
@@ -50,6 +51,8 @@ def tick() -> None:
     except NotNow as error:
         log.warning("tick dropped", reason=str(error))
         raise Reject(str(error), requeue=False) from None  # the next tick comes soon
+    finally:
+        notify_in_background()
 
 
 def begun_within(state: Document, period: timedelta, now: datetime) -> bool:

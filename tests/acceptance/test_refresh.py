@@ -97,7 +97,7 @@ def test_a_complete_refresh_runs_again_though_the_queue_is_never_short(stage: St
     assert stage.reelhaul("backfill", *ALL_YEARS).returncode == 0
     worker.stop()
     stage.send(cells=[(18, str(year), 1) for year in range(1900, 2026)])
-    worker = stage.worker("-Q", "refresh")  # nobody takes the messages in `cells`
+    worker = stage.worker("-Q", "refresh,refresh_cells")  # nobody takes the messages in `cells`
     beat = stage.beat()
     runs: set[datetime] = set()
 

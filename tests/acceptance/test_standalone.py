@@ -1,6 +1,8 @@
 """`reelhaul standalone`: a fleet in one command, stopped or killed."""
 
+import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -23,6 +25,9 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
     mongo_url = f"mongodb://127.0.0.1:{free_port()}/reelhaul"
     with closing(Stage(tmp_path, redis_url, mongo_url)) as stage:
         stage.environment["TMPDIR"] = str(tmp_path)
+        path = os.environ["PATH"].split(os.pathsep)
+        without = [folder for folder in path if not (Path(folder) / "mongod").exists()]
+        stage.environment["PATH"] = os.pathsep.join(without)
         yield stage
 
 
@@ -64,6 +69,29 @@ def test_a_backfill_works_and_sigterm_stops_everything(stage: Stage) -> None:
     assert " 0 to fetch" in again.stdout, "the data of the first run is still there"
     standalone.send(signal.SIGINT)
     assert standalone.wait(60) == 0, standalone.log_text()
+
+
+#: Answers as mongod, with its options.
+MONGOD = f"""#!{sys.executable}
+import os, sys
+assert sys.argv[1::2] == ["--bind_ip", "--port", "--dbpath", "--nounixsocket"], sys.argv
+_, _, host, _, port, _, data, *_ = sys.argv
+options = ["--standalone", "--host", host, "--port", port, "--storage-path", data]
+os.execv(sys.executable, [sys.executable, "-m", "secantus", *options])
+"""
+
+
+def test_mongod_on_path_is_preferred_to_the_beta(stage: Stage) -> None:
+    stage.emulator("--movies", "10")
+    program = stage.folder / "bin" / "mongod"
+    program.parent.mkdir()
+    program.write_text(MONGOD)
+    program.chmod(0o755)
+    stage.environment["PATH"] = f"{program.parent}{os.pathsep}{stage.environment['PATH']}"
+    standalone, _ = begin(stage)
+    assert f"MONGO_URL: started {program} on port" in standalone.log_text()
+    assert stage.reelhaul("backfill", "--genres", "all", "--years", "2018").returncode == 0
+    assert list((stage.folder / "data" / "mongod" / "storage").iterdir())
 
 
 def test_each_worker_has_a_metrics_port_of_its_own(stage: Stage) -> None:

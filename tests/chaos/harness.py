@@ -331,7 +331,7 @@ class Rig(Fleet):
         """Messages by queue, and those with a worker; empty while Redis does not answer."""
         with self.redis_client() as client:
             try:
-                queues = ("refresh", "pages", "cells", "movies")
+                queues = ("refresh", "refresh_cells", "pages", "cells", "movies")
                 lengths = {queue: int(client.llen(f"{PREFIX}{queue}")) for queue in queues}
                 return {**lengths, "unacked": int(client.hlen(f"{PREFIX}unacked"))}
             except RedisError:

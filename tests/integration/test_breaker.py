@@ -10,7 +10,7 @@ pytestmark = pytest.mark.timeout(120)
 
 DRAMA = 18
 YEARS = range(1980, 2020)
-QUEUES = ("cells", "pages", "refresh")
+QUEUES = ("cells", "pages", "refresh", "refresh_cells")
 POOLS = {
     "threads": ("--pool", "threads", "-c", "4"),
     "prefork": ("--pool", "prefork", "-c", "2"),

@@ -26,6 +26,7 @@ from worker.settings import Settings
 from worker.storage.database import Storage
 from worker.tmdb import flakiness
 from worker.tmdb.client import WHOLE_S, TmdbClient
+from worker.tmdb.credentials import Credentials
 from worker.tmdb.session import build_session
 
 KEY = PageKey(18, "2020", 2)
@@ -64,8 +65,9 @@ def tmdb(
     connection = redis.Redis.from_url(redis_server.url)
     limiter = Limiter(connection, Rate(5000, 1), 500, key=f"limiter-{uuid4().hex}")
     monkeypatch.setattr(limiter, "report_failure", lambda _: None)
-    session = build_session("a-token-of-nobody", 4, server.base_url)
-    client = TmdbClient(session, server.base_url, limiter, 1.0, {})
+    credentials = Credentials("a-token-of-nobody")
+    session = build_session(server.base_url, 4, credentials)
+    client = TmdbClient(session, server.base_url, limiter, 1.0, credentials)
     monkeypatch.setattr(retry, "limiter", lambda: limiter)
     for module in (retry, tasks):
         monkeypatch.setattr(module, "tmdb_client", lambda: client)

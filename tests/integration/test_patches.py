@@ -132,7 +132,10 @@ class TestAcknowledgements:
 
     @staticmethod
     def open(redis_url: str, transport: type, *, has_loop: bool) -> Any:
-        options = {"global_keyprefix": f"{uuid4().hex}:"}
+        options = {
+            "global_keyprefix": f"{uuid4().hex}:",
+            "queue_order_strategy": "worker.queues:QueueOrder",
+        }
         connection: Any = Connection(redis_url, transport=transport, transport_options=options)
         connection.transport.has_loop = has_loop
         queue = connection.SimpleQueue("some")
@@ -191,6 +194,57 @@ class TestAcknowledgements:
         wait_for(lambda: "18:2021:1" in stage.stored_pages(), watching=[worker])
         with redis.Redis.from_url(stage.redis_url) as client:
             wait_for(lambda: not client.hlen("{reelhaul}:unacked"), watching=[worker])
+
+
+class TestTaking:
+    """How a worker takes messages."""
+
+    @pytest.mark.parametrize(
+        ("transport", "number"), [(stock_redis.Transport, 1), (kombu_redis.Transport, 3)]
+    )
+    def test_several_at_once_when_several_are_free(
+        self, redis_url: str, transport: type, number: int
+    ) -> None:
+        with TestAcknowledgements.open(redis_url, transport, has_loop=True) as connection:
+            channel: Any = connection.default_channel
+            received: list[Any] = []
+            channel.basic_qos(0, 8)
+            channel.basic_consume("some", no_ack=False, callback=received.append, consumer_tag="one")
+            connection.drain_events(timeout=5)
+            assert [one.decode() for one in received] == list(range(number))
+            assert TestAcknowledgements.taken(connection) == number
+
+    def test_no_more_than_are_free(self, redis_url: str) -> None:
+        with TestAcknowledgements.open(redis_url, kombu_redis.Transport, has_loop=True) as connection:
+            channel: Any = connection.default_channel
+            received: list[Any] = []
+            channel.basic_qos(0, 2)
+            channel.basic_consume("some", no_ack=False, callback=received.append, consumer_tag="one")
+            connection.drain_events(timeout=5)
+            with suppress(TimeoutError):
+                connection.drain_events(timeout=0.2)
+            assert len(received) == TestAcknowledgements.taken(connection) == 2
+
+    def test_what_is_taken_and_not_acknowledged_can_be_restored_as_it_was(self, redis_url: str) -> None:
+        with TestAcknowledgements.open(redis_url, kombu_redis.Transport, has_loop=True) as connection:
+            channel: Any = connection.default_channel
+            some = f"{channel.global_keyprefix}some"
+            with redis.Redis.from_url(redis_url) as client:
+                before = client.lrange(some, 0, -1)
+                channel.basic_qos(0, 8)
+                channel.basic_consume("some", no_ack=False, callback=lambda _: None, consumer_tag="one")
+                connection.drain_events(timeout=5)
+                assert client.llen(some) == 0
+                channel.qos.restore_unacked_once()
+                after = client.lrange(some, 0, -1)
+        assert {self.call(raw) for raw in after} == {self.call(raw) for raw in before}
+        assert len(after) == 3
+
+    @staticmethod
+    def call(raw: bytes) -> tuple[str, str]:
+        """A message without what a delivery changes."""
+        sent = json.loads(raw)
+        return sent["body"], sent["properties"]["delivery_tag"]
 
 
 class TestEvents:

@@ -13,7 +13,7 @@ import redis
 from producer.plan import plan_cells
 from sandbox.emulator.catalog import GENRES
 from sandbox.servers import EmulatorProcess
-from tests.support.comparison import page_id
+from tests.support.comparison import catalogue, expected_cells, expected_pages, page_id
 from tests.support.stage import Stage, wait_for
 
 CONCURRENCY = 4
@@ -85,6 +85,20 @@ def test_open_cells_are_finished_before_others_are_opened(stage: Stage) -> None:
     ]
 
 
+def test_a_refresh_finishes_a_cell_before_it_opens_the_next(stage: Stage) -> None:
+    """Or Redis would hold all pages of all cells at once."""
+    stage.environment |= {"REELHAUL_CONCURRENCY": "1"}
+    server = stage.emulator("--movies", "6000")
+    cells = [f"18:{year}" for year in range(2016, 2020)]
+    stage.send(refresh=[(18, cell[3:], 1) for cell in cells])
+    worker = stage.worker()
+    pages = expected_pages(expected_cells(catalogue(server), [18], range(2016, 2020)))
+    wait_for(lambda: len(arrivals(server)) == len(pages), watching=[worker])
+    fetched = [id_.rpartition(":")[0] for id_ in arrivals(server)]
+    assert len(fetched) > 2 * len(cells)
+    assert fetched == sorted(fetched)
+
+
 def kinds(server: EmulatorProcess) -> list[str]:
     """`discover` or `details` for each request, in order."""
     return [row[3] for row in server.log() if row[3] in {"discover", "details"}]
@@ -132,7 +146,7 @@ def test_lost_pages_come_back_while_movies_wait(stage: Stage) -> None:
     assert ": 160 messages sent" in stage.reelhaul("details", "--detach").stdout
     assert stage.reelhaul("backfill", "--years", "2018..2020", "--detach").returncode == 0
     sweeping = [
-        stage.worker("-Q", "refresh"),  # nobody takes pages or movies
+        stage.worker("-Q", "refresh,refresh_cells"),  # nobody takes pages or movies
         stage.start(sys.executable, "-m", "celery", "-A", "producer.schedule", "beat"),
     ]
     with redis.Redis.from_url(stage.redis_url) as client:

@@ -22,6 +22,7 @@ from worker.limiter.client import Limiter
 from worker.limiter.rate import Rate
 from worker.records import Page
 from worker.tmdb.client import TmdbClient
+from worker.tmdb.credentials import Credentials
 from worker.tmdb.endpoints import discover
 from worker.tmdb.session import build_session, ends_by
 
@@ -120,10 +121,11 @@ def client(limiter: Limiter, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
     monkeypatch.setattr("worker.tmdb.client.WHOLE_S", WHOLE_S)
     with ExitStack() as stack:
 
-        def make(base_url: str, **params: str) -> TmdbClient:
+        def make(base_url: str, *, api_key: str = "") -> TmdbClient:
+            credentials = Credentials(api_key=api_key) if api_key else Credentials(TOKEN)
             limiter.resume()
-            session = stack.enter_context(build_session(None if params else TOKEN, 4, base_url))
-            return TmdbClient(session, base_url, limiter, TIMEOUT_S, params)
+            session = stack.enter_context(build_session(base_url, 4, credentials))
+            return TmdbClient(session, base_url, limiter, TIMEOUT_S, credentials)
 
         yield make
 
@@ -228,7 +230,7 @@ class TestDeadline:
 
     def test_without_a_deadline_a_slow_download_completes(self, serve: Callable[..., RawServer]) -> None:
         head = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
-        with build_session(None, 1, "http://127.0.0.1") as session:
+        with build_session("http://127.0.0.1", 1) as session:
             url = f"http://127.0.0.1:{serve(drips(head, b'x')).port}/"
             assert session.get(url, timeout=TIMEOUT_S).content == b"xxxxx"
             with ends_by(time.monotonic() + 0.15), pytest.raises(requests.RequestException):

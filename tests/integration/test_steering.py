@@ -7,11 +7,11 @@ import redis
 
 from tests.support.comparison import page_requests
 from tests.support.stage import Stage, wait_for
+from worker.app import QUEUES
 
 pytestmark = pytest.mark.timeout(120)
 
 THREADS = 8
-QUEUES = ("cells", "pages", "refresh", "movies")
 
 
 def backfills(stage: Stage) -> dict[str, str]:

@@ -45,7 +45,7 @@ def tmdb(fleet: Stage) -> Iterator[EmulatorProcess]:
 def wait_until_done(fleet: Stage) -> None:
     """Return when no message is left, waiting or with a worker."""
     with redis.Redis.from_url(fleet.redis_url) as client:
-        keys = ["cells", "pages", "refresh", "movies"]
+        keys = ["cells", "pages", "refresh", "refresh_cells", "movies"]
 
         def is_done() -> bool:
             waiting = sum(int(client.llen(f"{{reelhaul}}:{key}")) for key in keys)

@@ -32,6 +32,7 @@ from worker.limiter.rate import Rate
 from worker.records import Page
 from worker.storage.database import Storage
 from worker.tmdb.client import TmdbClient
+from worker.tmdb.credentials import Credentials
 from worker.tmdb.endpoints import details, discover
 from worker.tmdb.session import build_session
 
@@ -77,10 +78,11 @@ def client(limiter: Limiter, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
     monkeypatch.setattr("worker.tmdb.client.WHOLE_S", WHOLE_S)
     sessions = []
 
-    def make(base_url: str, token: str | None = TOKEN, **params: str) -> TmdbClient:
-        session = build_session(token, 4, base_url)
+    def make(base_url: str, token: str = TOKEN, *, api_key: str = "") -> TmdbClient:
+        credentials = Credentials(token, api_key)
+        session = build_session(base_url, 4, credentials)
         sessions.append(session)
-        return TmdbClient(session, base_url, limiter, TIMEOUT_S, params)
+        return TmdbClient(session, base_url, limiter, TIMEOUT_S, credentials)
 
     yield make
     for session in sessions:
@@ -378,7 +380,7 @@ class TestSecrets:
     def test_no_error_shows_the_key_in_the_url(
         self, tmdb: EmulatorProcess, client: Callable[..., TmdbClient], limiter: Limiter
     ) -> None:
-        api = client(tmdb.base_url, None, api_key=TOKEN)
+        api = client(tmdb.base_url, "", api_key=TOKEN)
         assert api.get(PAGE_KEY, discover, deadline()).number == 1
         for fault in ("reset=start", "close", "hang", "status=500/json", "error=34", "truncate", "html"):
             tmdb.configure(faults=[f"{fault}:count=1"])
@@ -391,7 +393,7 @@ class TestSecrets:
 
     def test_a_connection_error_does_not_show_the_key(self, client: Callable[..., TmdbClient]) -> None:
         with pytest.raises(ApiFailure) as error:
-            client("http://127.0.0.1:1/3", None, api_key=TOKEN).get(PAGE_KEY, discover, deadline())
+            client("http://127.0.0.1:1/3", "", api_key=TOKEN).get(PAGE_KEY, discover, deadline())
         assert TOKEN not in f"{error.value!r}{error.value}"
 
     @pytest.mark.parametrize("token", ["e", "the", "id", "demo", "0", "page"])

@@ -29,15 +29,15 @@ WARM_UP, YEARS = range(2000, 2001), range(2001, 2026)
 IDLE_S = 3.0
 #: How far above the pinned number a count may be: fewer pages share a batch on a busy machine.
 MARGIN = 1.08
-QUEUES = "worker/queues.py, worker/patches/kombu_redis.py, worker/limiter/token_bucket.lua"
+QUEUES = "worker/queues.py, worker/patches (kombu_redis.py, take.lua), worker/limiter/token_bucket.lua"
 STORAGE = "worker/kinds.py, worker/storage/pages.py, worker/storage/merge.py"
 #: What a page costs, the largest of four runs on 2026-11-24 as this test prints them (pytest -s), and where
 #: to look when it costs more. Lower what a change makes cheaper; raise nothing without a reason.
 PINNED: dict[str, tuple[float, str]] = {
-    "Redis commands": (25.0, QUEUES),
-    "Redis bytes": (6_700, QUEUES),
-    "MongoDB commands": (5.9, STORAGE),
-    "MongoDB bytes": (14_900, STORAGE),
+    "Redis commands": (19.0, QUEUES),
+    "Redis bytes": (4_300, QUEUES),
+    "MongoDB commands": (4.2, STORAGE),
+    "MongoDB bytes": (14_300, STORAGE),
     "log lines": (1.0, "what logs at info: worker/tasks.py, worker/retry.py, worker/signals.py"),
 }
 
@@ -125,6 +125,6 @@ def test_a_page_costs_no_more_than_it_did(costs: Costs, name: str) -> None:
 
 def test_the_counts_are_of_a_page(costs: Costs) -> None:
     """A count that stays at nothing would never grow."""
-    assert costs.commands["Redis"]["evalsha"] == pytest.approx(1.0, abs=0.1)  # one token
+    assert 1 < costs.commands["Redis"]["evalsha"] <= 2  # one token, and messages taken, several at once
     assert costs.commands["MongoDB"]["insert"] >= 1
     assert all(costs.each[name] > 0.5 * pinned for name, (pinned, _) in PINNED.items()), costs.each

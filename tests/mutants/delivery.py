@@ -46,10 +46,18 @@ MUTANTS = (
     Mutant(
         "acknowledgements-with-the-next-message",
         "those messages are delivered again and find their pages stored, without a request",
-        TRANSPORT,
-        'pipe.execute_command("HDEL", self.unacked_key, *acked)',
-        "pass",
+        "worker/patches/take.lua",
+        "redis.call('HDEL', unacked, ARGV[tag])",
+        "",
         "tests/integration/test_patches.py::TestAcknowledgements::test_in_a_worker_redis_is_told_with_the_next_message",
+    ),
+    Mutant(
+        "noted-when-taken",
+        TWO_MINUTES,
+        "worker/patches/take.lua",
+        "  pcall(note, message)\n",
+        "",
+        "tests/integration/test_patches.py::TestTaking::test_several_at_once_when_several_are_free",
     ),
     Mutant(
         "worker-lost",
@@ -157,11 +165,19 @@ MUTANTS = (
     ),
     Mutant(
         "order-of-queues",
-        "Workers drain the queues in this order: `refresh`, then `pages`",
+        "Workers drain the queues in this order: `refresh`",
         "worker/queues.py",
         "queues = self._queues[:number]",
         "queues = sorted(self._queues[:number])",
         "tests/integration/test_queues.py::test_open_cells_are_finished_before_others_are_opened",
+    ),
+    Mutant(
+        "all-of-a-refresh-in-one-queue",
+        "Its first pages wait in `refresh_cells`, behind the pages of open cells",
+        "worker/tasks.py",
+        "return REFRESH_CELLS if opens_cell else REFRESH",
+        "return REFRESH",
+        "tests/integration/test_queues.py::test_a_refresh_finishes_a_cell_before_it_opens_the_next",
     ),
     Mutant(
         "connections-of-a-host",

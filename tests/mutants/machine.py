@@ -219,4 +219,12 @@ MUTANTS = (
         "bytearray(1)",
         "tests/integration/test_breaker.py::test_bug_on_every_page_stops_the_worker_and_leaves_the_queue[prefork]",
     ),
+    Mutant(
+        "another-mongodb-hides-the-data",
+        "`standalone` keeps the MongoDB whose data its folder holds, and never starts with an empty one",
+        "sandbox/standalone.py",
+        "if embedded.exists() and not mongod.exists():",
+        "if False:",
+        "tests/unit/test_standalone.py::test_the_server_whose_data_is_there_is_kept",
+    ),
 )

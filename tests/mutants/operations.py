@@ -13,6 +13,8 @@ SURROUNDINGS = "tests/acceptance/test_surroundings.py"
 DATA = "tests/acceptance/test_data.py"
 SETTINGS = "tests/unit/test_settings.py"
 TRAINING = "tests/unit/test_training.py"
+NOTIFICATIONS = "producer/notifications.py"
+NOTIFIED = "tests/integration/test_notifications.py"
 
 MUTANTS = (
     Mutant(
@@ -153,7 +155,7 @@ MUTANTS = (
         "movie-before-a-refresh",
         "movies waiting when a refresh begins | the refresh comes first",
         ORDER,
-        "key=lambda queue: (queue != REFRESH, queue != MOVIES)",
+        "key=lambda queue: (queue not in {REFRESH, REFRESH_CELLS}, queue != MOVIES)",
         "key=lambda queue: queue != MOVIES",
         f"{QUEUES}::test_refresh_overtakes_movies",
     ),
@@ -324,5 +326,39 @@ MUTANTS = (
         'if 0 < row["id"] <= LAST_MOVIE]',
         'if 0 < row["id"] <= LAST_MOVIE and row.get("adult", False) is not None]',
         "tests/acceptance/test_refresh.py::test_refresh_changes_fetches_what_changed_and_reads_on_from_there",
+    ),
+    Mutant(
+        "every-process-tells-the-webhook",
+        "the webhook is told each event once, however many workers and beats there are",
+        NOTIFICATIONS,
+        "if not storage.notifications.begin(now):",
+        "if not storage.notifications.begin(now) and not now:",
+        f"{NOTIFIED}::TestOnce::test_it_is_told_by_one_process",
+    ),
+    Mutant(
+        "the-webhook-is-told-at-every-tick",
+        "the webhook is told each event once, however many workers and beats there are",
+        NOTIFICATIONS,
+        "            storage.notifications.note_told(notification.id, now)\n",
+        "",
+        f"{NOTIFIED}::TestOnce::test_the_same_is_not_told_at_the_next_tick",
+    ),
+    Mutant(
+        "told-though-not-taken",
+        "a notification that the receiver did not take is sent again, for a day",
+        NOTIFICATIONS,
+        "            webhook.post(notification.document(storage.mongo.database.name, now))\n",
+        """            storage.notifications.note_told(notification.id, now)
+            webhook.post(notification.document(storage.mongo.database.name, now))
+""",
+        f"{NOTIFIED}::TestReceiver::test_what_was_not_taken_is_sent_at_the_next_tick",
+    ),
+    Mutant(
+        "the-tick-waits-for-the-webhook",
+        "a receiver that does not answer delays no tick and no page",
+        NOTIFICATIONS,
+        'name="webhook", daemon=True).start()',
+        'name="webhook", daemon=True).run()',
+        f"{NOTIFIED}::TestReceiver::test_a_receiver_that_hangs_holds_up_nothing",
     ),
 )

@@ -197,8 +197,8 @@ MUTANTS = (
         "resumed-in-name-only",
         "`resume` takes it up",
         "worker/storage/requests.py",
-        '{"finished_at": "", "cancelled_at": ""}',
-        '{"finished_at": ""}',
+        '"ended_at": "", "cancelled_at": ""',
+        '"ended_at": ""',
         f"{STEERING}::test_resume_takes_a_request_up_and_forget_keeps_what_it_fetched",
     ),
     Mutant(

@@ -3,27 +3,23 @@
 from tests.mutants.mutant import Mutant
 
 NOWHERE = "the key and passwords are in no message, document, log, Flower page or reply to `inspect`"
-CLIENT = "tests/integration/test_tmdb.py::TestSecrets"
 FLOWER = "tests/acceptance/test_flower.py"
+TRACING = "tests/acceptance/test_tracing.py"
 SECURITY = "tests/integration/test_security.py"
 LOOPBACK = "Flower, the emulator and the servers of demo and tests listen on loopback only"
 
 MUTANTS = (
     Mutant(
-        "address-in-an-error",
-        NOWHERE,
-        "worker/tmdb/client.py",
-        "raise ApiFailure(type(error).__name__) from None",
-        "raise ApiFailure(str(error)) from None",
-        f"{CLIENT}::test_a_connection_error_does_not_show_the_key",
-    ),
-    Mutant(
-        "address-in-a-cause",
-        NOWHERE,
-        "worker/tmdb/client.py",
-        "raise ApiFailure(type(error).__name__) from None",
-        "raise ApiFailure(type(error).__name__) from error",
-        f"{CLIENT}::test_no_error_shows_the_key_in_the_url",
+        "key-in-the-address",
+        "no span of OpenTelemetry's instrumentation holds the key",
+        "worker/tmdb/session.py",
+        "class _Adapter(HTTPAdapter):",
+        """class _Adapter(HTTPAdapter):
+    def send(self, request, **options):
+        request.url = self._pools["http"].ConnectionCls.credentials.address(request.url)
+        return super().send(request, **options)
+""",
+        f"{TRACING}::test_a_page_is_one_trace_and_no_span_holds_the_key",
     ),
     Mutant(
         "invalid-setting-shows-its-value",

@@ -208,9 +208,9 @@ MUTANTS = (
     Mutant(
         "one-claim-of-what-is-due",
         "one refresh a day",
-        "worker/storage/schedule.py",
-        "except DuplicateKeyError:\n                return False",
-        "except DuplicateKeyError:\n                return True",
+        "worker/storage/mongo.py",
+        "except DuplicateKeyError:\n            return False",
+        "except DuplicateKeyError:\n            return True",
         "tests/integration/test_storage_schedule.py::test_one_of_eight_concurrent_claims_succeeds",
         quick=True,
     ),
@@ -241,7 +241,7 @@ MUTANTS = (
     Mutant(
         "future-claim",
         AHEAD,
-        "worker/storage/schedule.py",
+        "worker/storage/mongo.py",
         ', {"claimed_at": {"$gt": now + AHEAD}}]',
         "]",
         f"{CLOCK_TESTS}::test_a_schedule_entry_claimed_in_the_future_is_due",

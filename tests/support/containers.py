@@ -1,7 +1,8 @@
 """Runs the services of docker-compose.yml as processes in namespaces, without an engine.
 
 Each has the service's command, environment, user and volumes, a read-only root, its own host name, process
-ids and /tmp, and no capabilities. The image, the networks and the engine's own rules are missing.
+ids and /tmp, and no capabilities. The networks and the engine's own rules are missing; the image too,
+unless one is given (tests/image_check.py).
 """
 
 import os
@@ -52,10 +53,20 @@ def first_process(container: ChildProcess) -> int:
 
 
 class Project:
-    """The compose file with a `.env`, in a folder of its own; volumes are folders."""
+    """The compose file with a `.env`, in a folder of its own; volumes are folders.
 
-    def __init__(self, folder: Path, dotenv: Mapping[str, str], replaced: Mapping[str, str]) -> None:
+    `image` is the root of an image's files. Without one the services run this tree.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        dotenv: Mapping[str, str],
+        replaced: Mapping[str, str],
+        image: Path | None = None,
+    ) -> None:
         self.folder, self._dotenv, self._replaced = folder, dict(dotenv), dict(replaced)
+        self._image = image
         self.services: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
         dockerfile = (ROOT / "Dockerfile").read_text()
         self._uid = int(re.findall(r"useradd .*--uid (\d+)", dockerfile)[0])
@@ -84,12 +95,9 @@ class Project:
         service = self.services[name]
         seen = dict(self._dotenv) if service.get("env_file") == ".env" else {}
         seen |= {variable: self.filled(str(value)) for variable, value in service["environment"].items()}
-        image = {
-            "PATH": f"{BIN}:/usr/bin:/bin",
-            "PYTHONPATH": str(ROOT),
-            "PYTHONUNBUFFERED": "1",
-            "COLUMNS": "200",
-        }
+        image = {"PATH": f"{BIN}:/usr/bin:/bin", "PYTHONUNBUFFERED": "1", "COLUMNS": "200"}
+        if not self._image:
+            image["PYTHONPATH"] = str(ROOT)
         return image | {variable: self._replaced.get(value, value) for variable, value in seen.items()}
 
     def start(self, name: str, *arguments: str, hostname: str = "") -> ChildProcess:
@@ -98,9 +106,12 @@ class Project:
         root = Path(tempfile.mkdtemp(dir=self.folder, prefix="root-"))
         user = self.filled(str(service.get("user", self._uid)))
         uid, _, gid = user.partition(":")
-        bound = [(path, path) for path in dict.fromkeys(IMAGE)] + [(str(self.folder / "bin"), BIN)]
+        bound: list[tuple[str, str]] = []
+        if not self._image:
+            bound = [(path, path) for path in dict.fromkeys(IMAGE)] + [(str(self.folder / "bin"), BIN)]
         bound += [self._volume(volume) for volume in service.get("volumes", ())]
-        own = (hostname or f"{name}{self._started}", str(root), service.get("working_dir", "/tmp"))  # noqa: S108
+        image, folder = str(self._image or ""), service.get("working_dir", "/tmp")  # noqa: S108
+        own = (hostname or f"{name}{self._started}", str(root), image, folder)
         process = spawn(
             [
                 *ENTER,

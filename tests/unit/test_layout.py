@@ -129,9 +129,24 @@ def test_the_image_copies_what_the_ignore_file_admits() -> None:
     assert {source for line in instructions for source in line.split()} == admitted
 
 
+def test_without_its_tools_the_check_of_the_image_says_so() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.image_check"],
+        cwd=ROOT,
+        env={"PATH": "/nowhere"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    assert (
+        "nothing is checked without buildah, debootstrap, apt-get: on Debian, apt-get install" in ended.stdout
+    )
+
+
 def test_make_help_lists_the_targets() -> None:
     run = subprocess.run(["make", "-C", str(ROOT)], capture_output=True, text=True, check=True, timeout=30)
-    for target in ("demo", "test", "check", "bench", "lock", "clean"):
+    for target in ("demo", "test", "check", "bench", "image-check", "lock", "clean"):
         assert f"make {target} " in run.stdout
 
 

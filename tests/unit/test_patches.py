@@ -6,6 +6,7 @@ When a test of stock code fails, upstream has fixed it: delete the patch and the
 import subprocess
 import sys
 from contextlib import nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,10 +16,13 @@ import billiard.pool
 import click
 import pytest
 from celery.bin.worker import WORKERS_POOL
+from celery.worker.consumer import Consumer
 from flower.utils.broker import Broker
 
-from worker.patches import billiard_pool
+from worker.patches import billiard_pool, kombu_json
+from worker.patches.celery_acks import SHARE, GatherAcks
 from worker.patches.celery_requests import RequestSet
+from worker.queues import MOVIE_SHARE, QueueOrder
 
 
 def run(script: str, folder: Path) -> str:
@@ -98,3 +102,102 @@ def test_stock_flower_ignores_the_tls_options_of_an_address() -> None:
     address = "rediss://127.0.0.1:6379/0?ssl_ca_certs=/ca.pem"
     broker = Broker(address, broker_use_ssl=None)
     assert broker.redis.connection_pool.connection_kwargs.get("ssl_ca_certs") is None
+
+
+class Hub:
+    """Celery's event loop, as far as acknowledgements go."""
+
+    def __init__(self) -> None:
+        self.soon: list[Any] = []
+        self.on_close: set[Any] = set()
+        self.timers: list[Any] = []
+
+    def call_soon(self, call: Any) -> None:
+        self.soon.append(call)
+
+    def call_repeatedly(self, _: float, call: Any) -> None:
+        self.timers.append(call)
+
+
+def consumer(threads: int) -> Any:
+    return SimpleNamespace(
+        hub=Hub(), initial_prefetch_count=threads, pool=SimpleNamespace(limit=threads), steps=[]
+    )
+
+
+class TestAcknowledgements:
+    """When the event loop carries them out."""
+
+    def test_stock_celery_wakes_its_loop_for_each(self) -> None:
+        one, stock = consumer(16), vars(Consumer)
+        for number in range(5):
+            stock["call_soon_ack"](one, list, [number])
+        assert len(one.hub.soon) == 5
+
+    def test_ours_are_carried_out_together(self) -> None:
+        one = consumer(4 * SHARE)
+        done: list[int] = []
+        GatherAcks(one).start(one)
+        for number in range(3):
+            one.call_soon_ack(done.append, number)
+        assert (one.hub.soon, done) == ([], [])
+        one.call_soon_ack(done.append, 3)
+        [wake] = one.hub.soon
+        wake()
+        assert done == [0, 1, 2, 3]
+
+    def test_none_waits_for_ever(self) -> None:
+        one = consumer(4 * SHARE)
+        done: list[int] = []
+        step = GatherAcks(one)
+        step.start(one)
+        step.register_with_event_loop(one, one.hub)
+        one.call_soon_ack(done.append, 0)
+        [timer] = one.hub.timers
+        timer()
+        one.call_soon_ack(done.append, 1)
+        [close] = one.hub.on_close
+        close(one.hub)
+        assert done == [0, 1]
+
+    def test_a_solo_pool_holds_one_message(self) -> None:
+        one = consumer(16)
+        one.pool.limit = 1
+        GatherAcks(one).start(one)
+        assert one.initial_prefetch_count == 1
+        one.call_soon_ack(list)
+        assert len(one.hub.soon) == 1
+
+
+class TestQueueOrder:
+    """How many messages follow the first from the same queue."""
+
+    def test_while_movies_wait_every_fourth_message_is_one(self) -> None:
+        order = QueueOrder()
+        order.update(["refresh", "pages", "cells", "movies"])
+        taken: list[str] = []
+        while len(taken) < 40:
+            queue = next(queue for queue in order.consume(4) if queue in {"pages", "movies"})
+            taken += [queue] * (1 + order.rotate(queue, 15))
+        assert [n for n, queue in enumerate(taken) if queue == "movies"] == list(range(3, 40, MOVIE_SHARE))
+
+    @pytest.mark.parametrize("queue", ["refresh", "pages", "cells", "movies"])
+    def test_a_queue_that_is_alone_fills_all_that_is_free(self, queue: str) -> None:
+        order = QueueOrder()
+        order.update(["refresh", "pages", "cells", "movies"])
+        taken = [order.rotate(queue, 15) for _ in range(4)]
+        assert taken[-1] == 15
+        assert min(taken) >= 0
+
+
+class TestJson:
+    """What messages hold, whoever encodes it."""
+
+    @pytest.mark.parametrize("value", [[[18, "1999", 1, 0], {}, {"chain": None}], "\ud800", 2**64 - 1])
+    def test_what_json_has_comes_back(self, value: Any) -> None:
+        assert kombu_json.loads(kombu_json.dumps(value)) == value
+
+    def test_kombus_own_types_come_back(self) -> None:
+        value = {"at": datetime(2026, 5, 1, tzinfo=UTC), "raw": b"bytes"}
+        assert kombu_json.loads(kombu_json.dumps(value)) == value
+        assert kombu_json.loads(kombu_json.dumps(value).encode()) == value

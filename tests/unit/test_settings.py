@@ -209,6 +209,10 @@ def test_kombu_and_redis_py_agree_on_valid_addresses(monkeypatch: pytest.MonkeyP
         ),
         ("TMDB_BASE_URL", f"https://user:{SECRET}@proxy/3"),
         ("REELHAUL_IDS_URL", f"https://user:{SECRET}@proxy/ids"),
+        ("REELHAUL_WEBHOOK", f"https://user:{SECRET}@chat/hook"),
+        ("REELHAUL_WEBHOOK", f"chat/hook/{SECRET}"),
+        ("REELHAUL_WEBHOOK", f"https://chat:port/hook/{SECRET}"),
+        ("REELHAUL_WEBHOOK", f"https://chat/hook {SECRET}"),
         ("TMDB_TOKEN", SECRET[:-1]),
         ("TMDB_API_KEY", f"{SECRET}\n{SECRET}"),
     ],
@@ -265,6 +269,13 @@ def test_secrets_are_unescaped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://:p%40ss-of-redis@127.0.0.1/0")
     monkeypatch.setenv("MONGO_URL", "mongodb://user:p%2Fss-of-mongo@a:1,b:2/reelhaul")
     assert settings().secrets == {SECRET, "p@ss-of-redis", "p/ss-of-mongo"}
+
+
+def test_parts_of_the_webhook_are_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REELHAUL_WEBHOOK", f"https://chat/hook/{SECRET}?token={SECRET[::-1]}")
+    settings.cache_clear()
+    assert {SECRET, SECRET[::-1]} <= settings().secrets
+    assert not settings().secrets & {"chat", "hook", "token"}
 
 
 def test_settings_print_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,7 @@ from worker.keys import MAX_PAGE, ChangesKey, MovieKey, PageKey, PopularKey, Tot
 from worker.limiter.client import Limiter, Token
 from worker.tmdb import endpoints
 from worker.tmdb.client import TmdbClient
+from worker.tmdb.credentials import NO_CREDENTIALS
 from worker.tmdb.endpoints import discover
 from worker.tmdb.responses import LONGEST_PAUSE_S, PAUSE_S, decode, pause_for, retry_after
 
@@ -126,7 +127,7 @@ def client(
 ) -> tuple[TmdbClient, OpenLimiter]:
     session, limiter = requests.Session(), OpenLimiter(check=check)
     session.mount("https://", CannedAdapter(status, body, headers or {}))
-    return TmdbClient(session, "https://tmdb.test/3", limiter, 1.0, {}), limiter
+    return TmdbClient(session, "https://tmdb.test/3", limiter, 1.0, NO_CREDENTIALS), limiter
 
 
 def error_of(
@@ -458,7 +459,7 @@ class TestProbe:
         session = requests.Session()
         adapter.send = send  # type: ignore[method-assign]
         session.mount("https://", adapter)
-        return TmdbClient(session, "https://tmdb.test/3", limiter, 1.0, {}), limiter, adapter
+        return TmdbClient(session, "https://tmdb.test/3", limiter, 1.0, NO_CREDENTIALS), limiter, adapter
 
     @pytest.mark.parametrize(
         ("status", "body", "reports"),

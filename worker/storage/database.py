@@ -11,6 +11,7 @@ from worker.storage.genres import GenreStore
 from worker.storage.id_export import IdExport
 from worker.storage.mongo import Document, Mongo, own_now, translate_errors
 from worker.storage.movies import MovieStore
+from worker.storage.notifications import NotificationStore
 from worker.storage.pages import PageStore
 from worker.storage.requests import RequestStore
 from worker.storage.schedule import ScheduleStore
@@ -40,6 +41,7 @@ class Storage:
         self.changes = ChangeStore(mongo, self.pages, self.movies, self.failures)
         self.genres = GenreStore(mongo)
         self.schedule = ScheduleStore(mongo)
+        self.notifications = NotificationStore(mongo)
         self.id_export = IdExport(mongo)
 
     def ping(self) -> None:

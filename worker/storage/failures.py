@@ -72,6 +72,13 @@ class FailureStore:
                 found.update((failure["_id"], failure["last_at"]) for failure in failures)
         return found
 
+    def failed_after(self, moment: datetime) -> dict[str, datetime]:
+        """When those failed last that failed after that moment, by id; the latest last."""
+        query = {"last_at": {"$gt": moment, "$lte": self._mongo.latest()}}
+        with translate_errors():
+            failures = self.collection.find(query, {"last_at": 1}).sort("last_at", 1)
+            return {failure["_id"]: failure["last_at"] for failure in failures}
+
     def movies_failed_since(self, moment: datetime) -> set[int]:
         """Ids of the movies that failed since then."""
         query = {"_id": OF_MOVIES, "last_at": self._mongo.since(moment)}

@@ -11,8 +11,9 @@ import pymongo
 from bson import DatetimeConversion
 from bson.errors import BSONError
 from pymongo import ReadPreference
+from pymongo.collection import Collection
 from pymongo.database import Database
-from pymongo.errors import BulkWriteError, DocumentTooLarge, PyMongoError
+from pymongo.errors import BulkWriteError, DocumentTooLarge, DuplicateKeyError, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
@@ -110,6 +111,17 @@ def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
     rest = iter(items)
     while batch := list(islice(rest, size)):
         yield batch
+
+
+def claim(collection: Collection[Document], name: str, period: timedelta, now: datetime) -> bool:
+    """Claim atomically, unless claimed within `period`; True for exactly one caller."""
+    not_lately = [{"claimed_at": {"$lte": now - period}}, {"claimed_at": {"$gt": now + AHEAD}}]
+    due: Document = {"_id": name, "$or": not_lately}
+    with translate_errors():
+        try:
+            return collection.update_one(due, {"$set": {"claimed_at": now}}, upsert=True).acknowledged
+        except DuplicateKeyError:
+            return False
 
 
 def own_now() -> datetime:

@@ -19,7 +19,7 @@ class RequestStore:
 
     def save(self, request_id: str, request: Document) -> None:
         """Save the request; the same request again replaces it, is unfinished and not cancelled."""
-        again = {"$set": request, "$unset": {"finished_at": "", "cancelled_at": ""}}
+        again = {"$set": request, "$unset": {"finished_at": "", "ended_at": "", "cancelled_at": ""}}
         with translate_errors():
             self.collection.update_one({"_id": request_id}, again, upsert=True)
 
@@ -55,11 +55,18 @@ class RequestStore:
     def finish(self, request: Document, at: datetime) -> None:
         """Mark the request, as `all` returned it, as finished, unless it was repeated or reopened since.
 
-        The mark is only a cache, so that the sweep need not compute what is missing every minute.
+        The mark is only a cache, so that the sweep need not compute what is missing every minute. The first
+        one since it was requested is also when it ended.
         """
         unchanged = {name: request.get(name) for name in ("_id", "requested_at", "reopened")}
         with translate_errors():
-            self.collection.update_one(unchanged, {"$set": {"finished_at": at}})
+            self.collection.update_one(unchanged, {"$set": {"finished_at": at}, "$min": {"ended_at": at}})
+
+    def ended(self, moment: datetime) -> list[Document]:
+        """The requests of a person that ended since then, the first one first."""
+        query = {"schedule_entry": "", "ended_at": self._mongo.since(moment)}
+        with translate_errors():
+            return list(self.collection.find(query).sort("ended_at", 1))
 
     def correct_date(self, request_id: str, requested_at: datetime) -> None:
         """Replace a request's date if that is too far in the future."""

@@ -2,9 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from pymongo.errors import DuplicateKeyError
-
-from worker.storage.mongo import AHEAD, Document, Mongo, translate_errors
+from worker.storage.mongo import Document, Mongo, claim, translate_errors
 
 
 class ScheduleStore:
@@ -25,11 +23,4 @@ class ScheduleStore:
 
     def claim(self, name: str, period: timedelta, now: datetime) -> bool:
         """Claim atomically, unless claimed within `period`; True for exactly one caller."""
-        not_lately = [{"claimed_at": {"$lte": now - period}}, {"claimed_at": {"$gt": now + AHEAD}}]
-        due: Document = {"_id": name, "$or": not_lately}
-        claimed = {"$set": {"claimed_at": now}}
-        with translate_errors():
-            try:
-                return self.collection.update_one(due, claimed, upsert=True).acknowledged
-            except DuplicateKeyError:
-                return False
+        return claim(self.collection, name, period, now)

@@ -6,7 +6,7 @@ here. worker.tmdb.responses interprets complete responses.
 
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from http.client import HTTPException
 from typing import Any, TypeVar
@@ -25,6 +25,7 @@ from worker.monitoring.redaction import Redactor
 from worker.records import Page, Response
 from worker.tmdb import endpoints
 from worker.tmdb.connections import Connections
+from worker.tmdb.credentials import Credentials
 from worker.tmdb.endpoints import KEY_CHECK, ApiRequest
 from worker.tmdb.responses import pause_for, raise_for_status
 from worker.tmdb.session import ends_by
@@ -55,14 +56,12 @@ class TmdbClient:
         base_url: str,
         limiter: Limiter,
         timeout_s: float,
-        params: Mapping[str, str],
+        credentials: Credentials,
         connections: Connections | None = None,
     ) -> None:
         self._session, self._base_url, self._limiter = session, base_url, limiter
-        self._timeout, self._params = (CONNECT_S, timeout_s), dict(params)
-        self._connections = connections
-        authorization = str(session.headers.get("Authorization", "")).removeprefix("Bearer ")
-        self._redactor = Redactor(authorization, params.get("api_key", ""))
+        self._timeout, self._connections = (CONNECT_S, timeout_s), connections
+        self._redactor = Redactor(credentials.token, credentials.api_key)
         # Prepared once: merging them for each request is a third of the time that requests takes.
         self._headers = CaseInsensitiveDict({name: str(value) for name, value in session.headers.items()})
 
@@ -163,7 +162,7 @@ class TmdbClient:
         """Send one GET; return a response with status 200, raise for others."""
         request = requests.PreparedRequest()
         request.method, request.headers = "GET", self._headers
-        request.url = f"{self._base_url}{wanted.path}?{urlencode({**wanted.query, **self._params})}"
+        request.url = f"{self._base_url}{wanted.path}?{urlencode(wanted.query)}"
         session, status = self._session, "error"
         try:
             # Session.send would read cookies and follow redirects.
@@ -183,7 +182,7 @@ class TmdbClient:
                 response = self._redacted(received, _body(received))
             status = str(response.status)
         except (requests.RequestException, HTTPError, HTTPException, OSError, ValueError) as error:
-            # The text may hold the URL, and with it the key: name only the class.
+            # The text may quote what a server or proxy sent: name only the class.
             raise ApiFailure(type(error).__name__) from None
         finally:
             count("requests", wanted.kind, status)

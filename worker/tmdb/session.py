@@ -24,6 +24,8 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, ProxyManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
+from worker.tmdb.credentials import NO_CREDENTIALS, Secrets
+
 #: When this thread's request must have ended, on time.monotonic().
 _deadline: ContextVar[float] = ContextVar("deadline", default=math.inf)
 
@@ -38,9 +40,9 @@ def ends_by(deadline: float) -> Iterator[None]:
         _deadline.reset(token)
 
 
-def build_session(token: str | None, connections: int, base_url: str) -> requests.Session:
+def build_session(base_url: str, connections: int, credentials: Secrets = NO_CREDENTIALS) -> requests.Session:
     """A session for many threads: `connections` kept open, no cookies, no retries, proxies looked up once."""
-    # It warns about malformed headers with the whole URL, which may hold the key.
+    # It warns about each malformed header, which nobody here can mend.
     logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
     session = requests.Session()
     session.proxies = get_environ_proxies(base_url)
@@ -49,15 +51,13 @@ def build_session(token: str | None, connections: int, base_url: str) -> request
     session.trust_env = False  # or each request would look up proxies and certificates again
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.headers.update({"Accept": "application/json", "User-Agent": "reelhaul"})
-    if token:
-        session.headers["Authorization"] = f"Bearer {token}"
-    reconnect(session, connections)
+    reconnect(session, connections, credentials)
     return session
 
 
-def reconnect(session: requests.Session, connections: int) -> None:
+def reconnect(session: requests.Session, connections: int, credentials: Secrets = NO_CREDENTIALS) -> None:
     """Replace the connections: idle ones close now, busy ones after their response."""
-    adapter = _Adapter(pool_connections=1, pool_maxsize=connections, max_retries=0, pool_block=True)
+    adapter = _Adapter(credentials, connections)
     # In one assignment, because other threads are sending through the old adapter.
     session.adapters = OrderedDict({"https://": adapter, "http://": adapter})
 
@@ -71,6 +71,10 @@ def _time_left_s(timeout_s: float | None) -> float | None:
     return None if shorter_s == math.inf else shorter_s
 
 
+#: Bytes read at once: a page's response, most of the time.
+BUFFER = 65_536
+
+
 class _DeadlineReader(io.RawIOBase):
     """Reads a socket until the deadline, waiting for bytes no longer than the socket's own timeout."""
 
@@ -81,13 +85,15 @@ class _DeadlineReader(io.RawIOBase):
 
     def makefile(self, _mode: str) -> io.BufferedReader:
         """Stand in for the socket: http.client only calls its `makefile`."""
-        return io.BufferedReader(self)
+        return io.BufferedReader(self, BUFFER)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        self._sock.settimeout(_time_left_s(self._timeout_s))
+        left_s = _time_left_s(self._timeout_s)
+        if left_s != self._sock.gettimeout():  # each change is a system call
+            self._sock.settimeout(left_s)
         count: int | None = self._file.readinto(buffer)
         return count
 
@@ -113,6 +119,14 @@ class _DeadlineConnection(HTTPConnection):
     """Connects and reads until the deadline."""
 
     response_class = _DeadlineResponse
+    #: Set by the pool.
+    credentials: Secrets = NO_CREDENTIALS
+
+    def putrequest(self, method: str, url: str, *args: Any, **options: Any) -> None:
+        """Write the request's first line and the credentials."""
+        super().putrequest(method, self.credentials.address(url), *args, **options)
+        for name, value in self.credentials.headers.items():
+            self.putheader(name, value)
 
     def _new_conn(self) -> socket.socket:
         """Try the host's addresses in turn; urllib3 would give each of them the whole timeout."""
@@ -144,26 +158,28 @@ class _DeadlineHttpsConnection(_DeadlineConnection, HTTPSConnection):
     pass
 
 
-class _HttpPool(HTTPConnectionPool):
-    ConnectionCls = _DeadlineConnection
-
-
-class _HttpsPool(HTTPSConnectionPool):
-    ConnectionCls = _DeadlineHttpsConnection
-
-
-_POOLS = {"http": _HttpPool, "https": _HttpsPool}
+def _pool(pool: type, connection: type[_DeadlineConnection], credentials: Secrets) -> type:
+    """A class of pools whose connections send the credentials."""
+    ours = type("_Connection", (connection,), {"credentials": credentials})
+    return type("_Pool", (pool,), {"ConnectionCls": ours})
 
 
 class _Adapter(HTTPAdapter):
     """requests' adapter with these connections, also to proxies and through them."""
 
+    def __init__(self, credentials: Secrets, connections: int) -> None:
+        self._pools = {
+            "http": _pool(HTTPConnectionPool, _DeadlineConnection, credentials),
+            "https": _pool(HTTPSConnectionPool, _DeadlineHttpsConnection, credentials),
+        }
+        super().__init__(pool_connections=1, pool_maxsize=connections, max_retries=0, pool_block=True)
+
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options)
-        self.poolmanager.pool_classes_by_scheme = _POOLS
+        self.poolmanager.pool_classes_by_scheme = self._pools
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
         manager = super().proxy_manager_for(proxy, **options)
         if isinstance(manager, ProxyManager):  # a SOCKS proxy has connections of its own kind
-            manager.pool_classes_by_scheme = _POOLS
+            manager.pool_classes_by_scheme = self._pools
         return manager
