@@ -13,8 +13,8 @@ PEERS_STAMP := $(PEERS)/.installed
 PACKAGES := worker producer reelhaul sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos mutants check format bench bench-readme bench-own bench-limit image-check pictures lock clean \
-	$(VENV) $(PEERS)
+.PHONY: help demo test chaos mutants check format bench bench-readme bench-own bench-limit image-check docs pictures lock \
+	clean $(VENV) $(PEERS)
 
 help: ## list these targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,10 @@ bench-limit: $(STAMP) ## how well the shared limit is kept and used, by the emul
 
 image-check: $(STAMP) ## build the Dockerfile, run each command of docker-compose.yml in it (root, buildah, debootstrap)
 	$(BIN)/python -m tests.image_check
+
+docs: $(STAMP) ## draw docs/drawings.toml as docs/images/*.svg, write the table of docs/settings.md
+	$(BIN)/python -m tests.support.drawings
+	$(BIN)/python -m tests.support.settings_table
 
 pictures: $(STAMP) ## draw docs/images from a demo run in a browser (needs chromium)
 	$(BIN)/python -m tests.support.pictures

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from itertools import islice
 from typing import Any
 
@@ -16,6 +17,7 @@ from reelhaul.freshness import limits, measure
 from reelhaul.schema import Layout
 from reelhaul.source import Source, checked_years, moment, translated
 from worker.durations import format_duration
+from worker.keys import MAX_PAGE, PAGE_SIZE
 from worker.storage.selection import ALL, IDS, POPULAR_PAGES, Selection, popular_ids
 
 Genres = str | int | Iterable[str | int] | None
@@ -33,7 +35,7 @@ def movies(  # noqa: PLR0913 -- all but the first are optional
     genres: Genres = None,
     years: Years = None,
     columns: Columns = None,
-    since: datetime | None = None,
+    since: datetime | date | str | None = None,
     *,
     details: bool = False,
     max_age: str | timedelta | None = None,
@@ -50,8 +52,9 @@ def movies(  # noqa: PLR0913 -- all but the first are optional
         duckdb.sql("SELECT year(release_date), avg(vote_average) FROM drama GROUP BY ALL")
 
     `columns`: names, in your order; all without it. `since`: only movies that were requested from TMDB
-    since then. `details`: whole documents, as `reelhaul details` fetched them, instead of list items. `raw`:
-    one more column, the fields that have none, as JSON. Movies that TMDB no longer has are left out.
+    since then: a date, a datetime, or either in ISO 8601. `details`: whole documents, as `reelhaul details`
+    fetched them, instead of list items. `raw`: one more column, the fields that have none, as JSON. Movies
+    that TMDB no longer has are left out.
 
     `max_age` ("7d"): raise StaleData when pages of these genres and years (without both: of all that was
     requested) are missing or older. `fetch`: fetch those first, which needs the extra `fleet`, running
@@ -71,7 +74,7 @@ def iter_movies(  # noqa: PLR0913 -- as movies
     genres: Genres = None,
     years: Years = None,
     columns: Columns = None,
-    since: datetime | None = None,
+    since: datetime | date | str | None = None,
     *,
     details: bool = False,
     max_age: str | timedelta | None = None,
@@ -93,7 +96,7 @@ def details(  # noqa: PLR0913 -- as movies
     genres: Genres = None,
     years: Years = None,
     columns: Columns = None,
-    since: datetime | None = None,
+    since: datetime | date | str | None = None,
     *,
     raw: bool = False,
 ) -> pa.Table:
@@ -111,9 +114,17 @@ def popular(
     """The most popular movies as `reelhaul popular` fetched them, in order of `rank`, the first column.
 
     A movie that stands on two pages counts once, at its better rank. Movies that TMDB no longer has are left
-    out. Raises as `movies` does.
+    out. Warns (UserWarning) when the stored pages hold fewer than `top`. Raises as `movies` does.
     """
-    return _table(_Popular(url, top, columns, details=details, raw=raw))
+    reading = _Popular(url, top, columns, details=details, raw=raw)
+    if reading.known < top:
+        pages = min(MAX_PAGE, -(-top // PAGE_SIZE) + 1)  # a movie may stand on two pages
+        warnings.warn(
+            f"the stored pages name {reading.known:,} of the {top:,} most popular movies: "
+            f"`reelhaul popular --pages {pages}`",
+            stacklevel=2,
+        )
+    return _table(reading)
 
 
 def iter_popular(
@@ -132,7 +143,7 @@ class _Reading:
         genres: Genres,
         years: Years,
         columns: Columns,
-        since: datetime | None,
+        since: datetime | date | str | None,
         *,
         details: bool,
         max_age: str | timedelta | None,
@@ -188,6 +199,8 @@ class _Popular:
                 self._ids = popular_ids(records)[:top]
             if not self._ids:
                 raise NothingStored("the list of popular movies is not stored yet: `reelhaul popular`")
+            #: Movies on the stored pages, `top` at most.
+            self.known = len(self._ids)
             self.layout = Layout(chosen, details=details, raw=raw, ranked=True, names=source.genre_names)
             self._stack = stack.pop_all()
         self._source, self._details = source, details

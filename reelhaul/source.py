@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from contextlib import contextmanager, suppress
+from datetime import UTC, date, datetime
 from functools import cached_property
 from typing import Any
 
@@ -29,7 +29,8 @@ _READ_ONLY = {13, 8000}
 class Source:
     """A database, connected when first used; a context manager that closes the connection.
 
-    Every method raises Unavailable; the constructor raises InvalidArgument.
+    Every method raises Unavailable. So does the constructor when no name server knows the host; for what is
+    no address it raises InvalidArgument.
     """
 
     def __init__(self, url: str) -> None:
@@ -50,7 +51,11 @@ class Source:
                 **patience,
             )
         # Nothing of the address is quoted: it may be half a password.
-        except (PyMongoError, ValueError, TypeError):
+        except (PyMongoError, ValueError, TypeError) as error:
+            # For mongodb+srv, pymongo asks a name server, and raises dnspython's errors as its own.
+            if type(error.__cause__).__module__.startswith("dns."):
+                reason = type(error.__cause__).__name__
+                raise Unavailable(f"MongoDB: no name server knows the host of the url ({reason})") from None
             raise InvalidArgument(
                 "url: expected mongodb://USER:PASSWORD@HOST:PORT/DATABASE; escape @ : / ? # in a password"
             ) from None
@@ -148,11 +153,17 @@ def checked_years(years: object) -> tuple[int, ...] | None:
 
 
 def moment(since: object) -> datetime | None:
-    """The moment, in UTC if it names no zone."""
+    """The moment, in UTC if it names no zone; a date is its first moment. Strings are ISO 8601."""
     if since is None:
         return None
+    given = since
+    if isinstance(since, str):
+        with suppress(ValueError):
+            since = datetime.fromisoformat(since)
+    elif isinstance(since, date) and not isinstance(since, datetime):
+        since = datetime(since.year, since.month, since.day, tzinfo=UTC)
     if not isinstance(since, datetime):
-        raise InvalidArgument(f"since: expected a datetime, got {since!r:.60}")
+        raise InvalidArgument(f"since: expected a date or time, such as 2026-05-01, got {given!r:.60}")
     return since.replace(tzinfo=UTC) if since.tzinfo is None else since
 
 

@@ -44,7 +44,9 @@ def demo(
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave it running, with Flower, until Ctrl-C.")
     ] = False,
-    rate: Annotated[int, typer.Option(help="Requests per second, for the fleet.", min=1, max=1000)] = 30,
+    rate: Annotated[
+        int, typer.Option(help="Requests per second, for the fleet.", metavar="N", min=1, max=1000)
+    ] = 30,
 ) -> None:
     """Watch a backfill from an empty machine: no key, no Docker, under a minute."""
     try:

@@ -21,8 +21,10 @@ _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 def standalone(
-    workers: Annotated[int, typer.Option(help="Worker processes.", min=1, max=64)] = 2,
-    flower_port: Annotated[int, typer.Option(help="Flower's port on loopback.", min=0, max=65535)] = 5555,
+    workers: Annotated[int, typer.Option(help="Worker processes.", metavar="N", min=1, max=64)] = 2,
+    flower_port: Annotated[
+        int, typer.Option(help="Flower's port on loopback.", metavar="PORT", min=0, max=65535)
+    ] = 5555,
     folder: Annotated[Path, typer.Option(help="For data and logs.", metavar="FOLDER")] = Path(
         "reelhaul-data"
     ),

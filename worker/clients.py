@@ -134,6 +134,11 @@ def about_now() -> datetime:
         return own_now()
 
 
+def last_failure() -> str:
+    """The address that this process' client last got no usable response from, and why; "" for none."""
+    return tmdb_client.built.last_failure if tmdb_client.built else ""
+
+
 def close_api_client() -> None:
     """Leave the host's connections to the workers: for commands that have made their requests."""
     if host_share.built:

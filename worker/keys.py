@@ -258,4 +258,4 @@ class Fetch(NamedTuple, Generic[K_co]):
     def args(self) -> tuple[Any, ...]:
         """The arguments of the key's task: the key, milliseconds since 1970 or 0, the options."""
         fresh_after_ms = (self.fresh_after - _EPOCH) // timedelta(milliseconds=1) if self.fresh_after else 0
-        return *self.key, fresh_after_ms, *self.options
+        return *self.key, max(0, fresh_after_ms), *self.options  # a retention may be longer than since 1970

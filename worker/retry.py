@@ -16,7 +16,7 @@ from typing import NamedTuple, NoReturn, Self, TypeVar
 
 import structlog
 
-from worker.clients import fleet_now, limiter, storage, tmdb_client
+from worker.clients import fleet_now, last_failure, limiter, storage, tmdb_client
 from worker.errors import (
     ApiFailure,
     Claimed,
@@ -26,6 +26,7 @@ from worker.errors import (
     NotEver,
     NotNow,
     NoToken,
+    Poison,
     RateLimited,
     Stopping,
     Unexpected,
@@ -115,11 +116,19 @@ class Attempts:
 
 
 def ask(request: Callable[[float], T], wait_s: float | None = None) -> T:
-    """Return `request(deadline)`, for a command: waits `wait_s` (None: WAIT_S). Raises as Attempts does."""
+    """Return `request(deadline)`, for a command: waits `wait_s` (None: WAIT_S). Raises as Attempts does.
+
+    The text of NoToken and Poison names the address that gave no usable response, if that is why.
+    """
     deadlines = Deadlines.from_now(wait_s)
-    for attempt in Attempts(deadlines):
-        with attempt:
-            answer = request(deadlines.waiting)
+    try:
+        for attempt in Attempts(deadlines):
+            with attempt:
+                answer = request(deadlines.waiting)
+    except (NoToken, Poison) as error:
+        if failure := last_failure():
+            error.args = (f"{error}; last asked: {failure}",)
+        raise
     return answer
 
 

@@ -9,7 +9,7 @@ import typer
 from producer.cli.dry_run import show_plan
 from producer.cli.follow import run_request
 from producer.cli.genre_names import current_genres
-from producer.cli.options import Detach, Genres, MaxAge, Quiet, Years, parse_max_age
+from producer.cli.options import AsJson, Detach, Genres, MaxAge, Quiet, Years, parse_max_age
 from producer.plan import parse_genres, parse_years
 from producer.requests.backfills import Backfill
 from worker.clients import fleet_now
@@ -30,6 +30,7 @@ def backfill(  # noqa: PLR0913, PLR0917 -- a command's options
         bool, typer.Option("--dry-run", help="Show the plan as `reelhaul plan` does, fetch no movies.")
     ] = False,
     detach: Detach = False,
+    as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Fetch every movie of the genres and years that is not stored yet."""
@@ -39,9 +40,9 @@ def backfill(  # noqa: PLR0913, PLR0917 -- a command's options
     settings().require_key()
     wanted = new_backfill(None if no_genre else genres, wanted_years, age)
     if dry_run:
-        show_plan(wanted)
+        show_plan(wanted, as_json=as_json)
     else:
-        run_request(wanted, detach=detach, quiet=quiet)
+        run_request(wanted, detach=detach, quiet=quiet, as_json=as_json)
 
 
 def new_backfill(genres: str | None, years: Sequence[int], max_age: timedelta) -> Backfill:

@@ -39,11 +39,14 @@ def backfills(as_json: AsJson = False) -> None:
     console().print(table)
 
 
-def cancel(request_id: Id) -> None:
+def cancel(request_id: Id, as_json: AsJson = False) -> None:
     """Stop fetching for one request; what is stored stays, `reelhaul resume` continues."""
     request = saved_request(storage(), request_id)
     storage().requests.cancel(request.id, fleet_now())
     limiter().announce_cancelled()
+    if as_json:
+        print_json({"id": request.id, "state": "cancelled"})
+        return
     again = f"; `{request.schedule_entry}` will ask again" if request.schedule_entry else ""
     console().print(
         f"{request.title}: cancelled, its messages are dropped; "
@@ -52,20 +55,23 @@ def cancel(request_id: Id) -> None:
     )
 
 
-def resume(request_id: Id, detach: Detach = False, quiet: Quiet = False) -> None:
+def resume(request_id: Id, detach: Detach = False, as_json: AsJson = False, quiet: Quiet = False) -> None:
     """Continue a request that was cancelled, and follow it."""
     request = saved_request(storage(), request_id)
     settings().require_key()
-    run_request(request, detach=detach, quiet=quiet)
+    run_request(request, detach=detach, quiet=quiet, as_json=as_json)
 
 
-def forget(request_id: Id, yes: Yes = False) -> None:
+def forget(request_id: Id, yes: Yes = False, as_json: AsJson = False) -> None:
     """Remove one request from the list, and nothing that was fetched for it; its messages are dropped."""
     request = saved_request(storage(), request_id)
     if not yes:
         typer.confirm(f"Forget {request.title}? What is stored stays", abort=True)
     storage().requests.forget(request.id)
     limiter().announce_cancelled()
+    if as_json:
+        print_json({"id": request.id, "state": "forgotten"})
+        return
     console().print(f"{request.title}: forgotten; what is stored stays", soft_wrap=True)
 
 

@@ -6,7 +6,7 @@ import typer
 
 from producer.audit import require_loaded
 from producer.cli.follow import run_request
-from producer.cli.options import Detach, MaxAge, Quiet, parse_max_age
+from producer.cli.options import AsJson, Detach, MaxAge, Quiet, parse_max_age
 from producer.requests.movies import Details
 from worker.clients import fleet_now, storage
 from worker.errors import UsageError
@@ -24,6 +24,7 @@ def details(  # noqa: PLR0913, PLR0917 -- a command's options
     ] = False,
     max_age: MaxAge = None,
     detach: Detach = False,
+    as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Fetch the details of the stored movies, where they are missing or older than --max-age."""
@@ -37,7 +38,7 @@ def details(  # noqa: PLR0913, PLR0917 -- a command's options
         require_loaded(storage().id_export)
     any_age = missing or from_ids
     wanted = Details(parts, None if any_age else age, from_ids, fleet_now())
-    run_request(wanted, detach=detach, quiet=quiet)
+    run_request(wanted, detach=detach, quiet=quiet, as_json=as_json)
 
 
 def _parse_parts(append: str | None) -> tuple[str, ...]:

@@ -10,29 +10,58 @@ import typer
 from redis.exceptions import RedisError, ResponseError
 from rich.markup import escape
 
-from producer.cli.render import console, limiter_status
+from producer.cli.options import AsJson
+from producer.cli.render import console, limiter_status, print_json
 from worker.clients import fleet_now, limiter, redis_client, storage, tmdb_client
-from worker.errors import RedisUnavailable, ReelhaulError
+from worker.errors import (
+    ApiFailure,
+    KeyRejected,
+    NoToken,
+    RateLimited,
+    RedisUnavailable,
+    ReelhaulError,
+    UsageError,
+)
 from worker.monitoring.run_folder import open_run_folder
 from worker.settings import settings
+from worker.tmdb.endpoints import KEY_CHECK
 
 #: A larger difference between this machine's clock and Redis' gets a remark, in seconds.
 CLOCK_S = 5.0
 #: Seconds to wait for a token.
 KEY_CHECK_S = 20.0
+SET_KEY = (
+    "set TMDB_TOKEN (preferred) or TMDB_API_KEY in the environment or in .env; "
+    "both are at themoviedb.org, Settings, API"
+)
 PACKAGES = ("celery", "kombu", "redis", "requests", "pymongo", "flower")
 
 
-def doctor() -> None:
-    """Check Redis, MongoDB, run folder, key, clock and versions; exit 2 when something needs fixing."""
+class _Wrong(ReelhaulError):
+    """A check failed, and its usual advice does not fit."""
+
+    def __init__(self, text: str, advice: str) -> None:
+        super().__init__(text)
+        self.advice = advice
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Check Redis, MongoDB, run folder, TMDB, clock and versions; exit 2 when something needs fixing."""
     settings()  # a bad setting is one error, not one in each check
-    out, healthy = console(), True
-    for name, check, advice in CHECKS:
+    out, results = console(quiet=as_json), list[dict[str, object]]()
+    for name, check, usual in CHECKS:
         try:
-            out.print(f"[green]ok[/]    {name}: {escape(check())}")
+            text, advice = check(), ""
         except ReelhaulError as error:
-            healthy = False
-            out.print(f"[red]wrong[/] {name}: {escape(str(error))}\n      {advice}")
+            text, advice = str(error).removeprefix(f"{name}: "), str(getattr(error, "advice", usual))
+        word = "[red]wrong[/]" if advice else "[green]ok[/]   "
+        out.print(f"{word} {name}: {escape(text)}", soft_wrap=True)
+        if advice:
+            out.print(f"      {advice}", soft_wrap=True)
+        results.append({"check": name, "ok": not advice, "text": text, "advice": advice})
+    healthy = all(result["ok"] for result in results)
+    if as_json:
+        print_json({"ok": healthy, "checks": results})
     if not healthy:
         raise typer.Exit(2)
 
@@ -63,10 +92,26 @@ def _run_folder() -> str:
     return str(open_run_folder(settings().reelhaul_run_folder))
 
 
-def _key() -> str:
-    tmdb_client().check_key(time.monotonic() + KEY_CHECK_S)
+def _tmdb() -> str:
+    if settings().key is None:
+        raise UsageError("no key is set")
+    address = f"{settings().tmdb_base_url}{KEY_CHECK.path}"
+    try:
+        closed = limiter().state().closed_reason
+        tmdb_client().check_key(time.monotonic() + KEY_CHECK_S)
+    except (ApiFailure, RateLimited) as error:
+        raise _Wrong(
+            f"{address}: {error}", "check TMDB_BASE_URL and the network; the key may be right"
+        ) from None
+    except RedisUnavailable:
+        raise _Wrong(f"{address} was not asked: no request without Redis", "fix that first") from None
+    except NoToken as error:
+        raise _Wrong(f"{address} was not asked: {error}", "see `reelhaul limit`") from None
+    except KeyRejected as error:
+        raise KeyRejected(f"{address}: {error}") from None
     name = "TMDB_TOKEN" if settings().tmdb_token else "TMDB_API_KEY"
-    return f"{name} is accepted by {settings().tmdb_base_url}"
+    note = "; others had an outage: do workers use the same TMDB_BASE_URL?" if closed == "outage" else ""
+    return f"{name} is accepted by {address} (HTTP 200){note}"
 
 
 def _clock() -> str:
@@ -90,8 +135,8 @@ CHECKS: tuple[tuple[str, Callable[[], str], str], ...] = (
     ("Redis", _redis, "start it, or `reelhaul standalone`; its address is REDIS_URL"),
     ("MongoDB", _mongo, "start it, or `reelhaul standalone`; its address is MONGO_URL"),
     ("run folder", _run_folder, "a host's processes share it: set REELHAUL_RUN_FOLDER"),
-    ("key", _key, "set TMDB_TOKEN (preferred) or TMDB_API_KEY in the environment or in .env"),
+    ("TMDB", _tmdb, SET_KEY),
     ("clock", _clock, "it is read from Redis: fix that first"),
     ("limiter", _limiter, "it is kept in Redis: fix that first"),
-    ("versions", _versions, ""),
+    ("versions", _versions, "install what is missing"),
 )

@@ -9,8 +9,8 @@ from typing import Annotated, NamedTuple
 import typer
 
 from producer.cli.genre_names import known_genres
-from producer.cli.options import Quiet
-from producer.cli.render import console, counted, progress_bar
+from producer.cli.options import AsJson, Quiet
+from producer.cli.render import console, counted, print_json, progress_bar
 from producer.export import parse_format, write_lines
 from producer.plan import parse_genres, parse_years
 from worker.clients import about_now, storage
@@ -62,6 +62,7 @@ def export(  # noqa: PLR0913, PLR0917 -- a command's options
     raw: Annotated[
         bool, typer.Option("--raw", help="Add a column with the fields that have none, as JSON.")
     ] = False,
+    as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Write the stored movies to a file: a table, or one JSON object a line, as TMDB sent them."""
@@ -70,7 +71,9 @@ def export(  # noqa: PLR0913, PLR0917 -- a command's options
             raise UsageError(
                 "--training-set has columns of its own: only --genres, --years and --since apply"
             )
-        _write_training_set(_selection(genres, years, since), training_set, quiet=quiet)
+        _write_training_set(
+            _selection(genres, years, since), training_set, quiet=quiet or as_json, as_json=as_json
+        )
         return
     if training_set or not file:
         raise UsageError("export: expected a FILE or --training-set DIR, one of them")
@@ -88,7 +91,10 @@ def export(  # noqa: PLR0913, PLR0917 -- a command's options
     )
     write = _write_lines if form.is_raw else _write_table
     with _data_extra(f"{form.name}{form.compression} files need" if form.needs_pyarrow else ""):
-        written = write(wanted, file, quiet=quiet)
+        written = write(wanted, file, quiet=quiet or as_json)
+    if as_json:
+        print_json({"file": str(file), "movies": written})
+        return
     console(quiet=quiet).print(f"{counted(written, 'movie')} written to {file}", soft_wrap=True)
 
 
@@ -147,7 +153,7 @@ def _write_table(wanted: _Wanted, file: Path, *, quiet: bool) -> int:
         raise UsageError(str(error)) from None
 
 
-def _write_training_set(chosen: Selection, target: Path, *, quiet: bool) -> None:
+def _write_training_set(chosen: Selection, target: Path, *, quiet: bool, as_json: bool) -> None:
     with _data_extra("--training-set needs"):
         import reelhaul
         from reelhaul.training import COLUMNS, NoMovies, write_training_set
@@ -164,9 +170,13 @@ def _write_training_set(chosen: Selection, target: Path, *, quiet: bool) -> None
         raise UsageError(f"{target}: cannot be written: {error.strerror or error}") from None
     except reelhaul.Error as error:
         raise UsageError(str(error)) from None
+    if as_json:
+        left_out = {"without_overview": counts.without_overview, "duplicates": counts.duplicates}
+        print_json({"folder": str(target), **counts.movies, **left_out})
+        return
     sides = f"{counted(counts.movies['train'], 'movie')} to train, {counts.movies['test']:,} to test"
-    left_out = f"left out: {counts.without_overview:,} without overview, {counts.duplicates:,} duplicate"
-    console(quiet=quiet).print(f"{sides} written to {target}; {left_out}", soft_wrap=True)
+    rest = f"left out: {counts.without_overview:,} without overview, {counts.duplicates:,} duplicate"
+    console(quiet=quiet).print(f"{sides} written to {target}; {rest}", soft_wrap=True)
 
 
 def _name_genres() -> None:

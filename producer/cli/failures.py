@@ -49,21 +49,27 @@ def overview(context: typer.Context, as_json: AsJson = False) -> None:
 
 
 @failures.command()
-def show(key: Annotated[str, typer.Argument(help="For instance 18:1999:3 or movie:603.")]) -> None:
+def show(
+    key: Annotated[str, typer.Argument(help="For instance 18:1999:3 or movie:603.")], as_json: AsJson = False
+) -> None:
     """Show the response that put a page into quarantine."""
     failure = storage().failures.get(parse_key(key))
     if failure is None:
         raise _not_in_quarantine(key)
+    body = failure["body"].decode("utf-8", "backslashreplace")
+    if as_json:
+        print_json(_for_json(failure) | {"body": body})
+        return
     out = console()
     for name in ("class", "reason", "status", "attempts", "first_at", "last_at"):
         out.print(f"{name}: {escape(str(failure[name]))}", soft_wrap=True)
     for name, value in failure["headers"].items():
         out.print(f"  {escape(name)}: {escape(value)}", soft_wrap=True)
-    out.print(escape(failure["body"].decode("utf-8", "backslashreplace")[:SHOWN_BODY]), soft_wrap=True)
+    out.print(escape(body[:SHOWN_BODY]), soft_wrap=True)
 
 
 @failures.command()
-def retry(by_class: ByClass = None, key: ByKey = None) -> None:
+def retry(by_class: ByClass = None, key: ByKey = None, as_json: AsJson = False) -> None:
     """Enqueue pages again and take them out of quarantine."""
     selected = _selected(by_class, key)
     # Enqueue before the release: a page sent twice is fetched once, one released but not sent waits for the
@@ -73,18 +79,24 @@ def retry(by_class: ByClass = None, key: ByKey = None) -> None:
         "refresh",
     )
     storage().failures.release(selected)
-    console().print(f"{len(selected):,} enqueued")
+    if as_json:
+        print_json({"enqueued": len(selected)})
+    else:
+        console().print(f"{len(selected):,} enqueued")
 
 
 @failures.command()
-def purge(by_class: ByClass = None, key: ByKey = None, yes: Yes = False) -> None:
+def purge(by_class: ByClass = None, key: ByKey = None, yes: Yes = False, as_json: AsJson = False) -> None:
     """Delete failures and their responses; the sweep fetches again what a backfill then lacks."""
     selected = _selected(by_class, key)
     failed = counted(len(selected), "failure")
     if selected and not yes:
-        typer.confirm(f"Delete {failed} and the responses?", abort=True)
+        typer.confirm(f"Delete {failed} and the responses?", abort=True, err=as_json)
     storage().failures.release(selected)
-    console().print(f"{failed} deleted")
+    if as_json:
+        print_json({"deleted": len(selected)})
+    else:
+        console().print(f"{failed} deleted")
 
 
 def _selected(by_class: str | None, key: str | None) -> dict[Key, Document]:

@@ -7,7 +7,7 @@ from contextlib import suppress
 import typer
 from rich.live import Live
 
-from producer.cli.render import at_intervals, console, counted, live_view, summary
+from producer.cli.render import at_intervals, console, counted, live_view, print_json, summary
 from producer.cli.tmdb import open_limiter
 from producer.enqueue import enqueue_request, enqueue_some, save_request
 from producer.progress import measure
@@ -25,13 +25,21 @@ INTERVAL_S = 0.5
 STALLED_S = 10.0
 
 
-def run_request(request: Request, queue: str = "cells", *, detach: bool, quiet: bool) -> None:
-    """Enqueue what it lacks and follow it; exit code 1 when it is cancelled or anything is in quarantine."""
+def run_request(
+    request: Request, queue: str = "cells", *, detach: bool, quiet: bool, as_json: bool = False
+) -> None:
+    """Enqueue what it lacks and follow it; exit code 1 when it is cancelled or anything is in quarantine.
+
+    With `as_json` print what came of it as one JSON object, and nothing else.
+    """
+    quiet = quiet or as_json
     out = console(quiet=quiet)
     open_limiter()
     name = f"{request.kind} {request.id}"
     if detach:
         sent = enqueue_request(storage(), request, queue)
+        if as_json:
+            print_json({"kind": request.kind, "id": request.id, "sent": sent})
         out.print(f"{name}: {sent:,} messages sent; `reelhaul status --watch` shows its progress")
         return
     try:
@@ -42,7 +50,10 @@ def run_request(request: Request, queue: str = "cells", *, detach: bool, quiet: 
             "`reelhaul status --watch` shows its progress, the same command follows it again"
         )
         return
-    out.print(summary(ended, storage().movies.count()), soft_wrap=True)
+    movies = storage().movies.count()
+    if as_json:
+        print_json(ended.as_dict() | {"movies": movies})
+    out.print(summary(ended, movies), soft_wrap=True)
     if ended.cancelled:
         out.print(f"{name} was cancelled; the same command continues it")
     if ended.quarantined or ended.cancelled:

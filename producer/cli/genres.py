@@ -64,6 +64,10 @@ def genres(
         counts = tally(storage().movies.each_genre_ids(), advance)
     if not counts.movies and not names:
         raise UsageError("nothing is stored yet: `reelhaul backfill --help`")
+    if png and not counts.movies:
+        raise UsageError(
+            "--png: no movie is stored yet, so there is nothing to draw: `reelhaul backfill --help`"
+        )
     names |= {id_: genre_name(id_, names) for id_ in counts.single}
     if png:
         write_pairs_png(counts, names, png)

@@ -30,8 +30,11 @@ _CHUNK = 1 << 18
 @ids.callback()
 def overview(context: typer.Context, as_json: AsJson = False) -> None:
     """Show which list is loaded, unless a subcommand follows; with --json, null for none."""
-    if context.invoked_subcommand:
-        return
+    if not context.invoked_subcommand:
+        _print_loaded(as_json=as_json)
+
+
+def _print_loaded(*, as_json: bool) -> None:
     loaded = storage().id_export.current()
     if as_json:
         print_json(as_dict(loaded) if loaded else None)
@@ -50,12 +53,16 @@ def load(
             help="A file (JSON Lines, gzip or not), a URL, or latest: TMDB's list of today, else yesterday.",
         ),
     ],
+    as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Load TMDB's daily list of movie ids for `reelhaul verify --ids`, in place of the previous one."""
+    quiet = quiet or as_json
     at, meter = fleet_now(), partial(progress_bar, "ids", quiet=quiet, in_bytes=True)
     if source == LATEST:
         movies, named = load_latest(storage(), settings().reelhaul_ids_url, at, meter)
     else:
         movies, named = load_list(storage(), source, at, meter)
+    if as_json:
+        _print_loaded(as_json=True)
     console(quiet=quiet).print(escape(f"{counted(movies, 'movie')} loaded from {named}"), soft_wrap=True)

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from producer.cli.options import Quiet
-from producer.cli.render import console, counted, progress_bar
+from producer.cli.options import AsJson, Quiet
+from producer.cli.render import console, counted, print_json, progress_bar
 from producer.import_file import import_movies
 from worker.clients import fleet_now, storage
 from worker.durations import format_duration
@@ -28,6 +28,7 @@ def import_file(
             metavar="TIME",
         ),
     ],
+    as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Merge movies from a file: of two versions of a movie the one fetched later stays.
@@ -35,11 +36,15 @@ def import_file(
     The file holds list items as TMDB sends them and `export` writes them, or details, of which the list item
     is taken. All of it is checked before anything is stored. No page counts as fetched because of it.
     """
+    quiet = quiet or as_json
     at = parse_fetched_at(fetched_at, fleet_now(), settings().reelhaul_retention)
     checking, merging = (
         partial(progress_bar, name, quiet=quiet, in_bytes=True) for name in ("checked", "imported")
     )
     done = import_movies(storage(), file, at, checking, merging)
+    if as_json:
+        counts = {name: getattr(done, name) for name in ("movies", "new", "changed", "unchanged")}
+        print_json({"file": file.name, **counts})
     console(quiet=quiet).print(
         f"{counted(done.movies, 'movie')} imported from {escape(file.name)}: "
         f"{done.new:,} new, {done.changed:,} changed, {done.unchanged:,} unchanged",

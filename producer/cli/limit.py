@@ -29,7 +29,9 @@ def show(context: typer.Context, as_json: AsJson = False) -> None:
     table.add_row("configured", str(state.configured))
     table.add_row("current", f"{state.current_per_s:.4g}/s")
     table.add_row("limiter", limiter_status(state))
-    table.add_row("tokens", f"{state.tokens}" if state.tokens else f"next in {format_seconds(state.next_s)}")
+    table.add_row(
+        "tokens", f"{state.tokens:,}" if state.tokens else f"next in {format_seconds(state.next_s)}"
+    )
     table.add_row("used", f"{state.utilisation(10):.1%} of 10 s, {state.utilisation(60):.1%} of 60 s")
     table.add_row("requests", f"{state.granted:,} granted, {state.refused:,} refused")
     console().print(table)
@@ -38,10 +40,12 @@ def show(context: typer.Context, as_json: AsJson = False) -> None:
 @limit.command("set")
 def set_rate(
     rate: Annotated[str, typer.Argument(help="20/s, 40/10s, 1/hour; default: the workers' configured rate.")],
+    as_json: AsJson = False,
 ) -> None:
     """Replace the configured rate for all workers, from now on."""
     limiter().set_rate(None if rate == "default" else Rate.parse(rate))
-    console().print(f"limit {limiter().state().configured}")
+    state = limiter().state()
+    _print_change(state, f"limit {state.configured}", as_json=as_json)
 
 
 @limit.command()
@@ -49,18 +53,27 @@ def pause(
     length: Annotated[
         str | None, typer.Option("--for", help="Resume by itself after this long.", metavar="LENGTH")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Close the limiter, for a while or until `resume`."""
     seconds = parse_duration(length, "--for").total_seconds() if length is not None else None
     limiter().pause(seconds)
-    console().print(f"limiter {limiter_status(limiter().state())}")
+    state = limiter().state()
+    _print_change(state, f"limiter {limiter_status(state)}", as_json=as_json)
 
 
 @limit.command()
-def resume() -> None:
+def resume(as_json: AsJson = False) -> None:
     """Open the limiter, whatever closed it."""
     limiter().resume()
-    console().print("limiter open")
+    _print_change(limiter().state(), "limiter open", as_json=as_json)
+
+
+def _print_change(state: LimiterState, text: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json(_figures(state))
+    else:
+        console().print(text)
 
 
 def _figures(state: LimiterState) -> dict[str, object]:

@@ -20,9 +20,9 @@ def main() -> None:
             case ["health", role] if not role.startswith("-"):
                 health(role)  # as the registry would, half a second of imports sooner
             case _:
-                from producer.cli.registry import app
+                from producer.cli.registry import run
 
-                app(prog_name="reelhaul")
+                run()
     except ModuleNotFoundError as error:
         package = str(error.name).partition(".")[0]
         if package not in FLEET:

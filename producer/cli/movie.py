@@ -80,13 +80,14 @@ def _search(title: str, *, as_json: bool) -> None:
     with checked_tmdb() as tmdb:
         found = ask(lambda deadline: tmdb.search(title, deadline))
         genres = {} if as_json or not found.results else known_genres(tmdb)
+    out = console(quiet=as_json)
     if as_json:
         print_json(found.results)
-        return
-    out = console()
     if not found.results:
         out.print(f"TMDB finds no movie for {title!r}", markup=False)
         raise typer.Exit(1)
+    if as_json:
+        return
     table = plain_table("id", "title", "year", "votes", "genres")
     for item in found.results:
         table.add_row(*map(escape, _row(item, genres)))

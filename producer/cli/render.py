@@ -21,11 +21,16 @@ from worker.limiter.state import LimiterState
 
 #: Seconds over which the current request rate is averaged.
 RATE_WINDOW_S = 5
+#: Columns of what is no terminal: a line is as long as it is, and no table is cut.
+UNWRAPPED = 10_000
 
 
 def console(*, quiet: bool = False) -> Console:
     """Standard output; rich honours NO_COLOR and detects pipes."""
-    return Console(quiet=quiet, highlight=False)
+    out = Console(quiet=quiet, highlight=False)
+    if not out.is_terminal:
+        out.width = UNWRAPPED
+    return out
 
 
 def print_json(value: object) -> None:

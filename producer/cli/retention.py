@@ -53,20 +53,24 @@ def expire(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be deleted, delete nothing.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Delete what was not fetched again within REELHAUL_RETENTION; deleted pages count as missing."""
     retention = settings().reelhaul_retention
     before = fleet_now() - retention
-    found, out = storage().count_expired(before), console()
-    if not any(found.values()):
+    found, out = storage().count_expired(before), console(quiet=as_json)
+    if any(found.values()):
+        out.print(f"older than {format_duration(retention)}: {_listed(found)}")
+    else:
         out.print(f"nothing is older than {format_duration(retention)}")
-        return
-    out.print(f"older than {format_duration(retention)}: {_listed(found)}")
-    if dry_run:
-        return
-    if not yes:
-        typer.confirm("Delete them? `reelhaul refresh` would fetch them again instead.", abort=True)
-    out.print(f"deleted: {_listed(storage().delete_expired(before))}")
+    if any(found.values()) and not dry_run:
+        if not yes:
+            question = "Delete them? `reelhaul refresh` would fetch them again instead."
+            typer.confirm(question, abort=True, err=as_json)
+        found = storage().delete_expired(before)
+        out.print(f"deleted: {_listed(found)}")
+    if as_json:
+        print_json({"deleted": not dry_run, "documents": found})
 
 
 def _listed(numbers: dict[str, int]) -> str:

@@ -20,31 +20,46 @@ from sandbox.emulator.synthetic import synthetic_movies
 
 
 def emulator(  # noqa: PLR0913, PLR0917 -- one argument for each option
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 0,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", metavar="PORT")] = 0,
+    host: Annotated[str, typer.Option(help="Address to listen on.", metavar="HOST")] = "127.0.0.1",
     catalog: Annotated[
         Path | None,
-        typer.Option(help="Movies as JSON Lines of TMDB list items, plain or .gz.", show_default="synthetic"),
+        typer.Option(
+            help="Movies as JSON Lines of TMDB list items, plain or .gz.",
+            metavar="FILE",
+            show_default="synthetic",
+        ),
     ] = None,
-    movies: Annotated[int, typer.Option(help="Number of synthetic movies, without --catalog.")] = 2000,
+    movies: Annotated[
+        int, typer.Option(help="Number of synthetic movies, without --catalog.", metavar="N")
+    ] = 2000,
     seed: Annotated[
-        int, typer.Option(help="Seed of the synthetic movies and of the faults' probabilities.")
+        int, typer.Option(help="Seed of the synthetic movies and of the faults' probabilities.", metavar="N")
     ] = 7,
     rate: Annotated[
         float | None,
-        typer.Option(help="Requests per second above which 429 is answered.", show_default="no limit"),
+        typer.Option(
+            help="Requests per second above which 429 is answered.", metavar="N", show_default="no limit"
+        ),
     ] = None,
     capacity: Annotated[
         float | None,
-        typer.Option(help="Burst that --rate allows.", show_default="0.35 s of --rate, at least 2"),
+        typer.Option(
+            help="Burst that --rate allows.", metavar="N", show_default="0.35 s of --rate, at least 2"
+        ),
     ] = None,
-    latency_ms: Annotated[float, typer.Option(help="Wait before every response, in milliseconds.")] = 0.0,
+    latency_ms: Annotated[
+        float, typer.Option(help="Wait before every response, in milliseconds.", metavar="MS")
+    ] = 0.0,
     key: Annotated[
         list[str] | None,
-        typer.Option(help="A key or token to accept; repeatable.", show_default='any but "wrong..."'),
+        typer.Option(
+            help="A key or token to accept; repeatable.", metavar="KEY", show_default='any but "wrong..."'
+        ),
     ] = None,
     fault: Annotated[
-        list[str] | None, typer.Option(help="A fault to inject, KIND[=VALUE][:CONDITION...]; repeatable.")
+        list[str] | None,
+        typer.Option(help="A fault to inject; repeatable.", metavar="KIND[=VALUE][:CONDITION...]"),
     ] = None,
     old_page_error: Annotated[
         bool, typer.Option("--old-page-error", help="Answer pages above 500 with the 422 of 2019 to 2022.")
@@ -86,5 +101,5 @@ def emulator(  # noqa: PLR0913, PLR0917 -- one argument for each option
 
 
 def _fail(message: str) -> NoReturn:
-    typer.echo(f"emulator: {message}", err=True)
+    typer.echo(f"reelhaul: {message}", err=True)
     raise typer.Exit(2)

@@ -180,7 +180,7 @@ class TestPortInUse:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
             ended = stage.reelhaul("emulator", "--movies", "1", "--port", str(port))
-        assert_one_line(ended, rf"emulator: cannot listen on 127\.0\.0\.1:{port}: Address already in use")
+        assert_one_line(ended, rf"reelhaul: cannot listen on 127\.0\.0\.1:{port}: Address already in use")
 
     def test_flowers_port(self, stage: Stage) -> None:
         stage.emulator("--movies", "1")

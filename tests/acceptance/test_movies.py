@@ -186,7 +186,8 @@ def test_wrong_key_of_a_command_does_not_stop_the_fleet(stage: Stage) -> None:
     assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
     assert "the key (HTTP 401" in ended.stderr
     assert "open" in stage.reelhaul("limit").stdout
-    assert stage.reelhaul("movie", "the", "--json").returncode == 0
+    found_none = stage.reelhaul("movie", "the", "--json")
+    assert (found_none.returncode, found_none.stdout, found_none.stderr) == (1, "[]\n", "")
 
 
 def test_details_ignore_an_impossible_id_and_fetch_again_with_max_age_0s(stage: Stage) -> None:

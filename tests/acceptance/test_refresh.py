@@ -194,6 +194,21 @@ def test_fresh_compares_the_pages_age_with_max_age_and_retention(stage: Stage) -
     assert stage.reelhaul("fresh", "--max-age", "7d", "--quiet").returncode == 0
 
 
+def test_refresh_without_genres_keeps_to_those_that_were_requested_for_the_years(stage: Stage) -> None:
+    server = stage.emulator("--movies", "400")
+    stage.worker()
+    assert stage.reelhaul("backfill", "--genres", "Drama", "--years", "2018..2019", "-q").returncode == 0
+    assert stage.reelhaul("backfill", "--genres", "War", "--years", "2017", "-q").returncode == 0
+    stored, before = set(stage.stored_pages()), len(server.log())
+    assert stage.reelhaul("refresh", "--max-age", "0s", "--years", "2018..2019", "-q").returncode == 0
+    pages = {"18:2018-01-01/2018-12-31:1", "18:2019-01-01/2019-12-31:1"}
+    assert {row[4] for row in server.log(before)} == pages
+    assert set(stage.stored_pages()) == stored
+    nothing = stage.reelhaul("refresh")
+    assert nothing.returncode == 2
+    assert nothing.stderr.startswith("reelhaul: no backfill asked for these years: name genres with --genres")
+
+
 def test_details_are_fetched_once_and_keep_their_parts_when_refreshed(stage: Stage) -> None:
     rejected = "status=400:match=/movie/8000002"
     server = stage.emulator("--movies", "120", "--fault", rejected)

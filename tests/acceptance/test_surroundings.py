@@ -46,7 +46,7 @@ CALLS = [
     ["verify", "--certificate", "FILE.json"],
     ["verify", "--sample", "1"],
     ["verify", "--hashes"],
-    ["refresh", "--detach"],
+    ["refresh", "--years", "2020", "--detach"],
     ["refresh", "--changes", "--detach"],
     ["details", "--detach"],
     ["details", "--from-ids", "--detach"],

@@ -524,13 +524,13 @@ class TestCommand:
         ended = self.run("--catalog", str(path))
         assert (ended.exit_code, ended.stderr) == (
             2,
-            f"emulator: {path}, line 2: not JSON (Expecting value)\n",
+            f"reelhaul: {path}, line 2: not JSON (Expecting value)\n",
         )
 
     def test_a_port_in_use_is_one_line_and_exit_code_2(self, tmdb: EmulatorProcess) -> None:
         ended = self.run("--port", str(tmdb.port))
         assert ended.exit_code == 2
-        assert ended.stderr == f"emulator: cannot listen on 127.0.0.1:{tmdb.port}: Address already in use\n"
+        assert ended.stderr == f"reelhaul: cannot listen on 127.0.0.1:{tmdb.port}: Address already in use\n"
 
     @pytest.mark.parametrize("options", [[], ["--fault", "hang"]])
     def test_sigterm_ends_it_with_exit_code_0_while_a_request_hangs(self, options: list[str]) -> None:

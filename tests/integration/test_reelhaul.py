@@ -8,6 +8,7 @@ from typing import Any
 
 import pymongo
 import pytest
+from dns.resolver import NXDOMAIN
 
 import reelhaul
 from producer.coverage import CoverageIndex
@@ -67,6 +68,10 @@ class TestMovies:
             ({"years": [1999, 2001]}, [5, 9]),
             ({"since": NOW - timedelta(hours=2)}, [3, 5, 7, 9]),
             ({"since": NOW}, []),
+            ({"since": NOW.isoformat()}, []),
+            ({"since": (NOW - timedelta(days=1)).date()}, [3, 5, 7, 9]),
+            ({"since": f"{NOW - timedelta(days=1):%Y-%m-%d}"}, [3, 5, 7, 9]),
+            ({"since": NOW.date() + timedelta(days=1)}, []),
         ],
     )
     def test_filters(self, mongo_url: str, filters: dict[str, Any], expected: list[int]) -> None:
@@ -111,7 +116,7 @@ class TestMovies:
             ({"years": [199]}, reelhaul.InvalidArgument, r"expected numbers within 1870\.\.2100, got 199"),
             ({"years": "1999"}, reelhaul.InvalidArgument, "years: expected numbers .* got '1999'"),
             ({"years": []}, reelhaul.InvalidArgument, "years: none given"),
-            ({"since": "today"}, reelhaul.InvalidArgument, "since: expected a datetime"),
+            ({"since": "today"}, reelhaul.InvalidArgument, "since: expected a date or time, .* got 'today'"),
             ({"max_age": "soon"}, reelhaul.InvalidArgument, "max_age 'soon': expected a length of time"),
             ({"details": True}, reelhaul.NothingStored, "no details are stored yet: `reelhaul details"),
             ({"max_age": "7d"}, reelhaul.NothingStored, "nothing was requested yet"),
@@ -150,7 +155,10 @@ class TestMovies:
         filled.pages.collection.insert_many(
             [{"_id": "popular:2", "movie_ids": [9, 4, 7, 5]}, {"_id": "popular:1", "movie_ids": [9, 3]}]
         )
-        table = reelhaul.popular(mongo_url, columns=["rank", "id"])
+        with pytest.warns(
+            UserWarning, match="name 5 of the 1,000 most popular movies: `reelhaul popular --pages 51`"
+        ):
+            table = reelhaul.popular(mongo_url, columns=["rank", "id"])
         assert [tuple(row.values()) for row in table.to_pylist()] == [(1, 9), (2, 3), (4, 7), (5, 5)]
         assert ids(reelhaul.popular(mongo_url, top=2)) == [9, 3]
         with pytest.raises(reelhaul.InvalidArgument, match="top: expected a number from 1, got 0"):
@@ -289,3 +297,12 @@ def test_a_user_who_may_only_read_needs_no_index(
     monkeypatch.setattr("pymongo.collection.Collection.create_index", denied)
     assert ids(reelhaul.movies(mongo_url, genres="Drama")) == [3, 9]
     assert filled.movies.count() == 5
+
+
+def test_a_name_that_no_name_server_knows_is_not_called_a_bad_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise NXDOMAIN
+
+    monkeypatch.setattr("dns.resolver.resolve", unknown)
+    with pytest.raises(reelhaul.Unavailable, match=r"no name server knows the host of the url \(NXDOMAIN\)"):
+        reelhaul.movies("mongodb+srv://user:s3cr3t@movies.example.org/reelhaul")

@@ -181,7 +181,7 @@ MUTANTS = (
     ),
     Mutant(
         "connections-of-a-host",
-        "connections to TMDB from this host, shared by its workers",
+        "Connections to TMDB from one host, shared by all its workers",
         "worker/tmdb/connections.py",
         "share, rest = divmod(self._limit, len(members))",
         "share, rest = divmod(self._limit, 1)",

@@ -175,8 +175,8 @@ MUTANTS = (
         "crash-of-a-command-with-variables",
         "a traceback shows no variables",
         "producer/cli/registry.py",
-        "pretty_exceptions_enable=False, no_args_is_help",
-        "pretty_exceptions_show_locals=True, no_args_is_help",
+        "pretty_exceptions_enable=False, invoke_without_command",
+        "pretty_exceptions_show_locals=True, invoke_without_command",
         "tests/unit/test_cli.py::test_crash_shows_a_traceback_without_variables",
     ),
     Mutant(

@@ -1,9 +1,11 @@
 """The command line as a whole: its help, its errors, its exit codes."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 
 import click
@@ -93,11 +95,78 @@ def test_no_error_shows_a_secret(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     )
 
 
-def test_help_lists_every_command() -> None:
+def test_help_lists_every_command_in_its_group() -> None:
     shown = CliRunner().invoke(app, ["--help"], terminal_width=200)
     assert shown.exit_code == 0
-    for name in COMMANDS:
-        assert f" {name} " in shown.output
+    panels = dict(re.findall(r"╭─ ([\w ]+) ─.*?╮\n(.*?)╰", shown.output, re.DOTALL))
+    assert list(panels) == ["Options", "Fetch", "Look", "Steer", "Data", "Set up", "Run"]
+    for name, place in COMMANDS.items():
+        assert f" {name} " in panels[place.group]
+
+
+def test_without_arguments_the_help_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = run(monkeypatch, capsys)
+    assert (code, err) == (2, "")
+    assert " backfill " in out
+
+
+def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, capsys, "--version") == (0, f"reelhaul {version('reelhaul')}\n", "")
+
+
+@pytest.mark.parametrize("words", [[], ["backfill"], ["limit"], ["limit", "pause"], ["failures", "purge"]])
+def test_no_type_stands_beside_flags(words: list[str]) -> None:
+    shown = CliRunner().invoke(app, [*words, "--help"])
+    assert shown.exit_code == 0
+    assert "--help" in shown.output
+    assert "bool" not in shown.output
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("reelhaul re", ["resume", "refresh"]),
+        ("reelhaul limit p", ["pause"]),
+        ("reelhaul backfill --ma", ["--max-age"]),
+        ("reelhaul failures purge --", ["--class", "--key", "--yes", "--json", "--help"]),
+    ],
+)
+def test_the_shell_completes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], line: str, words: list[str]
+) -> None:
+    monkeypatch.setenv("_REELHAUL_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", line)
+    monkeypatch.setenv("COMP_CWORD", str(line.count(" ")))
+    code, out, _ = run(monkeypatch, capsys)
+    assert (code, out.split()) == (0, words)
+
+
+def test_the_completion_of_bash_is_one_that_bash_reads(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("typer.completion._get_shell_name", lambda: "bash")
+    code, script, _ = run(monkeypatch, capsys, "--show-completion")
+    assert code == 0
+    read = subprocess.run(
+        ["bash", "-c", f"{script}\ncomplete -p reelhaul"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=20,
+    )
+    assert "_reelhaul_completion" in read.stdout
+
+
+def test_no_for_an_answer_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def asks(**_: object) -> None:
+        raise typer.Abort
+
+    monkeypatch.setattr("producer.cli.limit.limiter", asks)
+    assert run(monkeypatch, capsys, "limit") == (1, "", "reelhaul: aborted\n")
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))
@@ -162,19 +231,35 @@ def test_the_producers_names_of_queues_are_the_workers() -> None:
 @pytest.mark.parametrize(
     ("args", "named"),
     [
-        (["bakfill"], "bakfill"),
-        (["backfill", "--genre"], "--genre"),
-        (["backfill", "surplus"], "surplus"),
-        (["status", "--years", "1999"], "--years"),
+        (
+            ["bakfill"],
+            "no such command 'bakfill': did you mean 'backfill', 'backfills'? See `reelhaul --help`",
+        ),
+        (["xyzzy"], "no such command 'xyzzy'; see `reelhaul --help`"),
+        (["limit", "pauze"], "no such command 'pauze': did you mean 'pause'? See `reelhaul limit --help`"),
+        (
+            ["backfill", "--detatch"],
+            "no such option --detatch: did you mean --detach? See `reelhaul backfill --help`",
+        ),
+        (
+            ["backfill", "surplus"],
+            "got unexpected extra argument(s) (surplus); see `reelhaul backfill --help`",
+        ),
+        (["status", "--zzz"], "no such option --zzz; see `reelhaul status --help`"),
+        (["movie"], "missing argument 'ID|TITLE'; see `reelhaul movie --help`"),
+        (
+            ["popular", "--pages", "0"],
+            "invalid value for '--pages': must be greater than or equal to 1; see `reelhaul popular --help`",
+        ),
+        (["popular", "--pages"], "option '--pages' requires an argument"),
     ],
 )
-def test_unknown_words_exit_with_2(
+def test_unusable_words_are_one_line_on_stderr_and_exit_code_2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], args: list[str], named: str
 ) -> None:
     code, out, err = run(monkeypatch, capsys, *args)
     assert (code, out) == (2, "")
-    assert "Traceback" not in err
-    assert named in err
+    assert err == f"reelhaul: {named}\n"
 
 
 @pytest.mark.parametrize(
@@ -237,7 +322,7 @@ def test_unexpected_errors_pass_main(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(**_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("producer.cli.registry.app", broken)
+    monkeypatch.setattr("producer.cli.registry.run", broken)
     monkeypatch.setattr(sys, "argv", ["reelhaul", "status"])
     with pytest.raises(ZeroDivisionError):
         main()

@@ -200,11 +200,14 @@ def test_a_rejection_counts_as_a_success(api: Api, window: FlakinessWindow) -> N
     assert api.requested == []
 
 
-def test_without_a_key_five_failures_are_poison(api: Api) -> None:
+def test_without_a_key_five_failures_are_poison(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: float) -> None:
         raise ApiFailure("HTTP 500")
 
-    with pytest.raises(Poison, match="5 attempts: HTTP 500"):
+    with pytest.raises(Poison, match=r"5 attempts: HTTP 500$"):
+        ask(fail)
+    monkeypatch.setattr(retry, "last_failure", lambda: "https://nowhere/3/genre/movie/list: HTTP 500")
+    with pytest.raises(Poison, match="5 attempts: HTTP 500; last asked: https://nowhere/3/genre/movie/list"):
         ask(fail)
     assert api.requested == []
 

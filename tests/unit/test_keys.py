@@ -1,6 +1,6 @@
 """Windows, cells and keys: how they are written, parsed and split."""
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from hypothesis import assume, given
@@ -12,6 +12,7 @@ from worker.keys import (
     MAX_PAGE,
     Cell,
     ChangesKey,
+    Fetch,
     Key,
     MovieKey,
     PageKey,
@@ -199,3 +200,10 @@ class TestParseKey:
     def test_invalid_ids(self, text: str) -> None:
         with pytest.raises(UsageError, match=r"\A[^\n]{,200}\Z"):
             parse_key(text)
+
+
+def test_a_moment_before_1970_asks_for_whatever_is_stored() -> None:
+    """A message with a negative time would be rejected, and the page never fetched."""
+    key = PageKey(18, "1999", 1)
+    assert Fetch(key, datetime(1926, 1, 1, tzinfo=UTC)).args == (18, "1999", 1, 0)
+    assert Fetch(key, datetime(1970, 1, 2, tzinfo=UTC)).args == (18, "1999", 1, 86_400_000)

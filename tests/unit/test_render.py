@@ -75,6 +75,33 @@ def test_pipe_gets_only_the_result(quiet: bool) -> None:
     assert run.stdout == ("" if quiet else "done\n")
 
 
+LONG = """
+from producer.cli.render import console, plain_table
+line = " ".join(["646 messages sent;"] * 30)
+console().print(line)
+table = plain_table("name", "outcome")
+table.add_row("entry", line)
+console().print(table)
+"""
+
+
+def test_no_line_is_wrapped_and_no_table_cut_in_a_pipe() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", LONG],
+        env={**os.environ, "COLUMNS": "80"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=50,
+    )
+    line = " ".join(["646 messages sent;"] * 30)
+    assert [printed.strip() for printed in run.stdout.splitlines()] == [
+        line,
+        "name   outcome",
+        f"entry  {line}",
+    ]
+
+
 @pytest.mark.parametrize(
     ("reason", "closed_s", "status"),
     [

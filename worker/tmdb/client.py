@@ -62,6 +62,8 @@ class TmdbClient:
         self._session, self._base_url, self._limiter = session, base_url, limiter
         self._timeout, self._connections = (CONNECT_S, timeout_s), connections
         self._redactor = Redactor(credentials.token, credentials.api_key)
+        #: The last request without a usable response, and why: `https://.../3/genre/movie/list: HTTP 502`.
+        self.last_failure = ""
         # Prepared once: merging them for each request is a third of the time that requests takes.
         self._headers = CaseInsensitiveDict({name: str(value) for name, value in session.headers.items()})
 
@@ -141,7 +143,8 @@ class TmdbClient:
             log.warning("refused by TMDB", reason=str(error), pause_s=pause_s)
             self._limiter.report_refusal(token, pause_s)
             raise
-        except ApiFailure:
+        except ApiFailure as error:
+            self.last_failure = f"{self._base_url}{request.path}: {error}"
             self._limiter.report_failure(token)
             raise
         except KeyRejected as error:
