@@ -12,6 +12,7 @@ from producer.requests.changes import Changes
 from producer.requests.movies import AgingMovies, Details
 from producer.requests.popular import Popular
 from producer.requests.request import Request
+from worker.errors import UsageError
 from worker.keys import Fetch, Key, MovieKey
 from worker.storage.database import Storage
 from worker.storage.documents import log_unreadable
@@ -32,7 +33,7 @@ def enqueue_request(storage: Storage, request: Request, queue: str = "cells") ->
     Raises MongoUnavailable; RedisUnavailable when some messages may not have been sent. Call it again then.
     """
     save_request(storage, request)
-    return enqueue_some(request.missing(storage), queue)
+    return enqueue_some(request.fetches(request.missing(storage)), queue)
 
 
 def save_request(storage: Storage, request: Request) -> None:
@@ -61,30 +62,45 @@ def all_requests(storage: Storage) -> list[Request]:
 
 
 def all_backfills(storage: Storage) -> list[Backfill]:
-    """The backfills, the latest first."""
-    return [request for request in all_requests(storage) if type(request) is Backfill]
+    """The backfills that are not cancelled, the latest first."""
+    documents = storage.requests.all(cancelled=False)
+    requests = (request_of(document) for document in documents)
+    return [request for request in requests if type(request) is Backfill]
 
 
 def requested_backfills(storage: Storage) -> list[Backfill]:
-    """The backfills that a person asked for, the latest first."""
+    """Those of the backfills that a person asked for, the latest first."""
     return [backfill for backfill in all_backfills(storage) if not backfill.schedule_entry]
 
 
 def unfinished_requests(storage: Storage) -> list[Request]:
-    """The requests that are not known to be finished, the latest first."""
+    """The requests that are not known to be finished, the latest first; cancelled ones too."""
     documents = storage.requests.all(unfinished=True)
     return [request for document in documents if (request := request_of(document))]
 
 
 def incomplete(storage: Storage, ids: Collection[str]) -> set[str]:
-    """Those of the requests with these ids that lack anything now."""
-    unfinished = unfinished_requests(storage)
-    return {request.id for request in unfinished if request.id in ids and any(request.missing(storage))}
+    """Those of the requests with these ids that lack anything now, and are not cancelled."""
+    wanted = set(ids) & set(storage.requests.active_ids())
+    unfinished = unfinished_requests(storage) if wanted else ()
+    return {request.id for request in unfinished if request.id in wanted and any(request.missing(storage))}
+
+
+def saved_request(storage: Storage, request_id: str) -> Request:
+    """The request with that id; UsageError when there is none that can be read."""
+    document = storage.requests.get(request_id)
+    request = request_of(document) if document else None
+    if request is None:
+        raise UsageError(f"no request {request_id!r:.60}; `reelhaul backfills` lists them all")
+    return request
 
 
 def find_missing(storage: Storage, now: datetime) -> Iterator[Iterator[Fetch[Key]]]:
-    """What is missing, for each request that lacks anything; the others are noted as finished."""
-    for document in storage.requests.all():
+    """What is missing, for each request that lacks anything; the others are noted as finished.
+
+    What is cancelled lacks nothing.
+    """
+    for document in storage.requests.all(cancelled=False):
         finished_at = document.get("finished_at")
         if finished_at and now - TRUSTED < finished_at <= now:
             continue
@@ -98,7 +114,8 @@ def find_missing(storage: Storage, now: datetime) -> Iterator[Iterator[Fetch[Key
             if first is None:
                 storage.requests.finish(document, now)
             else:
-                yield chain([first], missing)
+                # By the document's id: a person may have chosen another than the request's own.
+                yield request.fetches(chain([first], missing), str(document["_id"]))
 
 
 def request_of(document: Mapping[str, Any]) -> Request | None:

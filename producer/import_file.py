@@ -49,7 +49,7 @@ def import_movies(
     if file.exists() and not file.is_file():
         raise UsageError(f"{file}: expected a regular file: it is read twice")
     try:
-        checked = sum(1 for _ in _movies(file, checking, check=True))
+        checked = sum(1 for _ in read_movies(file, checking, check=True))
     except UsageError as error:
         raise UsageError(f"{error}; nothing was imported") from None
     if not checked:
@@ -58,7 +58,7 @@ def import_movies(
     name = file.name.encode(errors="backslashreplace").decode()
     movies = new = changed = 0
     try:
-        for batch in storage.mongo.batches(_movies(file, merging)):
+        for batch in storage.mongo.batches(read_movies(file, merging)):
             saved = merge_imported(storage, batch, fetched_at, name)
             movies, new, changed = movies + len(batch), new + saved.inserted, changed + saved.changed
     except (UsageError, Unstorable) as error:  # the file changed, or only the server found it out
@@ -71,7 +71,7 @@ def import_movies(
     return Imported(movies, new, changed)
 
 
-def _movies(file: Path, meter: Meter, *, check: bool = False) -> Iterator[Document]:
+def read_movies(file: Path, meter: Meter = unmetered, *, check: bool = False) -> Iterator[Document]:
     """The list items in the file; UsageError names the line of the first that is none."""
     with opened(str(file), _PIECE, meter) as pieces:
         try:

@@ -22,6 +22,9 @@ def measure_all(storage: Storage) -> list[Progress]:
     retained_since = storage.mongo.now() - settings().reelhaul_retention
     moments = [max(request.fresh_after or retained_since, retained_since) for request in requests]
     indexes = CoverageIndex.read(storage, moments)
-    return [
-        request.progress(storage, indexes[moment]) for request, moment in zip(requests, moments, strict=True)
-    ]
+    active = set(storage.requests.active_ids())
+    found = []
+    for request, moment in zip(requests, moments, strict=True):
+        found.append(request.progress(storage, indexes[moment]))
+        found[-1].cancelled = request.id not in active
+    return found

@@ -69,9 +69,10 @@ class Source:
 
     @cached_property
     def requests(self) -> list[Document]:
-        """The backfills that a person requested, each with `genres` and `years`."""
+        """The backfills that a person requested and did not cancel, each with `genres` and `years`."""
+        query = {"kind": "backfill", "schedule_entry": "", "cancelled_at": {"$exists": False}}
         with translated():
-            return list(self.database["requests"].find({"kind": "backfill", "schedule_entry": ""}))
+            return list(self.database["requests"].find(query))
 
     @cached_property
     def requested_genres(self) -> dict[int, str]:

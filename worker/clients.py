@@ -13,6 +13,7 @@ from redis import Redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
+from worker.active_requests import ActiveRequests
 from worker.errors import RedisUnavailable, UsageError
 from worker.labels import Labels
 from worker.limiter.client import Limiter
@@ -109,6 +110,12 @@ def storage() -> Storage:
 
 
 @_Once
+def active_requests() -> ActiveRequests:
+    """The requests that are wanted."""
+    return ActiveRequests(storage(), limiter())
+
+
+@_Once
 def labels() -> Labels:
     """Labels for messages."""
     return Labels(storage())
@@ -143,7 +150,9 @@ def clear_cached_clients() -> None:
     """Drop all clients: a forked process must not share sockets with its parent."""
     global _building  # noqa: PLW0603 -- a thread of the parent may have held it
     _building = threading.RLock()
-    for client in (redis_client, limiter, host_share, tmdb_client, database, storage, labels):
+    for client in (
+        redis_client, limiter, host_share, tmdb_client, database, storage, active_requests, labels,
+    ):  # fmt: skip
         client.built = None
 
 

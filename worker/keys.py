@@ -303,6 +303,8 @@ class Fetch(NamedTuple, Generic[K_co]):
     fresh_after: datetime | None = None
     #: The further arguments of the key's task.
     options: tuple[Any, ...] = ()
+    #: The id of the request that asks for it; "" for what is fetched in any case.
+    request: str = ""
 
     @property
     def args(self) -> tuple[Any, ...]:

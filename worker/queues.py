@@ -14,6 +14,8 @@ from worker.errors import RedisUnavailable
 FAILURES = (kombu_errors.OperationalError, kombu_errors.BatchPublishError, RedisError)  # type: ignore[attr-defined]
 #: Messages sent in one round trip.
 PUBLISH_BATCH = 500
+#: The header of a message that names the request which it belongs to.
+REQUEST = "reelhaul_request"
 #: While pages and movies wait, every fourth message that a worker takes is a movie's.
 MOVIE_SHARE = 4
 
@@ -25,6 +27,8 @@ class Message(NamedTuple):
     args: tuple[Any, ...]
     label: str
     queue: str
+    #: The id of the request that it belongs to, if to any.
+    request: str = ""
 
 
 def publish(messages: Iterable[Message]) -> int:
@@ -39,6 +43,7 @@ def publish(messages: Iterable[Message]) -> int:
                     producer=producer,
                     argsrepr=message.label,
                     kwargsrepr="",
+                    headers={REQUEST: message.request} if message.request else {},
                 )
                 sent += 1
     except FAILURES as error:

@@ -12,13 +12,13 @@ import structlog
 from celery import Task
 
 from worker.app import CELLS, MOVIES, PAGES, REFRESH, REFRESH_CELLS, app
-from worker.clients import labels, storage, tmdb_client
+from worker.clients import active_requests, labels, storage, tmdb_client
 from worker.errors import NotEver, Rejected, UsageError
 from worker.keys import ChangesKey, Fetch, Key, MovieKey, PageKey, PopularKey, TotalsKey, parse_key
 from worker.kinds import kind_of
 from worker.monitoring.metrics import count
 from worker.patches.celery_strategy import CheckedTask
-from worker.queues import Message, publish
+from worker.queues import REQUEST, Message, publish
 from worker.retry import QUARANTINE_S, Attempts, Deadlines, message_outcome, reject, retry_storage
 from worker.shrinkage import confirm_shrinkage
 from worker.storage.mongo import bounded
@@ -84,15 +84,22 @@ TASKS: dict[type[Key], Task[Any, Any]] = {
 
 
 def _run(task: CheckedTask, key: Key, fresh_after_ms: Any, options: tuple[Any, ...] = ()) -> None:
-    """Fetch what the message asks for, save it, enqueue what follows; a malformed message is rejected."""
-    fetch = _parse(key, fresh_after_ms, options)
+    """Fetch what the message asks for, save it, enqueue what follows.
+
+    A malformed message is rejected; one of a cancelled request is acknowledged, and nothing else happens.
+    """
+    fetch = _parse(key, fresh_after_ms, options)._replace(request=str(task.request.get(REQUEST) or ""))
     with message_outcome(fetch, task.request.id) as deadlines:
+        if not retry_storage(lambda: active_requests().includes(fetch.request), deadlines.waiting):
+            log.debug("cancelled", request=fetch.request)
+            count("fetches", kind_of(key).name, "cancelled")
+            return
         fetch_and_save(fetch, deadlines)
         following = retry_storage(lambda: list(kind_of(key).follow(storage(), fetch)), deadlines.task)
         if following:
             queue = str((task.request.delivery_info or {}).get("routing_key"))
             with bounded(QUARANTINE_S):  # labels are read from MongoDB
-                enqueue(following, queue)
+                enqueue((one._replace(request=fetch.request) for one in following), queue)
 
 
 def fetch_and_save(fetch: Fetch[Key], deadlines: Deadlines) -> None:
@@ -139,7 +146,7 @@ def enqueue(fetches: Iterable[Fetch[Key]], queue: str = CELLS) -> int:
         return MOVIES if isinstance(key, MovieKey) else CELLS if key.page == 1 else PAGES
 
     return publish(
-        Message(TASKS[type(fetch.key)], fetch.args, label, queue_of(fetch.key))
+        Message(TASKS[type(fetch.key)], fetch.args, label, queue_of(fetch.key), fetch.request)
         for fetch, label in labels().of(fetches)
     )
 

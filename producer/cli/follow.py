@@ -17,7 +17,7 @@ from producer.requests.request import Progress, Request
 from producer.schedule.entries import SHORT_QUEUE
 from worker.clients import limiter, storage
 from worker.errors import KeyRejected, RedisUnavailable, UsageError
-from worker.keys import Fetch, Key, PageKey
+from worker.keys import Fetch, Key
 from worker.limiter.state import LimiterState
 
 #: Seconds between two measurements, at least.
@@ -29,7 +29,7 @@ STALLED_S = 10.0
 def run_request(
     request: Request, queue: str = "cells", *, detach: bool, quiet: bool, as_json: bool = False
 ) -> None:
-    """Enqueue what the request lacks and follow it; exit code 1 when anything is in quarantine.
+    """Enqueue what it lacks and follow it; exit code 1 when it is cancelled or anything is in quarantine.
 
     With `as_json` print what came of it as one JSON object, and nothing else.
     """
@@ -55,25 +55,31 @@ def run_request(
     if as_json:
         print_json(ended.as_dict() | {"movies": movies})
     out.print(summary(ended, movies), soft_wrap=True)
-    if ended.quarantined:
+    if ended.cancelled:
+        out.print(f"{name} was cancelled; the same command continues it")
+    if ended.quarantined or ended.cancelled:
         raise typer.Exit(1)
 
 
 def follow(request: Request, queue: str = "cells", *, quiet: bool = False) -> Progress:
-    """Enqueue what the request lacks, show it until nothing is missing; returns its last progress.
+    """Enqueue what the request lacks, show it until nothing is missing or somebody cancels it.
 
+    Returns its last progress.
     Raises KeyRejected when TMDB rejects the workers' key, UsageError when no worker answers.
     """
     out, stall = console(quiet=quiet), _StallDetector()
     save_request(storage(), request)
-    asked: set[Fetch[PageKey]] = set()
+    asked: set[Fetch[Key]] = set()
     rest: Iterator[Fetch[Key]] | None = None  # of which a queue holds only some single movies at a time
     with Live(console=out, auto_refresh=False, transient=not out.is_terminal) as live:
         for _ in at_intervals(INTERVAL_S):
             progress, state = measure(storage(), request), limiter().state()
+            progress.cancelled = request.id not in storage().requests.active_ids()
             if out.is_terminal:
                 live.update(live_view(progress, state), refresh=True)
-            again = list(rechecks(storage(), progress.unchecked))
+            again = list(request.fetches(rechecks(storage(), progress.unchecked)))
+            if progress.cancelled:
+                break
             if not progress.missing and not again:
                 if progress.unchecked:  # they are checked now: read what they are short of
                     progress = measure(storage(), request)
@@ -81,7 +87,7 @@ def follow(request: Request, queue: str = "cells", *, quiet: bool = False) -> Pr
             missing = f"{counted(progress.missing + len(again), 'request')} missing"
             # The first time, and not before: for it, all page records are read once more.
             if rest is None or stall.messages_lost((progress.done, again), state, missing):
-                rest = request.missing(storage())
+                rest = request.fetches(request.missing(storage()))
                 enqueue_some(rest, queue)
                 asked.update(again)
             elif new := [fetch for fetch in again if fetch not in asked]:

@@ -29,10 +29,35 @@ COMMANDS = {
         "Fetch every movie of the genres and years that is not stored yet.",
         FETCH,
     ),
+    "plan": Place(
+        "producer.cli.plan:plan",
+        "Show what a backfill takes: requests, time, memory; and which plan is cheaper.",
+        FETCH,
+    ),
     "status": Place(
         "producer.cli.status:status",
         "Show how far everything that was asked for is, and what holds it back.",
         LOOK,
+    ),
+    "backfills": Place(
+        "producer.cli.backfills:backfills",
+        "List everything that was asked for, with its ID: backfills, refreshes, details and all others.",
+        LOOK,
+    ),
+    "cancel": Place(
+        "producer.cli.backfills:cancel",
+        "Stop fetching for one request; what is stored stays, `reelhaul resume` continues.",
+        STEER,
+    ),
+    "resume": Place(
+        "producer.cli.backfills:resume",
+        "Continue a request that was cancelled, and follow it.",
+        STEER,
+    ),
+    "forget": Place(
+        "producer.cli.backfills:forget",
+        "Remove one request from the list, and nothing that was fetched for it; its messages are dropped.",
+        STEER,
     ),
     "fresh": Place(
         "producer.cli.retention:fresh",

@@ -128,7 +128,9 @@ def summary(progress: Progress, movies: int) -> str:
 def status_tables(progress: Progress, state: LimiterState | None) -> Iterable[RenderableType]:
     """A request's line; of a backfill that a person asked for also its tables by genre and by year."""
     missing, left = f"{progress.missing:,} missing" if progress.missing else "complete", ""
-    if state and progress.missing:
+    if progress.cancelled:
+        missing = f"cancelled, {missing}"
+    elif state and progress.missing:
         left = f", {format_seconds(progress.left_s(expected_rate(state)))} left"
     opened = ""
     if progress.pages.cells > 1:

@@ -122,7 +122,7 @@ def _shown(now: Report) -> Group:
     lines = [f"{counted(now.movies, 'movie')} stored"]
     if now.limiter:
         lines.append(limiter_line(now.limiter))
-    if not now.limiter or any(progress.missing for progress in now.requests):
+    if not now.limiter or any(one.missing and not one.cancelled for one in now.requests):
         lines.append(f"bottleneck: {now.bottleneck}")
     if now.expiring:
         lines.append(_expiring(now.expiring))

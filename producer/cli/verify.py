@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -9,11 +10,14 @@ from rich.console import Console
 from rich.markup import escape
 
 from producer.audit import Audit, as_dict, audit, describe
+from producer.cli.certificate import check_certificate, write_certificate
 from producer.cli.options import AsJson, Quiet
 from producer.cli.render import console, counted, print_json, progress_bar
+from producer.cli.sample import check_hashes, check_sample
 from producer.completeness import REPAIRED, CellCheck, Reason, check_cells
-from producer.enqueue import all_backfills
+from producer.enqueue import all_backfills, all_requests
 from producer.queues import enqueue
+from producer.requests.backfills import Backfill
 from worker.clients import fleet_now, storage
 from worker.errors import UsageError
 from worker.keys import Cell, Fetch
@@ -40,38 +44,81 @@ _ADVICE = {
 }
 
 
-def verify(
-    repair: Annotated[bool, typer.Option("--repair", help="Fetch unproven cells again.")] = False,
+def verify(  # noqa: PLR0913, PLR0917 -- a command's options
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Fetch unproven cells again; with --hashes damaged movies.")
+    ] = False,
     by_ids: Annotated[
         bool,
         typer.Option(
             "--ids", help="Compare with TMDB's daily id export; first load it: `reelhaul ids load`."
         ),
     ] = False,
+    certificate: Annotated[
+        Path | None, typer.Option(help="Write hashes of all that is stored, for others.", metavar="FILE.json")
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="Compare what is stored with a certificate.", metavar="FILE.json")
+    ] = None,
+    exported: Annotated[
+        Path | None,
+        typer.Option("--export", help="With --against: compare an export instead.", metavar="FILE.jsonl"),
+    ] = None,
+    sample: Annotated[
+        int | None, typer.Option(help="Fetch N random pages again and compare them.", metavar="N", min=1)
+    ] = None,
+    hashes: Annotated[
+        bool, typer.Option("--hashes", help="Is every stored document still what was saved?")
+    ] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Prove that nothing is missing: exit 0 when every page is stored and every cell holds all its movies."""
+    chosen = {
+        "--repair": repair, "--ids": by_ids, "--certificate": certificate, "--against": against,
+        "--sample": sample, "--hashes": hashes,
+    }  # fmt: skip
+    names = [name for name, value in chosen.items() if value]
+    if len(names) > 1 and names != ["--repair", "--hashes"]:
+        raise UsageError(f"{' and '.join(names)} are checks of their own: use one of them")
+    if exported and not against:
+        raise UsageError("--export is compared with a certificate: add --against FILE.json")
     if by_ids:
-        if repair:
-            raise UsageError("--repair fetches cells again, and --ids checks no cell: use one of them")
         _verify_ids(as_json=as_json, quiet=quiet)
-        return
+    elif against:
+        check_certificate(against, exported, as_json=as_json, quiet=quiet)
+    elif sample:
+        check_sample(sample, as_json=as_json, quiet=quiet)
+    elif hashes:
+        check_hashes(repair=repair, as_json=as_json, quiet=quiet)
+    else:
+        _verify_cells(repair=repair, certificate=certificate, as_json=as_json, quiet=quiet)
+
+
+def _verify_cells(*, repair: bool, certificate: Path | None, as_json: bool, quiet: bool) -> None:
     backfills = all_backfills(storage())
+    cancelled = sum(type(one) is Backfill for one in all_requests(storage())) - len(backfills)
     if not backfills:
         raise UsageError(
-            "nothing was requested yet, so there is nothing to prove: `reelhaul backfill --help`"
+            "nothing was requested yet, or all of it was cancelled, so there is nothing to prove: "
+            "`reelhaul backfill --help`"
         )
     cells = list(dict.fromkeys(cell for backfill in backfills for cell in backfill.cells()))
+    if certificate:
+        write_certificate(certificate, cells, as_json=as_json, quiet=quiet)
+        return
     with progress_bar("pages", storage().pages.count(), quiet=quiet or as_json) as advance:
         gaps = [check for check in check_cells(storage(), cells, advance) if check.problem]
     if as_json:
         missing = sum(gap.pages_missing for gap in gaps)
         out_of_reach = sum(gap.unreachable for gap in gaps)
         rows = [_row(gap) for gap in gaps]
-        print_json({"cells": len(cells), "pages_missing": missing, "unreachable": out_of_reach, "gaps": rows})
+        found = {"cells": len(cells), "pages_missing": missing, "unreachable": out_of_reach}
+        print_json({**found, "cancelled": cancelled, "gaps": rows})
     else:
         _print_gaps(console(quiet=quiet), len(cells), gaps)
+        if cancelled:
+            console(quiet=quiet).print(f"left out: {counted(cancelled, 'cancelled backfill')}")
     if repair:
         _repair(
             [gap.cell for gap in gaps if gap.problem and gap.problem.reason in REPAIRED], quiet or as_json

@@ -44,6 +44,13 @@ class Request(ABC):
     def missing(self, storage: Storage) -> Iterator[Fetch[Key]]:
         """What is missing, as far as is known; pages before single movies. Raises MongoUnavailable."""
 
+    def fetches(self, missing: Iterator[Fetch[Key]], saved_as: str = "") -> Iterator[Fetch[Key]]:
+        """What it lacks, as its own: once it is cancelled, workers drop these messages.
+
+        `saved_as`: the id of its document, where that is not its own id.
+        """
+        return (fetch._replace(request=saved_as or self.id) for fetch in missing)
+
     @abstractmethod
     def progress(self, storage: Storage, index: CoverageIndex) -> "Progress":
         """How far it is; `index`: what is stored since `fresh_after`. Raises MongoUnavailable."""
@@ -80,6 +87,7 @@ class Progress:
     unchecked: list[Unchecked] = field(default_factory=list)
     #: Of a backfill that lacks nothing: movies that TMDB counts and shows on no page.
     unreachable: int = 0
+    cancelled: bool = False
     #: Of a backfill: by genre's name, by year and by cell.
     by_genre: dict[str, Coverage] = field(default_factory=dict)
     by_year: dict[str, Coverage] = field(default_factory=dict)
@@ -115,6 +123,7 @@ class Progress:
             "id": self.request.id,
             "schedule_entry": self.request.schedule_entry,
             "requested_at": self.request.requested_at.isoformat(),
+            "cancelled": self.cancelled,
             **self.pages.as_dict(),
             "movies_planned": self.movies.planned,
             "movies_stored": self.movies.stored,

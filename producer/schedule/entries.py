@@ -161,7 +161,7 @@ def _oldest(entry: ScheduleEntry, now: datetime) -> _Outcome:
         backfill = replace(requested, max_age=now - limit, requested_at=now, schedule_entry=entry.name)
         if ages.keys() & set(backfill.cells()):
             save_request(storage(), backfill)
-            sent += enqueue_some(backfill.missing(storage(), ages), "refresh")
+            sent += enqueue_some(backfill.fetches(backfill.missing(storage(), ages)), "refresh")
             requests.append(backfill)
     aging = AgingMovies(last, limit, now, entry.name)
     movies = 0

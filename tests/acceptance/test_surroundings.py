@@ -14,19 +14,27 @@ import pytest
 import redis
 
 from producer.cli.registry import COMMANDS
+from producer.requests.backfills import Backfill
 from sandbox.embedded import accepts_connections, free_port
 from sandbox.processes import ChildProcess
 from sandbox.servers import EmbeddedMongo, EmbeddedRedis
 from tests.support.containers import ROOT
 from tests.support.stage import Stage
+from worker.keys import GENRE_IDS
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
 
 LIST = "movie_ids_01_01_2026.json"
+#: The id of the backfill below, the same whenever it is asked for.
+ID = Backfill(dict.fromkeys(GENRE_IDS, ""), (2020,), timedelta(days=180), datetime.now(UTC)).id
 #: One or more calls of every command that get far; FILE and LIST stand for files.
 CALLS = [
     ["backfill", "--genres", "all", "--years", "2020", "--detach"],
     ["backfill", "--by", "date", "--years", "2020", "--dry-run"],
+    ["plan", "--years", "2020", "--probe"],
+    ["backfills"],
+    ["cancel", ID],
+    ["resume", ID, "--detach"],
     ["status"],
     ["status", "--json"],
     ["status", "--html", "FILE.html"],
@@ -35,6 +43,9 @@ CALLS = [
     ["verify"],
     ["verify", "--repair"],
     ["verify", "--ids"],
+    ["verify", "--certificate", "FILE.json"],
+    ["verify", "--sample", "1"],
+    ["verify", "--hashes"],
     ["refresh", "--years", "2020", "--detach"],
     ["refresh", "--changes", "--detach"],
     ["details", "--detach"],
@@ -63,6 +74,7 @@ CALLS = [
     ["doctor"],
     ["health", "worker"],
     ["health", "beat"],
+    ["forget", ID, "--yes"],
 ]
 #: These start their own servers, or serve, so faults of Redis and MongoDB do not reach them.
 ALONE = {"standalone", "demo", "emulator"}

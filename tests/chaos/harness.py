@@ -206,7 +206,7 @@ class Rig(Fleet):
 
     def send(self, **queues: Iterable[tuple[int, str, int]]) -> None:
         """Enqueue pages as the producer does: page keys by queue."""
-        send(self.environment, **queues)
+        send(self.environment, "", **queues)
 
     def _run(self, command: Sequence[str]) -> str:
         ended = self._ended(command)

@@ -90,7 +90,9 @@ def test_a_schedule_entry_claimed_in_the_future_is_due(storage: Storage) -> None
 def test_a_backfill_requested_in_the_future_ends(storage: Storage) -> None:
     requested = Backfill({18: "Drama"}, (1999,), timedelta(0), AHEAD)
     storage.requests.save(requested.id, requested.to_document())
-    assert [list(missing) for missing in find_missing(storage, NOW)] == [[Fetch(KEY, NOW)]]
+    assert [list(missing) for missing in find_missing(storage, NOW)] == [
+        [Fetch(KEY, NOW, request=requested.id)]
+    ]
     storage.pages.save(KEY, page(NOW))
     assert [list(missing) for missing in find_missing(storage, NOW)] == []
 

@@ -74,7 +74,7 @@ def test_only_one_of_two_processes_gets_the_same_page(limiter_with: MakeLimiter)
 def test_a_new_rate_wakes_waiting_threads(limiter_with: MakeLimiter, threads: ThreadPoolExecutor) -> None:
     limiter, other = limiter_with("1/hour"), limiter_with("1/hour")
     limiter._start_listener()
-    wait_for(lambda: limiter._subscribed)  # unsubscribed threads ask again every second
+    wait_for(lambda: limiter.subscribed)  # unsubscribed threads ask again every second
     waiting = [threads.submit(acquire, limiter) for _ in range(4)]
     wait_for(lambda: len(limiter._condition._waiters) == 4)  # type: ignore[attr-defined]
     other.set_rate(Rate(100, 1))
@@ -85,7 +85,7 @@ def test_a_new_rate_wakes_waiting_threads(limiter_with: MakeLimiter, threads: Th
 def test_a_pause_wakes_waiting_threads(limiter_with: MakeLimiter, threads: ThreadPoolExecutor) -> None:
     limiter, other = limiter_with("2/s"), limiter_with("2/s")
     waiting = [threads.submit(acquire, limiter) for _ in range(4)]
-    wait_for(lambda: other.state().granted >= 4 and limiter._subscribed)
+    wait_for(lambda: other.state().granted >= 4 and limiter.subscribed)
     other.pause(1.5)
     paused_us = other.now_us()
     tokens = [future.result(PATIENCE_S) for future in waiting]
@@ -104,7 +104,7 @@ def test_an_interrupt_ends_every_wait(
     elif closed == "stopped":
         limiter.stop("the key was rejected")
     waiting = [threads.submit(acquire, limiter) for _ in range(8)]
-    wait_for(lambda: limiter._subscribed)
+    wait_for(lambda: limiter.subscribed)
     limiter.interrupt()
     assert {type(future.exception(PATIENCE_S)) for future in waiting} == {Stopping}
     with pytest.raises(Stopping):
@@ -127,13 +127,13 @@ def test_a_dead_channel_is_noticed(tmp_path: Path) -> None:
     with EmbeddedRedis(folder=tmp_path / "redis") as server:
         limiter = Limiter(redis.Redis.from_url(server.url), Rate(100, 1), 5)
         acquire(limiter)
-        wait_for(lambda: limiter._subscribed)
+        wait_for(lambda: limiter.subscribed)
         os.kill(server.pid, signal.SIGSTOP)
         try:
-            wait_for(lambda: not limiter._subscribed)
+            wait_for(lambda: not limiter.subscribed)
         finally:
             os.kill(server.pid, signal.SIGCONT)
-        wait_for(lambda: limiter._subscribed)
+        wait_for(lambda: limiter.subscribed)
         assert acquire(limiter).at_us
 
 

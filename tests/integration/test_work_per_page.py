@@ -22,6 +22,8 @@ from tests.support.counting_proxy import CountingProxy
 from tests.support.stage import Stage, wait_for
 
 DRAMA = 18
+#: The id of the request that the pages belong to: workers know whether it was cancelled.
+REQUEST = "0badcafe"
 WARM_UP, YEARS = range(2000, 2001), range(2001, 2026)
 #: Seconds over which an idle worker is counted.
 IDLE_S = 3.0
@@ -70,7 +72,8 @@ def haul(stage: Stage, tmdb: EmulatorProcess, years: range) -> int:
     """Fetch the genre's cells of these years; return how many pages were stored."""
     pages = len(expected_pages(expected_cells(catalogue(tmdb), [DRAMA], years)))
     wanted = stage.database["pages"].count_documents({}) + pages
-    stage.send(cells=[(DRAMA, str(year), 1) for year in years])
+    stage.database["requests"].replace_one({"_id": REQUEST}, {}, upsert=True)
+    stage.send(REQUEST, cells=[(DRAMA, str(year), 1) for year in years])
     wait_for(lambda: stage.database["pages"].count_documents({}) == wanted, watching=stage.children)
     return pages
 

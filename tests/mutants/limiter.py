@@ -88,7 +88,7 @@ MUTANTS = (
         "unsubscribed-threads-ask",
         "A thread that is not subscribed asks Redis for the generation before it sends.",
         CLIENT,
-        "return self._subscribed or slept < UNCHECKED_SLEEP_S or self._generation() == generation",
+        "return self.subscribed or slept < UNCHECKED_SLEEP_S or self._generation() == generation",
         "return True",
         f"{PROCESS}::test_without_the_channel_a_voided_token_is_not_used",
     ),

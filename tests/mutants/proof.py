@@ -2,6 +2,9 @@
 
 from tests.mutants.mutant import Mutant
 
+CERTIFICATE = "tests/integration/test_certificate.py"
+SAME_ROOT = "two hauls of the same catalogue have the same root, and one changed byte gives another"
+
 MUTANTS = (
     Mutant(
         "record-unjournalled",
@@ -450,5 +453,45 @@ MUTANTS = (
         "fewer > PAGE_SIZE or",
         "fewer > 0 or",
         "tests/integration/test_verify.py::TestShrinking::test_a_cell_one_page_shorter_is_saved_at_once",
+    ),
+    Mutant(
+        "certificate-of-old-hashes",
+        SAME_ROOT,
+        "worker/storage/movies.py",
+        "return content_sha256(content)",
+        'return str(movie["_meta"]["sha256"])',
+        f"{CERTIFICATE}::test_an_edit_by_hand_is_not_certified_in_silence",
+    ),
+    Mutant(
+        "certificate-without-totals",
+        SAME_ROOT,
+        "producer/certificate.py",
+        "_leaf([cell.id, *self.totals[cell]])",
+        "_leaf([cell.id])",
+        f"{CERTIFICATE}::test_a_change_gives_another_root_and_is_named",
+    ),
+    Mutant(
+        "certificate-believed",
+        "a certificate that was edited is refused",
+        "producer/certificate.py",
+        "if contents.root() != root:",
+        "if not root:",
+        f"{CERTIFICATE}::test_a_damaged_certificate_is_refused",
+    ),
+    Mutant(
+        "sample-of-known-fields",
+        "`verify --sample` finds each difference between a stored page and TMDB's",
+        "producer/sample.py",
+        "(stored.keys() | item.keys()) - OURS",
+        "(stored.keys() & item.keys()) - OURS",
+        "tests/integration/test_sample.py::test_everything_else_is_a_difference",
+    ),
+    Mutant(
+        "damage-kept",
+        "with `--repair` it is fetched again and replaced",
+        "worker/storage/movies.py",
+        'collection.update_many(query, {"$set": {"_meta.sha256": ""}})',
+        "pass",
+        "tests/integration/test_sample.py::test_a_sample_and_the_hashes_find_an_edit_and_a_repair_mends_it",
     ),
 )

@@ -11,6 +11,9 @@ STORED = "changes of movies that are not stored are left alone, unless `new` say
 WHOLE = "a cell whose total changed is fetched whole, the others cost one request and stay proven"
 STORE_TESTS = "tests/integration/test_storage_changes.py"
 REQUESTS = "tests/acceptance/test_requests.py"
+STEERING = "tests/integration/test_steering.py"
+CANCELLED = "a cancelled backfill makes at most as many more requests as there are worker threads"
+SWEPT = "the sweep leaves alone what is cancelled or forgotten"
 
 MUTANTS = (
     Mutant(
@@ -157,5 +160,53 @@ MUTANTS = (
         '"_meta.first_seen": {"$lte": moment}, ',
         "",
         "tests/integration/test_storage_movies.py::TestDetails::test_movies_without_details_by_age_and_parts",
+    ),
+    Mutant(
+        "cancelled-unheard",
+        CANCELLED,
+        "worker/limiter/client.py",
+        "self._redis.publish(self._channel, _CANCELLED)",
+        "pass",
+        f"{STEERING}::test_a_cancelled_backfill_makes_as_many_more_requests_as_there_are_threads",
+    ),
+    Mutant(
+        "cancelled-with-what-others-want",
+        "what another request wants as well is fetched all the same",
+        "worker/active_requests.py",
+        "return request_id in known.wanted",
+        "return len(known.unwanted) == 0",
+        f"{STEERING}::test_a_cancelled_backfill_makes_as_many_more_requests_as_there_are_threads",
+    ),
+    Mutant(
+        "cancelled-swept",
+        SWEPT,
+        "producer/enqueue.py",
+        "for document in storage.requests.all(cancelled=False):",
+        "for document in storage.requests.all():",
+        f"{STEERING}::test_messages_that_wait_are_dropped_and_not_sent_again[steer0]",
+    ),
+    Mutant(
+        "forgotten-goes-on",
+        SWEPT,
+        "worker/tasks.py",
+        "active_requests().includes(fetch.request)",
+        "True",
+        f"{STEERING}::test_messages_that_wait_are_dropped_and_not_sent_again[steer1]",
+    ),
+    Mutant(
+        "resumed-in-name-only",
+        "`resume` takes it up",
+        "worker/storage/requests.py",
+        '"ended_at": "", "cancelled_at": ""',
+        '"ended_at": ""',
+        f"{STEERING}::test_resume_takes_a_request_up_and_forget_keeps_what_it_fetched",
+    ),
+    Mutant(
+        "plan-by-the-mean",
+        "a plan's requests are within 5 % of what the run then takes",
+        "producer/estimate.py",
+        "cell: expected_requests(in_year[cell.window] * shares[cell.genre_id])",
+        "cell: requests_for(all_movies / len(years) / len(genres))",
+        "tests/unit/test_estimate.py::test_a_probe_is_within_five_percent[synthetic-since-1990]",
     ),
 )

@@ -25,8 +25,9 @@ ENQUEUE = """
 import json, sys
 from worker.keys import Fetch, PageKey
 from worker.tasks import enqueue
+[request] = sys.argv[1:]
 for queue, keys in json.load(sys.stdin).items():
-    enqueue([Fetch(PageKey(*key)) for key in keys], queue)
+    enqueue([Fetch(PageKey(*key), request=request) for key in keys], queue)
 """
 
 
@@ -79,9 +80,9 @@ class Stage(Fleet):
         """Run `reelhaul ARGUMENTS` to its end, away from any .env; `changes` are added to its environment."""
         return run_command(arguments, {**self.environment, **changes}, self.folder, self.patience_s)
 
-    def send(self, **queues: Iterable[tuple[int, str, int]]) -> None:
-        """Enqueue pages as the producer does: page keys by queue."""
-        send(self.environment, **queues)
+    def send(self, request: str = "", **queues: Iterable[tuple[int, str, int]]) -> None:
+        """Enqueue pages as the producer does for the request with that id: page keys by queue."""
+        send(self.environment, request, **queues)
 
     def kill_workers(self) -> None:
         for process in self.processes:
@@ -123,10 +124,10 @@ class Stage(Fleet):
         return latest
 
 
-def send(environment: Mapping[str, str], **queues: Iterable[tuple[int, str, int]]) -> None:
-    """Enqueue pages as the producer does: page keys by queue."""
+def send(environment: Mapping[str, str], request: str = "", **queues: Iterable[tuple[int, str, int]]) -> None:
+    """Enqueue pages as the producer does for the request with that id: page keys by queue."""
     subprocess.run(
-        [sys.executable, "-c", ENQUEUE],
+        [sys.executable, "-c", ENQUEUE, request],
         env=environment,
         input=json.dumps({queue: list(keys) for queue, keys in queues.items()}),
         text=True,

@@ -127,7 +127,7 @@ def test_no_type_stands_beside_flags(words: list[str]) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("reelhaul re", ["refresh"]),
+        ("reelhaul re", ["resume", "refresh"]),
         ("reelhaul limit p", ["pause"]),
         ("reelhaul backfill --ma", ["--max-age"]),
         ("reelhaul failures purge --", ["--class", "--key", "--yes", "--json", "--help"]),
@@ -231,7 +231,10 @@ def test_the_producers_names_of_queues_are_the_workers() -> None:
 @pytest.mark.parametrize(
     ("args", "named"),
     [
-        (["bakfill"], "no such command 'bakfill': did you mean 'backfill'? See `reelhaul --help`"),
+        (
+            ["bakfill"],
+            "no such command 'bakfill': did you mean 'backfill', 'backfills'? See `reelhaul --help`",
+        ),
         (["xyzzy"], "no such command 'xyzzy'; see `reelhaul --help`"),
         (["limit", "pauze"], "no such command 'pauze': did you mean 'pause'? See `reelhaul limit --help`"),
         (

@@ -48,6 +48,8 @@ UNAVAILABLE_TRUSTED_S = 75.0
 STOP_KEPT_S = 60
 #: The order to stop; its number, inherited at the fork, is known to a main process and its pool processes.
 _STOP = f"stop {random.getrandbits(64):x}"
+#: Published when a request was cancelled.
+_CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,8 @@ class Limiter:
         self._ask_time_after = -math.inf
         self._condition = threading.Condition()
         self._newest_generation = 0
+        #: How often a request was cancelled, or may have been while nothing was heard.
+        self.cancellations = 0
         self._stopping = False
         self._listener: GenerationListener | None = None
 
@@ -180,6 +184,11 @@ class Limiter:
             self._redis.set(f"{self._key}:{_STOP}", 1, ex=STOP_KEPT_S)
             self._redis.publish(self._channel, _STOP)
 
+    def announce_cancelled(self) -> None:
+        """Tell every worker that a request was cancelled."""
+        with _translate_errors():
+            self._redis.publish(self._channel, _CANCELLED)
+
     def on_generation(self, generation: int) -> None:
         """Wake the threads that wait under an older generation, to reserve again."""
         with self._condition:
@@ -212,7 +221,7 @@ class Limiter:
         if verdict == b"closed":
             if received >= deadline:
                 raise NoToken(f"no token in time: {reason.decode()}")
-            longest_s = deadline - received if self._subscribed else min(deadline - received, RETRY_CLOSED_S)
+            longest_s = deadline - received if self.subscribed else min(deadline - received, RETRY_CLOSED_S)
             self._wait(received + min(wait_s, longest_s), int(generation))
             return None
         due = self._clock.local(at_us / 1e6)
@@ -246,10 +255,11 @@ class Limiter:
                 if left <= 0:
                     break
                 self._condition.wait(left)
-        return self._subscribed or slept < UNCHECKED_SLEEP_S or self._generation() == generation
+        return self.subscribed or slept < UNCHECKED_SLEEP_S or self._generation() == generation
 
     @property
-    def _subscribed(self) -> bool:
+    def subscribed(self) -> bool:
+        """Whether no message of the fleet can be missed now."""
         return self._listener is not None and self._listener.subscribed
 
     def _start_listener(self) -> None:
@@ -262,6 +272,7 @@ class Limiter:
 
     def _on_subscribe(self) -> None:
         """Make up for messages published before the subscription."""
+        self.cancellations += 1
         self.on_generation(self._generation())
         with _translate_errors():
             if self._redis.exists(f"{self._key}:{_STOP}"):
@@ -272,6 +283,8 @@ class Limiter:
             self.on_generation(int(message))
         elif message == _STOP.encode():
             self.interrupt()
+        elif message == _CANCELLED.encode():
+            self.cancellations += 1
 
     def _generation(self) -> int:
         with _translate_errors():

@@ -89,7 +89,15 @@ def version_of(movie: Document, fetched_at: datetime, page: str, body: bytes) ->
     """The movie as the response with that body had it; Unstorable when it has a field `_id` or `_meta`."""
     if "_id" in movie or "_meta" in movie:
         raise Unstorable(f"movie {movie['id']} has a field of ours: _id or _meta", Response(200, body))
-    return Version(movie, fetched_at, hashlib.sha256(_canonical(movie)).hexdigest(), page)
+    return Version(movie, fetched_at, content_sha256(movie), page)
+
+
+def content_sha256(movie: Document) -> str:
+    """The hash of a list item or of details, without `_id` and `_meta`: the same for any order of the fields.
+
+    TypeError, ValueError or RecursionError for what no JSON holds.
+    """
+    return hashlib.sha256(_canonical(movie)).hexdigest()
 
 
 def _canonical(movie: Document) -> bytes:

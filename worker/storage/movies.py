@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
 from datetime import datetime
 
 from worker.keys import MovieKey
 from worker.records import Details, Page
-from worker.storage.merge import Saved, merge, version_of, versions_of
+from worker.storage.merge import Saved, content_sha256, merge, version_of, versions_of
 from worker.storage.mongo import EPOCH, READ_BATCH, Document, Mongo, translate_errors
+from worker.storage.raw import OURS
 from worker.storage.selection import ALL, READ_INDEX, Selection
 
 #: Parts that append_to_response may name for a movie (TMDB API reference, movie/details).
@@ -23,6 +25,8 @@ _ONLY_DETAILS = {
     "production_companies", "production_countries", "revenue", "runtime", "spoken_languages", "status",
     "tagline", *PARTS,
 }  # fmt: skip
+#: Whole documents in one round trip: some megabytes of details.
+HASH_BATCH = 200
 #: Selects movies that are not gone.
 _NOT_GONE: Document = {"_meta.gone_at": None}
 
@@ -129,6 +133,27 @@ class MovieStore:
             for movie in self.collection.find(_NOT_GONE, {"_id": 0, "genre_ids": 1}):
                 yield movie.get("genre_ids", [])
 
+    def hashes(
+        self, *, details: bool = False, on_movie: Callable[[], None] = lambda: None
+    ) -> Iterator[tuple[int, str, bool]]:
+        """For every stored movie, or its details: the id, the hash of what is stored now, and whether that
+        is the hash of what was saved. In no order; flat memory. The hash is "" for what no JSON holds.
+        """
+        collection = self.details if details else self.collection
+        with translate_errors():
+            for movie in collection.find({"_id": {"$gt": 0}}, batch_size=HASH_BATCH):
+                now = stored_sha256(movie)
+                yield movie["_id"], now, is_as_saved(movie, now)
+                on_movie()
+
+    def distrust(self, ids: Iterable[int], *, details: bool = False) -> None:
+        """Forget the hashes of what was saved, so that the next fetch replaces these documents."""
+        collection = self.details if details else self.collection
+        for batch in self._mongo.batches(ids):
+            with translate_errors():
+                query = {"_id": {"$in": batch}, "_meta.sha256": {"$exists": True}}
+                collection.update_many(query, {"$set": {"_meta.sha256": ""}})
+
     def ids(self, on_movie: Callable[[], None] = lambda: None) -> array[int]:
         """The id of every stored movie, ascending, 8 bytes each; calls `on_movie` for each.
 
@@ -221,6 +246,20 @@ class MovieStore:
         """Select what can be requested and was last requested before that moment, or in the future."""
         times = [{"_meta.fetched_at": {"$lt": moment}}, {"_meta.fetched_at": {"$gt": self._mongo.latest()}}]
         return {"_id": {"$gt": 0}, "$or": times}
+
+
+def stored_sha256(movie: Document) -> str:
+    """The hash of what is stored now; "" for what no JSON holds."""
+    content = {name: value for name, value in movie.items() if name not in OURS}
+    with suppress(TypeError, ValueError, RecursionError):
+        return content_sha256(content)
+    return ""
+
+
+def is_as_saved(movie: Document, now: str) -> bool:
+    """Whether the hash `now` is that of what was saved."""
+    meta = movie.get("_meta")
+    return isinstance(meta, dict) and meta.get("sha256") == now
 
 
 def list_item(details: Document) -> Document:

@@ -1,5 +1,6 @@
 """The collection `pages`: a record for each stored page, from which the missing pages are computed."""
 
+import random
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from datetime import datetime
@@ -253,6 +254,16 @@ class PageStore:
         with translate_errors():
             for key, record in of_cells(self.collection.find(_OF_CELLS, _WHOLE)):
                 yield PageRecord.of(key, record)
+
+    def sample(self, number: int) -> list[PageRecord]:
+        """So many of the stored pages of cells, or all, chosen at random."""
+        chosen: list[PageRecord] = []
+        for seen, record in enumerate(self.each()):
+            if seen < number:
+                chosen.append(record)
+            elif (place := random.randrange(seen + 1)) < number:  # noqa: S311 -- no secret
+                chosen[place] = record
+        return chosen
 
     def _totals(self, ids: Iterable[str]) -> dict[str, Totals]:
         """What those of the ids that are stored say."""

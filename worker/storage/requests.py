@@ -6,6 +6,9 @@ from datetime import datetime
 
 from worker.storage.mongo import Document, Mongo, translate_errors
 
+#: Selects requests that are not cancelled.
+_ACTIVE: Document = {"cancelled_at": {"$exists": False}}
+
 
 class RequestStore:
     """Backfills and the other requests. Every method raises MongoUnavailable."""
@@ -15,16 +18,39 @@ class RequestStore:
         self.collection = mongo.database["requests"]
 
     def save(self, request_id: str, request: Document) -> None:
-        """Save the request; the same request again replaces it and is unfinished."""
-        again = {"$set": request, "$unset": {"finished_at": "", "ended_at": ""}}
+        """Save the request; the same request again replaces it, is unfinished and not cancelled."""
+        again = {"$set": request, "$unset": {"finished_at": "", "ended_at": "", "cancelled_at": ""}}
         with translate_errors():
             self.collection.update_one({"_id": request_id}, again, upsert=True)
 
-    def all(self, *, unfinished: bool = False) -> list[Document]:
-        """All requests, or those not known to be finished; the latest first."""
-        query = {"finished_at": {"$exists": False}} if unfinished else {}
+    def all(self, *, unfinished: bool = False, cancelled: bool = True) -> list[Document]:
+        """All requests, or those not known to be finished, or those not cancelled; the latest first."""
+        query: Document = {"finished_at": {"$exists": False}} if unfinished else {}
+        if not cancelled:
+            query |= _ACTIVE
         with translate_errors():
             return list(self.collection.find(query).sort("requested_at", -1))
+
+    def get(self, request_id: str) -> Document | None:
+        """The request; None when there is none."""
+        with translate_errors():
+            return self.collection.find_one({"_id": request_id})
+
+    def active_ids(self) -> list[str]:
+        """Ids of the requests that are not cancelled."""
+        with translate_errors():
+            found = self.collection.find(_ACTIVE, {"_id": 1})
+            return [str(request["_id"]) for request in found]
+
+    def cancel(self, request_id: str, at: datetime) -> None:
+        """Mark the request as cancelled: nothing of it is missing until it is saved again."""
+        with translate_errors():
+            self.collection.update_one({"_id": request_id}, {"$set": {"cancelled_at": at}})
+
+    def forget(self, request_id: str) -> None:
+        """Delete the request, and nothing that was fetched for it."""
+        with translate_errors():
+            self.collection.delete_one({"_id": request_id})
 
     def finish(self, request: Document, at: datetime) -> None:
         """Mark the request, as `all` returned it, as finished, unless it was repeated or reopened since.
