@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from worker.keys import Cell, Fetch, PageKey
 from worker.storage.database import Storage
-from worker.storage.documents import PageRecord, Totals
+from worker.storage.documents import Checked, PageRecord, Totals
 from worker.storage.mongo import EPOCH
 from worker.windows import Window
 
@@ -51,6 +51,7 @@ def rechecks(storage: Storage, unchecked: Iterable[Unchecked]) -> Iterator[Fetch
     Parts come before the cell that was split into them, which waits until they are checked.
     """
     waiting: list[Cell] = []
+    checks: list[tuple[Cell, Checked]] = []
     for cell, newest in unchecked:
         if any(cell.contains(part) for part in waiting):
             continue
@@ -63,7 +64,8 @@ def rechecks(storage: Storage, unchecked: Iterable[Unchecked]) -> Iterator[Fetch
             waiting.append(cell)
             yield from again
         else:
-            storage.pages.mark_checked(cell, newest, verdict.short)
+            checks.append((cell, Checked(newest, verdict.short)))
+    storage.pages.mark_checked(checks)
 
 
 def _judge_cell(storage: Storage, cell: Cell) -> Verdict:

@@ -94,7 +94,7 @@ def test_tasks_and_queues_in_a_browser(stage: Stage, request: pytest.FixtureRequ
         worker.stop()
         stage.send(cells=[(35, "2001", 1), (35, "2002", 1)], refresh=[(35, "2003", 1)])
         page.goto(f"{address}/broker")
-        for queue, waiting in (("refresh", "1"), ("pages", "0"), ("cells", "2"), ("movies", "0")):
+        for queue, waiting in (("refresh_cells", "1"), ("refresh", "0"), ("pages", "0"), ("cells", "2")):
             expect(page.locator(f"#queue-table tr[id={queue}] td").nth(1)).to_have_text(waiting)
         assert process.running
     assert "a-token-of-nobody" not in "".join(child.log_text() for child in stage.children)

@@ -13,6 +13,7 @@ from tests.support.pages import AT, in_threads, put
 from worker.errors import Rejected
 from worker.keys import Cell, Fetch
 from worker.storage.database import Storage
+from worker.storage.documents import Checked
 from worker.storage.page_counts import Count, count_pages
 
 CELL = Cell(18, "1999")
@@ -115,7 +116,7 @@ class TestUnchecked:
         assert self.unchecked(storage) == []
         put(storage, CELL.page(2), 2, at=AT + timedelta(seconds=1))
         assert self.unchecked(storage) == [CELL]
-        storage.pages.mark_checked(CELL, AT + timedelta(seconds=1), 3)
+        storage.pages.mark_checked([(CELL, Checked(AT + timedelta(seconds=1), 3))])
         assert self.unchecked(storage) == []
         assert CoverageIndex.read(storage, [None])[None].coverage(CELL).short == 3
         put(storage, CELL.page(2), 2, at=AT + timedelta(seconds=2))
@@ -129,7 +130,7 @@ class TestUnchecked:
         put(storage, second.page(1), 1)
         assert self.unchecked(storage) == [first, second, CELL]
         for half in (first, second):
-            storage.pages.mark_checked(half, AT, 0)
+            storage.pages.mark_checked([(half, Checked(AT, 0))])
         assert self.unchecked(storage) == [CELL]
 
     def test_page_1_of_a_split_cell_is_asked_for_again_while_its_halves_count_otherwise(

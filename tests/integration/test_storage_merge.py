@@ -188,6 +188,7 @@ class TestMerging:
             "movie_ids": [7, 3, 7, 5],
             "fetched_at": AT,
             "sha256": page.sha256,
+            "recheck": 0,
         }
 
 

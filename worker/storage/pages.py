@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from datetime import datetime
 
+from pymongo import UpdateOne
 from pymongo.errors import DuplicateKeyError
 
 from worker.errors import MongoUnavailable
@@ -13,6 +14,7 @@ from worker.records import Page
 from worker.storage.documents import (
     ANY_TIME,
     OF_MOVIES,
+    Checked,
     PageRecord,
     Totals,
     has_rank,
@@ -213,19 +215,27 @@ class PageStore:
             return popular_ids(self.collection.find(POPULAR_PAGES, {"movie_ids": 1}))
 
     def of_cell(self, cell: Cell) -> list[PageRecord]:
-        """The cell's own stored pages, by number; those of its parts are not among them."""
-        pages = {"_id": {"$gte": f"{cell.id}:", "$lt": f"{cell.id};"}}
-        with translate_errors():
-            records = [PageRecord.of(*one) for one in of_cells(self.collection.find(pages, _WHOLE))]
+        """The cell's own pages that are needed and stored, by number; those of its parts are not among them."""
+        with translate_errors():  # by ids: SecantusDB reads everything for a range of them
+            first = self.collection.find_one({"_id": cell.page(1).id}, _WHOLE)
+            found = [first] if first else []
+            numbers = cell.pages(total_pages(first) or 1)[1:] if first else ()
+            for batch in self._mongo.batches(cell.page(number).id for number in numbers):
+                found += self.collection.find({"_id": {"$in": batch}}, _WHOLE)
+            records = [PageRecord.of(*one) for one in of_cells(found)]
         return sorted(records, key=lambda record: record.key.page)
 
-    def mark_checked(self, cell: Cell, until: datetime, short: int) -> None:
-        """Record that the cell's pages up to `until` were compared, and how many movies they lack."""
-        change: Document = {"checked.until": until, "checked.short": short}
-        if not short:
-            change["checked.repairs"] = 0
-        with translate_errors():
-            self.collection.update_one({"_id": cell.page(1).id}, {"$set": change})
+    def mark_checked(self, checks: Iterable[tuple[Cell, Checked]]) -> None:
+        """Record which cells' pages were compared, until when, and how many movies they lack."""
+        updates = []
+        for cell, (until, short) in checks:
+            change: Document = {"checked.until": until, "checked.short": short}
+            if not short:
+                change["checked.repairs"] = 0
+            updates.append(UpdateOne({"_id": cell.page(1).id}, {"$set": change}))
+        if updates:
+            with translate_errors():
+                self.collection.bulk_write(updates, ordered=False)
 
     def note_count(self, cell: Cell, movies: int) -> None:
         """Record how many movies the cell's page 1 counted before it is asked for again."""
