@@ -215,7 +215,7 @@ class PageStore:
             return popular_ids(self.collection.find(POPULAR_PAGES, {"movie_ids": 1}))
 
     def of_cell(self, cell: Cell) -> list[PageRecord]:
-        """The cell's own pages that are needed and stored, by number; those of its parts are not among them."""
+        """The own pages that the cell needs, as far as stored, by number; without those of its parts."""
         with translate_errors():  # by ids: SecantusDB reads everything for a range of them
             first = self.collection.find_one({"_id": cell.page(1).id}, _WHOLE)
             found = [first] if first else []
